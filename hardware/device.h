@@ -1,0 +1,87 @@
+#pragma once
+// Devices, links and nodes as the catalogue describes them (hardware/catalog). Every figure of a catalogue file
+// has its source beside it.
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "sim/base/fields.h"
+
+namespace kvsim {
+
+// Shares of the peak that real kernels reach, fitted per accelerator (docs: hardware/README.md).
+struct Efficiency {
+  double gemm = 0.75;           // of peak flops, large matrix products
+  double attention = 0.5;       // of peak flops, prefill attention
+  double memory = 0.8;          // of memory bandwidth, weights and activations
+  double kv_memory = 0.7;       // of memory bandwidth, KV read by decode attention
+  Duration launch{2500};        // fixed time of an operator that graphs cannot hide
+  double gemm_half_tokens = 0;  // tokens at which a product reaches half of its efficiency's ramp; 0 = no ramp
+  std::string source;
+  static constexpr std::tuple kFields{
+      field("gemm", &Efficiency::gemm, between(0.01, 1.0), "share of peak compute in large matrix products"),
+      field("attention", &Efficiency::attention, between(0.01, 1.0), "share of peak compute in prefill attention"),
+      field("memory", &Efficiency::memory, between(0.01, 1.0), "share of memory bandwidth for weights and activations"),
+      field("kv_memory", &Efficiency::kv_memory, between(0.01, 1.0), "share of memory bandwidth for KV in decode attention"),
+      field("launch", &Efficiency::launch, any, "fixed time per operator"),
+      field("gemm_half_tokens", &Efficiency::gemm_half_tokens, between(0.0, 4096.0), "tokens at which compute efficiency is half of its full value; 0 = none"),
+      field("source", &Efficiency::source, any, "how these were obtained")};
+};
+
+struct LinkSpec {
+  std::string name;
+  Bandwidth bandwidth;  // per direction and GPU
+  Duration latency{};
+  std::string source;
+  static constexpr std::tuple kFields{field("name", &LinkSpec::name, any, "kind of link"),
+                                      field("bandwidth", &LinkSpec::bandwidth, any, "per direction and GPU"),
+                                      field("latency", &LinkSpec::latency, any, "of one message"),
+                                      field("source", &LinkSpec::source, any, "where the figures come from")};
+};
+
+struct DeviceSpec {
+  std::string name, vendor, text;
+  Bytes memory;
+  Bandwidth bandwidth;
+  std::map<std::string, FlopRate> compute;  // dense peak by precision: fp32, tf32, fp16, bf16, fp8, int8, fp4
+  Power idle_power, busy_power;
+  Price price;
+  Efficiency efficiency;
+  std::map<std::string, std::string> source;  // figure -> where it comes from
+  static constexpr std::tuple kFields{
+      field("name", &DeviceSpec::name, any, "id in the catalogue"),
+      field("vendor", &DeviceSpec::vendor, any, "maker"),
+      field("text", &DeviceSpec::text, any, "one line"),
+      field("memory", &DeviceSpec::memory, any, "device memory"),
+      field("bandwidth", &DeviceSpec::bandwidth, any, "peak memory bandwidth"),
+      field("compute", &DeviceSpec::compute, any, "dense peak compute rate by precision"),
+      field("idle_power", &DeviceSpec::idle_power, any, "power when idle"),
+      field("busy_power", &DeviceSpec::busy_power, any, "board power"),
+      field("price", &DeviceSpec::price, any, "typical rent of one device"),
+      field("efficiency", &DeviceSpec::efficiency, any, "fitted shares of the peaks"),
+      field("source", &DeviceSpec::source, any, "figure: where it comes from")};
+};
+
+struct NodeSpec {
+  std::string name, text;
+  std::string device;       // id of a DeviceSpec
+  int devices = 1;
+  LinkSpec gpu_link;        // between the GPUs of the node
+  LinkSpec host_link;       // GPU to host memory
+  Bytes host_memory;
+  LinkSpec network;         // between nodes
+  std::map<std::string, std::string> source;
+  static constexpr std::tuple kFields{
+      field("name", &NodeSpec::name, any, "id in the catalogue"),
+      field("text", &NodeSpec::text, any, "one line"),
+      field("device", &NodeSpec::device, any, "accelerator it is built of"),
+      field("devices", &NodeSpec::devices, between(1, 1024), "accelerators in the node"),
+      field("gpu_link", &NodeSpec::gpu_link, any, "link between its GPUs"),
+      field("host_link", &NodeSpec::host_link, any, "link of a GPU to host memory"),
+      field("host_memory", &NodeSpec::host_memory, any, "host memory"),
+      field("network", &NodeSpec::network, any, "link between nodes"),
+      field("source", &NodeSpec::source, any, "figure: where it comes from")};
+};
+
+}  // namespace kvsim

@@ -1,0 +1,138 @@
+#pragma once
+// What a run leaves behind: plain columns that the engine appends to and the recorder writes.
+#include <array>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sim/base/time.h"
+
+namespace kvsim {
+
+enum class Outcome : std::uint8_t { finished, rejected, timed_out };
+constexpr auto enum_names(Outcome) {
+  return std::array{std::pair{Outcome::finished, "finished"}, std::pair{Outcome::rejected, "rejected"},
+                    std::pair{Outcome::timed_out, "timed_out"}};
+}
+
+// Where a request's time went. TTFT is the exact sum of the kinds up to the first token, E2E of both phases.
+enum class Interval : std::uint8_t {
+  front_end,       // arrival at the server until the scheduler may see it
+  queue,           // waiting: step boundaries, requests ahead, token budget, running cap
+  blocked_memory,  // waiting at the head of the queue because KV blocks are short
+  prefill,         // GPU time of iterations that compute its known tokens (prompt, or again after a preemption)
+  chunk_wait,      // iterations that ran without it between two of its prefill chunks
+  decode,          // GPU time of iterations that compute its next token
+  decode_wait,     // iterations that ran without it between two of its tokens
+  host,            // host overhead of iterations it took part in
+  preempted,       // from losing its KV blocks until it is scheduled again
+  back_end         // after the iteration: detokenise and stream the token out
+};
+inline constexpr std::size_t kIntervals = 10;
+constexpr auto enum_names(Interval) {
+  return std::array{std::pair{Interval::front_end, "front_end"}, std::pair{Interval::queue, "queue"},
+                    std::pair{Interval::blocked_memory, "blocked_memory"}, std::pair{Interval::prefill, "prefill"},
+                    std::pair{Interval::chunk_wait, "chunk_wait"}, std::pair{Interval::decode, "decode"},
+                    std::pair{Interval::decode_wait, "decode_wait"}, std::pair{Interval::host, "host"},
+                    std::pair{Interval::preempted, "preempted"}, std::pair{Interval::back_end, "back_end"}};
+}
+
+// Why a prompt token was computed instead of found in the prefix cache at first admission.
+enum class MissCause : std::uint8_t {
+  never_seen,        // no request has brought this content before
+  other_instance,    // seen before, but only by other instances (or data-parallel ranks)
+  evicted_capacity,  // was cached here; its block (or one before it) was reused
+  last_block,        // the block of the prompt's last token is always computed; partial blocks are never cached
+  not_yet_computed,  // another request is computing it right now, its block does not exist yet
+  reset,             // lost when the cache was reset
+  disabled           // prefix caching is off
+};
+inline constexpr std::size_t kMissCauses = 7;
+constexpr auto enum_names(MissCause) {
+  return std::array{std::pair{MissCause::never_seen, "never_seen"}, std::pair{MissCause::other_instance, "other_instance"},
+                    std::pair{MissCause::evicted_capacity, "evicted_capacity"}, std::pair{MissCause::last_block, "last_block"},
+                    std::pair{MissCause::not_yet_computed, "not_yet_computed"}, std::pair{MissCause::reset, "reset"},
+                    std::pair{MissCause::disabled, "disabled"}};
+}
+
+// One request, over. Times are kNever where the event did not happen.
+struct RequestOutcome {
+  std::uint64_t index = 0;
+  std::uint64_t session = 0;
+  std::uint32_t turn = 0, tenant = 0;
+  std::uint32_t instance = 0, rank = 0;
+  Outcome outcome = Outcome::finished;
+  std::uint32_t preemptions = 0;
+  std::int64_t prompt_tokens = 0, output_tokens = 0;
+  std::int64_t hit_tokens = 0;         // prefix hits at first admission
+  std::int64_t queried_tokens = 0;     // known tokens at first admission
+  std::int64_t recomputed_tokens = 0;  // computed again after preemptions
+  Time arrival{}, scheduled = kNever, first_token = kNever, last_token = kNever;
+  std::array<std::int64_t, kIntervals> ttft_ns{};   // up to the first token
+  std::array<std::int64_t, kIntervals> after_ns{};  // from there to the last
+  std::array<std::int64_t, kMissCauses> miss_tokens{};
+  const char* reason = "";  // of a rejection or time-out; static text
+};
+
+// One iteration of one rank (recorded on request).
+struct IterationRecord {
+  std::uint32_t instance = 0, rank = 0;
+  Time start{}, end{};
+  std::int64_t decodes = 0, prefill_tokens = 0, context_sum = 0;
+  std::int64_t running = 0, waiting = 0, free_blocks = 0, preemptions = 0;
+};
+
+// State of one rank at a sampling instant.
+struct InstanceSample {
+  Time at{};
+  std::uint32_t instance = 0, rank = 0;
+  std::int64_t running = 0, waiting = 0, used_blocks = 0, cached_blocks = 0, total_blocks = 0;
+  std::int64_t prompt_tokens = 0, output_tokens = 0;  // done since the last sample
+};
+
+// Weighted sample of positive durations with a relative resolution of 2^-10; mean, min and max are exact.
+class DurationHistogram {
+ public:
+  void add(std::int64_t ns, std::int64_t weight);
+  void merge(const DurationHistogram&);
+  [[nodiscard]] std::int64_t count() const { return count_; }
+  [[nodiscard]] double mean_ns() const;
+  [[nodiscard]] double std_ns() const;  // from the bins' middles
+  [[nodiscard]] std::int64_t min_ns() const { return min_; }
+  [[nodiscard]] std::int64_t max_ns() const { return max_; }
+  [[nodiscard]] double quantile_ns(double q) const;  // 0 when empty
+
+ private:
+  std::vector<std::int64_t> bins_;
+  std::int64_t count_ = 0, min_ = 0, max_ = 0;
+  __extension__ typedef __int128 Wide;
+  Wide sum_ = 0;
+};
+
+// Totals of one rank over the run.
+struct RankTotals {
+  std::uint32_t instance = 0, rank = 0;
+  std::int64_t blocks = 0;  // usable KV blocks
+  std::int64_t iterations = 0, decode_iterations = 0, preemptions = 0;
+  std::int64_t prefill_tokens = 0, decode_tokens = 0;
+  std::int64_t queried_tokens = 0, hit_tokens = 0;                  // first admissions
+  std::int64_t resumed_queried_tokens = 0, resumed_hit_tokens = 0;  // after preemptions
+  std::int64_t evicted_blocks = 0;
+  std::int64_t busy_ns = 0, gpu_ns = 0, host_ns = 0;
+  double block_ns = 0;  // integral of used blocks over time
+};
+
+// Everything a run produced.
+struct RunOutcome {
+  std::vector<RequestOutcome> requests;  // in order of completion
+  std::vector<IterationRecord> iterations;
+  std::vector<InstanceSample> samples;
+  std::vector<RankTotals> ranks;
+  DurationHistogram itl;  // all gaps between consecutive tokens, pooled
+  std::uint64_t injected = 0;
+  Time end{};             // last event
+  std::uint64_t digest = 0;
+};
+
+}  // namespace kvsim

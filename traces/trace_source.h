@@ -1,0 +1,71 @@
+#pragma once
+// Who asks when: the contract between a trace (file or generator) and the engine.
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/base/quantity.h"
+#include "sim/base/random.h"
+#include "sim/base/time.h"
+#include "sim/base/tree.h"
+
+namespace kvsim {
+
+// A run of consecutive tokens with an identity. `key` names the whole content from the start of the sequence
+// to the end of this run (chained): two sequences that carry the same key hold the same tokens up to there,
+// at the same positions. Unknown content gets a key that nobody else has.
+struct Segment {
+  std::uint64_t key = 0;
+  std::int64_t tokens = 0;
+};
+
+// One request. `segments` cover the prompt first and may go on over the output where its content is known
+// (their tokens sum to prompt_tokens, or to prompt_tokens + output_tokens; with block-wise keys a segment
+// may straddle the border between the two).
+struct Request {
+  std::uint64_t index = 0;  // order of delivery, from 0
+  Time arrival{};
+  std::int64_t prompt_tokens = 0;  // >= 1
+  std::int64_t output_tokens = 0;  // >= 1
+  std::uint64_t session = 0;       // 0 = none
+  std::uint32_t turn = 0;          // from 0 within the session
+  std::uint32_t tenant = 0;
+  std::int32_t priority = 0;       // lower is served first
+  std::vector<Segment> segments;
+};
+
+// Delivers requests in order of arrival, one ahead. Closed-loop sources hear completions and then know more.
+class TraceSource {
+ public:
+  using Contract = TraceSource;
+  static constexpr const char* kKind = "trace-format";
+  struct Context {
+    std::string path;                 // of the file; relative paths are already resolved
+    std::int64_t block_tokens = 16;   // grain at which token-id traces are hashed
+    bool lenient = false;             // count and skip broken records instead of stopping
+    std::uint64_t seed = 0;
+    double rate_scale = 1.0;          // arrivals come this many times faster
+    std::int64_t limit = 0;           // stop after this many requests; 0 = no limit
+  };
+  // What was skipped in lenient mode.
+  struct Skipped {
+    std::uint64_t records = 0;
+    std::string first_reason;  // "file:line: reason"
+  };
+
+  virtual ~TraceSource() = default;
+  // Arrival of the next request known now, or nothing: then more may follow once a request in flight finishes,
+  // unless exhausted(). Throws InputError for a broken record (strict mode), naming file and line.
+  virtual std::optional<Time> next_arrival() = 0;
+  // The request next_arrival() spoke of. `out`'s vectors are reused.
+  virtual void pop(Request& out) = 0;
+  // Request `index` is over (finished, rejected or timed out) at `at`.
+  virtual void finished(std::uint64_t index, Time at) { (void)index, (void)at; }
+  [[nodiscard]] virtual Skipped skipped() const { return {}; }
+  // Requests this source will deliver in all, if it knows (for progress).
+  [[nodiscard]] virtual std::optional<std::uint64_t> total() const { return std::nullopt; }
+};
+
+}  // namespace kvsim
