@@ -34,8 +34,8 @@ struct Efficiency {
 
 struct LinkSpec {
   std::string name;
-  Bandwidth bandwidth;  // per direction and GPU
-  Duration latency{};
+  Bandwidth bandwidth;  // per direction and GPU, as transfers reach it (not the raw signalling rate)
+  Duration latency{};   // of one message; a ring all-reduce over p GPUs pays 2 (p - 1)
   std::string source;
   static constexpr std::tuple kFields{field("name", &LinkSpec::name, any, "kind of link"),
                                       field("bandwidth", &LinkSpec::bandwidth, any, "per direction and GPU"),
@@ -45,11 +45,13 @@ struct LinkSpec {
 
 struct DeviceSpec {
   std::string name, vendor, text;
-  Bytes memory;
+  Bytes memory;  // what a program finds (cudaMemGetInfo), a little less than the label says
   Bandwidth bandwidth;
   std::map<std::string, FlopRate> compute;  // dense peak by precision: fp32, tf32, fp16, bf16, fp8, int8, fp4
   Power idle_power, busy_power;
   Price price;
+  LinkSpec gpu_link;   // to another of its kind in a usual machine: what a file that names only a device gets
+  LinkSpec host_link;  // to host memory there
   Efficiency efficiency;
   std::map<std::string, std::string> source;  // figure -> where it comes from
   static constexpr std::tuple kFields{
@@ -62,6 +64,8 @@ struct DeviceSpec {
       field("idle_power", &DeviceSpec::idle_power, any, "power when idle"),
       field("busy_power", &DeviceSpec::busy_power, any, "board power"),
       field("price", &DeviceSpec::price, any, "typical rent of one device"),
+      field("gpu_link", &DeviceSpec::gpu_link, any, "link to another of its kind in a usual machine"),
+      field("host_link", &DeviceSpec::host_link, any, "link to host memory in a usual machine"),
       field("efficiency", &DeviceSpec::efficiency, any, "fitted shares of the peaks"),
       field("source", &DeviceSpec::source, any, "figure: where it comes from")};
 };
