@@ -3,19 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include "sim/scenario/yaml.h"
+#include "tests/models/catalogue.h"
 
 namespace kvsim {
 namespace {
 
-ModelSpec catalogue(const std::string& name) {
-  Diagnostics d;
-  Reader r(d);
-  ModelSpec m;
-  read_model(load_yaml(std::string(KVSIM_SOURCE_DIR) + "/models/catalog/" + name + ".yaml", d), m, r);
-  d.throw_if_any();
-  return m;
-}
+using test::catalogue;
 
 TEST(Geometry, Llama31) {
   const ModelSpec m = catalogue("llama-3.1-8b");
