@@ -72,7 +72,7 @@ MemoryBudget plan_memory(const ModelSpec& m, const Parallel& split, const Precis
     b.block = kv_page_bytes(m, split, p.kv, plan.block_tokens) * owners[static_cast<std::size_t>(s)];
     if (b.block.count() == 0) continue;  // a stage of recurrent layers only sets no limit
     b.blocks = Blocks{std::max<std::int64_t>(0, b.kv / b.block)};
-    if (first || b.blocks < best.blocks) best = b;
+    if (first || b.blocks < best.blocks || (b.blocks == best.blocks && b.kv < best.kv)) best = b;
     first = false;
   }
   if (!first && best.blocks.count() < 1) no_room(m, best);
