@@ -9,7 +9,7 @@
 //   request_goodput   finished requests that meet every objective / duration (all of them without objectives)
 //   slo_attainment    the same requests / all requests
 //   prefix_hit_rate   hit / queried tokens of first admissions (vLLM); cached_prompt_ratio: hit / prompt tokens (SGLang)
-//   kv_usage   mean share of KV blocks in use; busy_share: time in iterations / simulated time
+//   peak_kv_usage   most KV blocks in use at once / all of them; busy_share: time in iterations / simulated time
 // A ratio or statistic of nothing is left out.
 #include <optional>
 #include <string>

@@ -136,7 +136,7 @@ TableInfo instance_table() {
            {"busy_ns", "INTEGER NOT NULL", "time in iterations"},
            {"gpu_ns", "INTEGER NOT NULL", "GPU time of iterations"},
            {"host_ns", "INTEGER NOT NULL", "host overhead of iterations"},
-           {"used_block_ns", "REAL NOT NULL", "integral of used blocks over time"}},
+           {"peak_blocks", "INTEGER NOT NULL", "most KV blocks in use at once"}},
           "PRIMARY KEY (run_id, instance, rank)"};
 }
 

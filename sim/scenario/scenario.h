@@ -82,7 +82,8 @@ struct EngineSpec {
   Balancing data_balancing = Balancing::usage;
   bool cuda_graphs = true;
   std::vector<std::int64_t> graph_sizes;
-  Duration overhead{}, schedule_time{}, front_end{}, back_end{}, request_timeout{};
+  Duration overhead{}, layer_overhead{}, graph_overhead{}, graph_layer_overhead{};
+  Duration schedule_time{}, front_end{}, back_end{}, request_timeout{};
   static constexpr std::tuple kFields{
       field("preset", &EngineSpec::preset, any, "engine and version whose rules are followed; gives defaults for everything below"),
       field("block_tokens", &EngineSpec::block_tokens, between<std::int64_t>(1, 1 << 16), "tokens of a KV block"),
@@ -98,7 +99,10 @@ struct EngineSpec {
       field("data_balancing", &EngineSpec::data_balancing, any, "how the front end scores data-parallel ranks: usage (present) or waiting (4 waiting + running)"),
       field("cuda_graphs", &EngineSpec::cuda_graphs, any, "decode batches are padded to captured sizes"),
       field("graph_sizes", &EngineSpec::graph_sizes, between<std::int64_t>(1, 1 << 20), "captured sizes; empty = the engine's own list"),
-      field("overhead", &EngineSpec::overhead, any, "host time of an iteration that the GPU cannot hide"),
+      field("overhead", &EngineSpec::overhead, any, "host time that the GPU cannot hide, of an iteration launched kernel by kernel (with prefill, or too large for a captured graph)"),
+      field("layer_overhead", &EngineSpec::layer_overhead, any, "the same per layer of the model, added to it"),
+      field("graph_overhead", &EngineSpec::graph_overhead, any, "host time and gaps of an iteration that runs as a captured graph (decodes only)"),
+      field("graph_layer_overhead", &EngineSpec::graph_layer_overhead, any, "the same per layer of the model, added to it"),
       field("schedule_time", &EngineSpec::schedule_time, any, "host time of an iteration that hides behind the GPU: an iteration takes at least this long"),
       field("front_end", &EngineSpec::front_end, any, "from a request's arrival until the scheduler sees it"),
       field("back_end", &EngineSpec::back_end, any, "from the end of an iteration until its tokens reach the client"),
