@@ -231,4 +231,23 @@ void run_query(const std::string& db_path, const std::string& text, QueryFormat 
   query.answer(trimmed(text));
 }
 
+std::vector<std::string> unfinished_runs(const std::string& db_path) {
+  const QueryLimits limits;
+  Budget budget(limits);
+  Database db = Database::open_read_only(db_path);
+  std::vector<std::string> runs;
+  try {
+    confine(db, budget, limits);
+    if (db.integer("PRAGMA application_id") != kApplicationId) return runs;
+    Statement s = db.prepare(
+        "SELECT run_id, name, iif(status = 'failed', 'failed', 'is ' || status), ifnull(': ' || error, '') FROM run "
+        "WHERE status <> 'finished' ORDER BY run_id");
+    while (s.step())
+      runs.push_back(fmt::format("run {} '{}' {}{}", s.integer(0), printable(s.text(1)), printable(s.text(2)),
+                                 printable(s.text(3))));
+  } catch (const SqlError&) {  // the query itself will say what is wrong with the file
+  }
+  return runs;
+}
+
 }  // namespace kvsim

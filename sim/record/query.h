@@ -32,4 +32,8 @@ const std::vector<NamedQuery>& named_queries();
 void run_query(const std::string& db_path, const std::string& text, QueryFormat, std::ostream&,
                const QueryLimits& = {});
 
+// "run 2 'name' is unfinished" for each run of a result file that did not finish, for people to know before they read
+// numbers; empty for a file that is no result. Throws InputError for a file that is no database.
+std::vector<std::string> unfinished_runs(const std::string& db_path);
+
 }  // namespace kvsim

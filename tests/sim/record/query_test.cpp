@@ -236,6 +236,16 @@ TEST(Query, FilesThatAreNoResults) {
   EXPECT_NE(error_at(folder / "empty.db", "SELECT * FROM run").find("the file holds no tables"), std::string::npos);
 }
 
+TEST(Query, TellsUnfinishedRuns) {
+  const Folder folder;
+  write_sample(folder / "a.db", sample_run(3));
+  EXPECT_TRUE(unfinished_runs(folder / "a.db").empty());
+  Recorder(folder / "b.db", sample_header());
+  EXPECT_EQ(unfinished_runs(folder / "b.db.unfinished"), std::vector<std::string>{"run 1 'sample' is unfinished"});
+  Recorder(folder / "b.db", sample_header()).fail("no blocks");
+  EXPECT_EQ(unfinished_runs(folder / "b.db.unfinished"), std::vector<std::string>{"run 1 'sample' failed: no blocks"});
+}
+
 // Bytes of a file are turned at random: errors are fine, crashes and hangs are not.
 TEST(Query, DamagedFilesDoNotCrash) {
   const Folder folder;
