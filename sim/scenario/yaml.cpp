@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t kMostBytes = 64U << 20;
 constexpr int kMostLevels = 100;
 constexpr std::size_t kMostNodes = 2'000'000;
+constexpr std::size_t kMostKeys = 10'000;  // of one map: look-ups walk it
 
 class Converter {
  public:
@@ -59,6 +60,7 @@ class Converter {
         diagnostics_.add(key_at, key, "the key is given twice");
         continue;
       }
+      if (t.entries().size() >= kMostKeys) return stop(key_at, fmt::format("a map of more than {} keys", kMostKeys));
       t.set(key, convert(pair.second, level + 1), key_at);
       if (stopped_) break;
     }

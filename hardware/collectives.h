@@ -1,0 +1,25 @@
+#pragma once
+// Time of collectives on one link between p equal ranks, in ns. Ring algorithms (Patarasuk and Yuan 2009,
+// doi:10.1016/j.jpdc.2008.09.002): every step sends one message of bytes/p to the neighbour.
+//   all-reduce           2(p-1) steps
+//   all-gather, reduce-scatter   p-1 steps each; `bytes` is the gathered size
+#include "hardware/device.h"
+
+namespace kvsim {
+
+struct Collectives {
+  double ns_per_byte = 0, ns_per_step = 0;
+  explicit Collectives(const LinkSpec* link) {
+    if (link == nullptr || !(link->bandwidth.value > 0)) return;
+    ns_per_byte = 1e9 / link->bandwidth.value;
+    ns_per_step = static_cast<double>(link->latency.count());
+  }
+  [[nodiscard]] double all_reduce(double bytes, int p) const { return 2 * all_gather(bytes, p); }
+  [[nodiscard]] double all_gather(double bytes, int p) const {
+    if (p <= 1) return 0;
+    return (p - 1) * (bytes / p * ns_per_byte + ns_per_step);
+  }
+  [[nodiscard]] double send(double bytes) const { return bytes * ns_per_byte + ns_per_step; }
+};
+
+}  // namespace kvsim
