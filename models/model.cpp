@@ -83,6 +83,10 @@ bool check_model(const ModelSpec& m, const Tree& at, Reader& r) {
     wrong("window", "sliding or chunked layers have no window", "give window in tokens");
   if (!m.mla && uses(m, AttentionKind::mla))
     wrong("mla", "layers of kind mla, but no mla dimensions", "give mla: {...}");
+  if (m.mla && (uses(m, AttentionKind::full) || uses(m, AttentionKind::sliding) ||
+                uses(m, AttentionKind::chunked)))
+    wrong("attention", "mla dimensions and layers of another kind with a cache",
+          "a model has either; leave attention empty for latent attention");
   if (!m.recurrent && uses(m, AttentionKind::recurrent))
     wrong("recurrent", "layers of kind recurrent, but no dimensions", "give recurrent: {...}");
   if (m.attention.size() > static_cast<std::size_t>(m.layers))

@@ -4,7 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "models/geometry.h"
+#include "models/transformer_work.h"
 #include "tests/models/catalogue.h"
 
 namespace kvsim {
@@ -181,6 +184,39 @@ TEST(HfConfig, RefusesWithPlaceAndCure) {
     read(bad, e);
     EXPECT_FALSE(e.empty()) << bad;
   }
+}
+
+// Every value of every file replaced by something hostile: refused, or a model that can be counted.
+TEST(HfConfig, HostileValues) {
+  int accepted = 0, refused = 0;
+  for (const Case& c : kCases) {
+    Diagnostics parse;
+    const Tree good = parse_yaml(c.json, "config.json", parse);
+    for (const Tree::Entry& e : good.entries())
+      for (const char* value :
+           {"0", "-1", "1", "7", "1073741824", "99999999999999999999", "x", ""}) {
+        Tree bad = good;
+        bad.set(e.key, *value == 0 ? Tree::list() : Tree::scalar(value));
+        Diagnostics d;
+        Reader r(d);
+        const ModelSpec m = from_hf_config(bad, r);
+        if (!d.empty()) {
+          ++refused;
+          continue;
+        }
+        ++accepted;
+        EXPECT_GE(parameters(m).total(), 0) << c.name << " " << e.key << " " << value;
+        EXPECT_GE(kv_sequence_bytes(m, m.max_context, Dtype::bf16).count(), 0) << c.name;
+        std::vector<Work> out;
+        const std::vector<PrefillPiece> pieces{{64, 0, true}};
+        StepShape s;
+        s.prefills = pieces;
+        TransformerWork(m, {}, {}).step(s, out);
+        for (const Work& w : out) EXPECT_TRUE(std::isfinite(w.flops) && w.flops >= 0) << c.name;
+      }
+  }
+  EXPECT_GT(accepted, 100);
+  EXPECT_GT(refused, 500);
 }
 
 }  // namespace
