@@ -1,5 +1,6 @@
 #pragma once
 // From a decode-only price in doubles to the integer form of DecodeLine.
+#include <algorithm>
 #include <cmath>
 
 #include "hardware/cost_model.h"
@@ -12,20 +13,20 @@ struct RealLine {
   std::array<double, kMaxWindows> per_window{};
 };
 
-// Throws InputError when the price could leave 62 bits within `iterations` steps (about 270 s per iteration):
+// Ends the cell early where the price could leave 62 bits (about 270 s); throws InputError when it already has:
 // tables or figures must be wrong.
 inline DecodeLine to_integers(const RealLine& r, const StepShape& s, std::int64_t iterations) {
   constexpr double kOne = static_cast<double>(std::int64_t{1} << DecodeLine::kShift);
-  constexpr std::int64_t kMostIterations = std::int64_t{1} << 20;
+  constexpr double kMostIterations = 1 << 20;
+  const auto n = static_cast<double>(s.decodes), sum = static_cast<double>(s.decode_context_sum);
+  double slope = std::abs(r.per_context);
+  for (const double w : r.per_window) slope += std::abs(w);
+  const double size = std::abs(r.base) + slope * (sum + n) + std::abs(r.per_max) * (static_cast<double>(s.decode_context_max) + 1);
+  const double room = 0x1p62 / kOne - size, growth = slope * n + std::abs(r.per_max);
+  if (!(room > 0)) throw InputError("an iteration would take more than 270 s: check the cost tables, efficiencies and links");
   DecodeLine line;
-  line.iterations = std::clamp<std::int64_t>(iterations, 1, kMostIterations);
-  const auto ahead = static_cast<double>(line.iterations);
-  const double sum = static_cast<double>(s.decode_context_sum) + static_cast<double>(s.decodes) * ahead;
-  double size = std::abs(r.base) + std::abs(r.per_context) * sum +
-                std::abs(r.per_max) * (static_cast<double>(s.decode_context_max) + ahead);
-  for (const double w : r.per_window) size += std::abs(w) * sum;
-  if (!(size * kOne < 0x1p62))
-    throw InputError("an iteration would take more than 270 s: check the cost tables, efficiencies and links");
+  const double most = growth * kMostIterations < room ? kMostIterations : std::max(room / growth, 1.0);
+  line.iterations = std::clamp<std::int64_t>(iterations, 1, static_cast<std::int64_t>(most));
   line.base = std::llround(r.base * kOne);
   line.per_context = std::llround(r.per_context * kOne);
   line.per_max = std::llround(r.per_max * kOne);

@@ -10,22 +10,25 @@
 
 namespace kvsim {
 
-// Shares of the peak that real kernels reach, fitted per accelerator (docs: hardware/README.md).
+// Shares of the peak that real kernels reach: the seven numbers of the roofline law (hardware/README.md), fitted per
+// accelerator, never per model.
 struct Efficiency {
-  double gemm = 0.75;           // of peak flops, large matrix products
-  double attention = 0.5;       // of peak flops, prefill attention
-  double memory = 0.8;          // of memory bandwidth, weights and activations
-  double kv_memory = 0.7;       // of memory bandwidth, KV read by decode attention
-  Duration launch{2500};        // fixed time of an operator that graphs cannot hide
-  double gemm_half_tokens = 0;  // tokens at which a product reaches half of its efficiency's ramp; 0 = no ramp
+  double gemm = 0.75;                  // of peak flops, large matrix products
+  double gemm_half_tokens = 64;        // rows at which a product reaches half of it: a product of n rows costs n + this
+  double attention = 0.5;              // of peak flops, attention of long prefills
+  double attention_half_tokens = 200;  // prefill tokens at which attention reaches half of it
+  double memory = 0.85;                // of memory bandwidth, weights and activations
+  double kv_memory = 0.8;              // of memory bandwidth, KV read by attention
+  Duration launch{2500};               // fixed time of an operator that graphs cannot hide
   std::string source;
   static constexpr std::tuple kFields{
       field("gemm", &Efficiency::gemm, between(0.01, 1.0), "share of peak compute in large matrix products"),
-      field("attention", &Efficiency::attention, between(0.01, 1.0), "share of peak compute in prefill attention"),
+      field("gemm_half_tokens", &Efficiency::gemm_half_tokens, between(0.0, 4096.0), "rows at which a product reaches half of that share"),
+      field("attention", &Efficiency::attention, between(0.01, 1.0), "share of peak compute in attention of long prefills"),
+      field("attention_half_tokens", &Efficiency::attention_half_tokens, between(0.0, 65536.0), "prefill tokens at which attention reaches half of that share"),
       field("memory", &Efficiency::memory, between(0.01, 1.0), "share of memory bandwidth for weights and activations"),
-      field("kv_memory", &Efficiency::kv_memory, between(0.01, 1.0), "share of memory bandwidth for KV in decode attention"),
-      field("launch", &Efficiency::launch, any, "fixed time per operator"),
-      field("gemm_half_tokens", &Efficiency::gemm_half_tokens, between(0.0, 4096.0), "tokens at which compute efficiency is half of its full value; 0 = none"),
+      field("kv_memory", &Efficiency::kv_memory, between(0.01, 1.0), "share of memory bandwidth for KV read by attention"),
+      field("launch", &Efficiency::launch, between<Duration>(Duration{0}, Duration{10'000'000}), "fixed time per operator"),
       field("source", &Efficiency::source, any, "how these were obtained")};
 };
 

@@ -230,7 +230,8 @@ class LayerProfile final : public CostModel {
       const double group = s.group_tokens > 0 ? static_cast<double>(s.group_tokens_max) * p.data : tokens;
       sink("all_to_all", moe * 2 * link_.all_gather(group * row, p.data * p.tensor));
     }
-    if (p.pipeline > 1) sink("stage_transfer", (p.pipeline - 1) * link_.send(tokens * row));
+    // A stage hands over the branch's output and the residual stream.
+    if (p.pipeline > 1 && tokens > 0) sink("stage_transfer", (p.pipeline - 1) * link_.send(2 * tokens * row));
   }
 
   // One layer's attention, ns. A prefill of one token is a decode to the kernel.

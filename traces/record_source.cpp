@@ -82,6 +82,18 @@ bool RecordSource::accept(std::string_view record) {
   return true;
 }
 
+bool RecordSource::set_lengths(Request& out, std::int64_t prompt, std::int64_t output, ZeroLengths rule, const char* prompt_field,
+                               const char* output_field) {
+  out.prompt_tokens = std::max<std::int64_t>(prompt, 1);
+  out.output_tokens = std::max<std::int64_t>(output, 1);
+  if (rule == ZeroLengths::one || (prompt > 0 && output > 0)) return true;
+  const char* name = prompt > 0 ? output_field : prompt_field;
+  if (rule == ZeroLengths::error)
+    bad_value(name, "0", fmt::format("a whole number of tokens from 1 to {} (parameter zero_lengths: one takes it as 1, skip leaves it out)", kMaxTokens));
+  file_.left_out(name, "is 0: left out (zero_lengths: skip)");
+  return false;
+}
+
 std::optional<Time> RecordSource::next_arrival() {
   if (!loaded_) {
     if (ended_ || (limit_ > 0 && delivered_ >= static_cast<std::uint64_t>(limit_))) return std::nullopt;

@@ -1,5 +1,6 @@
 #pragma once
 // What the readers of open-loop traces share: strict or lenient treatment of broken records, order, rate and limit.
+#include <array>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -55,6 +56,13 @@ class ArrivalOrder {
   int last_line_ = 0;
 };
 
+// What to do with a request whose prompt or output has no tokens. Real traces hold some: cancelled or refused ones.
+enum class ZeroLengths : std::uint8_t { error, one, skip };
+constexpr auto enum_names(ZeroLengths) {
+  return std::array{std::pair{ZeroLengths::error, "error"}, std::pair{ZeroLengths::one, "one"}, std::pair{ZeroLengths::skip, "skip"}};
+}
+inline constexpr const char* kZeroLengthsText = "requests without prompt or output tokens: refuse them, take 0 as 1, or leave them out";
+
 // A trace whose requests come at the times written in it, whatever happens to them.
 class RecordSource : public TraceSource {
  public:
@@ -71,6 +79,8 @@ class RecordSource : public TraceSource {
   // False leaves the record out (the reader has called file().left_out). Throws BadRecord.
   virtual bool parse(std::string_view record, Request& out) = 0;
   [[nodiscard]] RecordFile& file() { return file_; }
+  // Sets the lengths (0 or more), as the rule says; false when the record is to be left out.
+  bool set_lengths(Request&, std::int64_t prompt, std::int64_t output, ZeroLengths, const char* prompt_field, const char* output_field);
 
  private:
   bool accept(std::string_view record);

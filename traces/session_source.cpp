@@ -1,16 +1,32 @@
 #include "traces/session_source.h"
 
 #include <algorithm>
+#include <cmath>
+#include <tuple>
 #include <utility>
 
 #include "sim/base/check.h"
 #include "sim/base/diagnostics.h"
+#include "traces/record_check.h"
 
 namespace kvsim {
 
 Time later(Time at, Duration pause) {
   if (pause > kNever - at) throw InputError("a session goes on beyond 292 years of simulated time");
   return at + pause;
+}
+
+PoissonStarts::PoissonStarts(Rate rate, double rate_scale, std::uint64_t seed, std::string_view path)
+    : mean_gap_(1.0 / (rate.value * rate_scale)), gaps_(seed, path) {
+  if (!(rate.value > 0) || !(rate_scale > 0) || !std::isfinite(mean_gap_))
+    throw InputError("the rate of sessions and rate_scale have to be above 0");
+}
+
+Time PoissonStarts::next() {
+  if (count_ > 0) now_ += gaps_.at(count_).exponential(mean_gap_);
+  ++count_;
+  if (now_ > kMaxSeconds) throw InputError("sessions begin after more than 100 years at this rate");
+  return Time{duration_of_seconds(now_)};
 }
 
 void SessionSource::fill_segments(const Session& session, std::uint32_t turn, Request& out) {

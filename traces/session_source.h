@@ -81,6 +81,20 @@ class SessionSource : public TraceSource {
   std::unordered_map<std::uint64_t, InFlight> in_flight_;
 };
 
+// The starts of sessions at a rate: Poisson, number i a function of the seed and i.
+class PoissonStarts {
+ public:
+  // Throws InputError unless the rates are above 0. Arrivals come `rate_scale` times faster.
+  PoissonStarts(Rate rate, double rate_scale, std::uint64_t seed, std::string_view path);
+  Time next();
+
+ private:
+  double mean_gap_;
+  Rng gaps_;
+  std::uint64_t count_ = 0;
+  double now_ = 0;
+};
+
 // `at` + `pause`. Throws InputError beyond the range of simulated time (292 years).
 Time later(Time at, Duration pause);
 

@@ -23,7 +23,8 @@ struct EngineConfig {
   bool priority = false;                 // waiting queue by (priority, arrival) instead of arrival
   bool async_scheduling = true;          // decide iteration k+1 when iteration k starts
   double watermark = 0;                  // share of the blocks kept free at admission while something runs
-  Duration overhead{};                   // host time of an iteration that the GPU cannot hide
+  Duration overhead{};                   // host time that the GPU cannot hide, of an iteration launched kernel by kernel
+  Duration graph_overhead{};             // the same when a captured graph runs (decodes only)
   Duration schedule_time{};              // host time of an iteration that async scheduling hides behind the GPU
   Duration front_end{}, back_end{};      // of a request before the scheduler, of a token after the iteration
   Duration request_timeout{};            // a request not scheduled this long after its arrival is dropped; 0 = never
@@ -32,6 +33,9 @@ struct EngineConfig {
   bool exact_steps = false;              // take the per-sequence path always (slow; the results are the same)
 
   [[nodiscard]] std::int64_t blocks_for(std::int64_t tokens) const { return (tokens + block_tokens - 1) / block_tokens; }
+  [[nodiscard]] bool is_captured(std::int64_t decodes) const {
+    return !graph_sizes.empty() && decodes <= graph_sizes.back();
+  }
   // A decode batch padded to the next captured size; eager above the largest.
   [[nodiscard]] std::int64_t padded(std::int64_t decodes) const {
     for (const std::int64_t size : graph_sizes)

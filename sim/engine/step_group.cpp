@@ -30,8 +30,15 @@ bool StepGroup::has_work() const {
   return std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& l) { return l.rank->has_work(); });
 }
 
-std::int64_t StepGroup::step_ns(std::int64_t gpu_ns) const {
-  return std::max(gpu_ns, to_ns(config_.schedule_time)) + to_ns(config_.overhead);
+std::int64_t StepGroup::step_ns(std::int64_t gpu_ns, bool graph) const {
+  return std::max(gpu_ns, to_ns(config_.schedule_time)) + to_ns(graph ? config_.graph_overhead : config_.overhead);
+}
+
+// A captured graph runs when every rank only decodes, in batches that were captured.
+bool StepGroup::runs_graph() const {
+  return std::all_of(lanes_.begin(), lanes_.end(), [this](const Lane& l) {
+    return l.running.prefills.empty() && config_.is_captured(l.running.shape.decodes);
+  });
 }
 
 // Lock-step ranks exchange tokens: each shape says what the others bring.
@@ -60,7 +67,7 @@ void StepGroup::start(Time now) {
   gpu_ns_ = 0;
   for (Lane& l : lanes_) gpu_ns_ = std::max(gpu_ns_, price(l));
   start_ = now;
-  next_end_ = now + Duration{step_ns(gpu_ns_)};
+  next_end_ = now + Duration{step_ns(gpu_ns_, runs_graph())};
   busy_ = true;
 }
 
@@ -127,6 +134,7 @@ void StepGroup::fast_forward() {
   if (silent <= 0) return;
   ends_.push_back(next_end_);
   gpus_.push_back(gpu_ns_);
+  const bool graph = runs_graph();
   for (DecodeLine& line : lines_) line.iterations = 0;
   for (std::int64_t n = 0; n < silent; ++n) {
     std::int64_t gpu = 0;
@@ -137,7 +145,7 @@ void StepGroup::fast_forward() {
       gpu = std::max(gpu, to_ns(lines_[i].at(shapes_[i])));
     }
     gpus_.push_back(gpu);
-    ends_.push_back(ends_.back() + Duration{step_ns(gpu)});
+    ends_.push_back(ends_.back() + Duration{step_ns(gpu, graph)});
   }
   next_end_ = ends_.back();
 }

@@ -38,7 +38,8 @@ class StepGroup {
   // The first n silent iterations have ended.
   void commit(std::size_t n);
   std::int64_t price(Lane&);
-  [[nodiscard]] std::int64_t step_ns(std::int64_t gpu_ns) const;
+  [[nodiscard]] std::int64_t step_ns(std::int64_t gpu_ns, bool graph) const;
+  [[nodiscard]] bool runs_graph() const;
   void describe_group();
   void next_shape(std::size_t lane, std::int64_t n);
   void record(const Lane&, Time start, Time end);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <system_error>
 
 #include "sim/base/check.h"
@@ -124,6 +125,10 @@ Database Database::open(const std::string& path, int flags) {
 }
 
 Database Database::open_read_only(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))  // a FIFO would block
+    throw InputError(fmt::format("{}: not a regular file", path), "give a file that 'kvsim run' wrote");
   Database db = open(path, SQLITE_OPEN_READONLY);
   constexpr const char* kTouch = "SELECT count(*) FROM sqlite_schema";
   int rc = sqlite3_exec(db.handle(), kTouch, nullptr, nullptr, nullptr);
@@ -131,6 +136,9 @@ Database Database::open_read_only(const std::string& path) {
     open(path, SQLITE_OPEN_READWRITE).exec(kTouch);
     rc = sqlite3_exec(db.handle(), kTouch, nullptr, nullptr, nullptr);
   }
+  if ((rc & 0xff) == SQLITE_ERROR)  // a header or schema that SQLite does not understand
+    throw InputError(fmt::format("{}: not a readable SQLite database: {}", path, sqlite3_errmsg(db.handle())),
+                     "give a file that 'kvsim run' wrote");
   if (rc != SQLITE_OK) fail(db.handle(), rc, path);
   return db;
 }

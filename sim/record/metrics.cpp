@@ -150,7 +150,7 @@ void rank_rows(Rows& rows, const std::vector<RankTotals>& ranks, double simulate
     sum.hit_tokens += r.hit_tokens;
     sum.evicted_blocks += r.evicted_blocks;
     sum.busy_ns += r.busy_ns;
-    sum.block_ns += r.block_ns;
+    sum.peak_blocks += r.peak_blocks;
   }
   const auto total_ns = simulated_ns * static_cast<double>(ranks.size());
   const auto iterations = static_cast<double>(sum.iterations);
@@ -163,7 +163,7 @@ void rank_rows(Rows& rows, const std::vector<RankTotals>& ranks, double simulate
   rows.ratio("iteration_mean_ms", static_cast<double>(sum.busy_ns) / 1e6, iterations, "ms");
   rows.ratio("tokens_per_iteration", static_cast<double>(sum.prefill_tokens + sum.decode_tokens), iterations, "tokens");
   rows.ratio("busy_share", static_cast<double>(sum.busy_ns), total_ns, "ratio");
-  rows.ratio("kv_usage", sum.block_ns, simulated_ns * static_cast<double>(sum.blocks), "ratio");
+  rows.ratio("peak_kv_usage", static_cast<double>(sum.peak_blocks), static_cast<double>(sum.blocks), "ratio");
   if (whole_run) return;  // the run has these from its requests
   rows.count("preemptions", sum.preemptions);
   rows.ratio("prefix_hit_rate", static_cast<double>(sum.hit_tokens), static_cast<double>(sum.queried_tokens), "ratio");

@@ -9,7 +9,12 @@
 //   request_goodput   finished requests that meet every objective / duration (all of them without objectives)
 //   slo_attainment    the same requests / all requests
 //   prefix_hit_rate   hit / queried tokens of first admissions (vLLM); cached_prompt_ratio: hit / prompt tokens (SGLang)
-//   kv_usage   mean share of KV blocks in use; busy_share: time in iterations / simulated time
+//   miss_<cause>      prompt tokens computed at first admission for that cause; recomputed_tokens after preemptions
+//   peak_kv_usage   most KV blocks in use at once / all of them; busy_share: time in iterations / simulated time
+//   output_token_throughput_per_user   1 / tpot of each request
+// completed, failed (rejected + timed_out), injected, total_input_tokens and total_output_tokens (of finished requests),
+// request_, output_ and total_token_throughput, iterations, decode_iterations, iteration_mean_ms, tokens_per_iteration,
+// prefill_tokens, decode_tokens, preemptions, evicted_blocks, kv_blocks are what they say.
 // A ratio or statistic of nothing is left out.
 #include <optional>
 #include <string>

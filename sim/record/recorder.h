@@ -6,7 +6,8 @@
 // the run 'finished' and renames the file to `<path>`; until then a result of that name stays as it was. fail() marks
 // the run 'failed' and leaves `<path>.unfinished` with the error in it. When writing itself fails (full disk), the
 // unfinished file is removed, to give its space back, and InputError says what happened. A crash of the machine, as
-// against the process, may damage an unfinished file: nothing is forced to the disk before finish().
+// against the process, may damage an unfinished file: nothing is forced to the disk before finish(). (Killed in its
+// first milliseconds, a run leaves a database without tables; between last commit and renaming, a finished one.)
 //
 // Determinism: equal rows give equal bytes, `provenance` aside; pass no Provenance for files equal to the last byte.
 #include <cstdint>

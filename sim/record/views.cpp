@@ -41,21 +41,21 @@ FROM request)";
 
 // A percentile is a hat function over the ranks: it weighs the two order statistics around q (n - 1), which is numpy's
 // linear interpolation.
+// A branch a metric, so that a query for one of them sorts only its values.
 std::string percentile_sql() {
-  std::string values;
-  for (const char* name : {"ttft_ms", "tpot_ms", "e2el_ms", "queue_ms", "normalized_latency_ms"})
-    values += fmt::format(
-        "{0}SELECT run_id, '{1}' AS metric, {1} AS v FROM request_latency WHERE outcome = 'finished' AND {1} IS NOT NULL",
-        values.empty() ? "  " : "\n  UNION ALL ", name);
-  std::string sql = fmt::format(
-      "WITH value AS (\n{}),\nranked AS (SELECT run_id, metric, v,\n"
-      "    row_number() OVER (PARTITION BY run_id, metric ORDER BY v) - 1 AS r,\n"
-      "    count(*) OVER (PARTITION BY run_id, metric) - 1 AS top FROM value)\n"
-      "SELECT run_id, metric, count(*) AS count, avg(v) AS mean, min(v) AS min",
-      values);
-  for (const auto& [name, q] : {std::pair{"median", "0.5"}, {"p90", "0.9"}, {"p95", "0.95"}, {"p99", "0.99"}})
-    sql += fmt::format(",\n  sum(v * max(0.0, 1.0 - abs(r - {} * top))) AS {}", q, name);
-  return sql + ",\n  max(v) AS max\nFROM ranked GROUP BY run_id, metric";
+  std::string sql;
+  for (const char* name : {"ttft_ms", "tpot_ms", "e2el_ms", "queue_ms", "normalized_latency_ms"}) {
+    sql += fmt::format("{}SELECT run_id, '{}' AS metric, count(*) AS count, avg(v) AS mean, min(v) AS min",
+                       sql.empty() ? "" : "\nUNION ALL\n", name);
+    for (const auto& [column, q] : {std::pair{"median", "0.5"}, {"p90", "0.9"}, {"p95", "0.95"}, {"p99", "0.99"}})
+      sql += fmt::format(",\n  sum(v * (1 - abs(r - {0} * top))) FILTER (WHERE abs(r - {0} * top) < 1) AS {1}", q, column);
+    sql += fmt::format(
+        ",\n  max(v) AS max\nFROM (SELECT run_id, {0} AS v, row_number() OVER (PARTITION BY run_id ORDER BY {0}) - 1 AS r,\n"
+        "    count(*) OVER (PARTITION BY run_id) - 1 AS top\n"
+        "  FROM request_latency WHERE outcome = 'finished' AND {0} IS NOT NULL) GROUP BY run_id",
+        name);
+  }
+  return sql;
 }
 
 // Integer arithmetic, so that it agrees with meets() in metrics.h to the nanosecond; a missing objective gives NULL.

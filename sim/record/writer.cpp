@@ -121,7 +121,7 @@ void RunWriter::write(const RankTotals& t) {
   (Row(instance_) << t.instance << t.rank << t.blocks << t.iterations << t.decode_iterations << t.preemptions
                   << t.prefill_tokens << t.decode_tokens << t.queried_tokens << t.hit_tokens
                   << t.resumed_queried_tokens << t.resumed_hit_tokens << t.evicted_blocks << t.busy_ns << t.gpu_ns
-                  << t.host_ns << t.block_ns)
+                  << t.host_ns << t.peak_blocks)
       .run();
 }
 

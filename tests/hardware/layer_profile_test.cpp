@@ -120,7 +120,7 @@ TEST(LayerProfile, CollectivesFollowTheRing) {
   const double bytes = 64 * 4096 * 2;
   EXPECT_NEAR(part(*two, s, "all_reduce"), 65 * (bytes / 16.0 + 2 * 20'000), 1e-3);
   const auto staged = make(t.path(), model, {1, 2, 1, false}, &link);
-  EXPECT_NEAR(part(*staged, s, "stage_transfer"), bytes / 16.0 + 20'000, 1e-3);
+  EXPECT_NEAR(part(*staged, s, "stage_transfer"), 2 * bytes / 16.0 + 20'000, 1e-3);
 
   model.f.experts = 8;
   model.f.active_experts = 2;

@@ -65,14 +65,13 @@ std::int64_t parse_timestamp(std::string_view text) {
 class Azure final : public CsvSource {
  public:
   struct Params {
-    bool zero_output = false;
-    static constexpr std::tuple kFields{field("zero_output", &Params::zero_output, any,
-                                              "take rows without generated tokens as if they had one, instead of refusing them")};
+    ZeroLengths zero_lengths = ZeroLengths::error;
+    static constexpr std::tuple kFields{field("zero_lengths", &Params::zero_lengths, any, kZeroLengthsText)};
   };
 
   Azure(Params params, const Context& context)
       : CsvSource(context),
-        params_(params),
+        zero_lengths_(params.zero_lengths),
         time_(column({"TIMESTAMP"})),
         input_(column({"ContextTokens"})),
         output_(column({"GeneratedTokens"})) {}
@@ -81,8 +80,7 @@ class Azure final : public CsvSource {
   bool parse(std::string_view line, Request& out) override {
     split(line);
     const std::int64_t at = parse_timestamp(cell(time_));
-    out.prompt_tokens = tokens(input_);
-    out.output_tokens = std::max<std::int64_t>(1, tokens(output_, params_.zero_output ? 0 : 1));
+    if (!set_lengths(out, tokens(input_, 0), tokens(output_, 0), zero_lengths_, "ContextTokens", "GeneratedTokens")) return false;
     if (!start_) start_ = at;
     if (at < *start_) bad_value("TIMESTAMP", cell(time_), "a time not before the first row's");
     out.arrival = Time{Duration{at - *start_}};
@@ -90,7 +88,7 @@ class Azure final : public CsvSource {
     return true;
   }
 
-  Params params_;
+  ZeroLengths zero_lengths_;
   std::size_t time_, input_, output_;
   std::optional<std::int64_t> start_;
   std::uint64_t rows_ = 0;

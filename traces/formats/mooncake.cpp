@@ -15,12 +15,15 @@ class Mooncake final : public RecordSource {
  public:
   struct Params {
     Tokens hash_block{512};
+    ZeroLengths zero_lengths = ZeroLengths::error;
     static constexpr std::tuple kFields{field("hash_block", &Params::hash_block, between(Tokens{1}, Tokens{1 << 20}),
-                                              "tokens of one hashed block (the last of a prompt may be partial)")};
+                                              "tokens of one hashed block (the last of a prompt may be partial)"),
+                                        field("zero_lengths", &Params::zero_lengths, any, kZeroLengthsText)};
   };
 
   Mooncake(Params params, const Context& context)
       : RecordSource(context),
+        zero_lengths_(params.zero_lengths),
         block_(params.hash_block.count()),
         salt_(hash_combine(hash_text("mooncake"), static_cast<std::uint64_t>(block_))) {}
 
@@ -47,9 +50,9 @@ class Mooncake final : public RecordSource {
     } else if (key == "timestamp" || key == "created_time") {
       once(f.arrival_ms, v.number(0, kMaxSeconds * 1e3));
     } else if (key == "input_length" || key == "input_tokens") {
-      once(f.input, v.tokens());
+      once(f.input, v.tokens(0));
     } else if (key == "output_length" || key == "output_tokens") {
-      once(f.output, v.tokens());
+      once(f.output, v.tokens(0));
     } else if (key == "priority") {
       once(f.priority, v.whole(-1'000'000, 1'000'000));
     } else if (key == "session_id") {
@@ -68,10 +71,9 @@ class Mooncake final : public RecordSource {
     if (!f.input) missing_field("input_length");
     if (!f.output) missing_field("output_length");
     out.arrival = Time{duration_of_seconds(*f.arrival_ms * 1e-3)};
-    out.prompt_tokens = *f.input;
-    out.output_tokens = *f.output;
+    if (!set_lengths(out, *f.input, *f.output, zero_lengths_, "input_length", "output_length")) return false;
     out.priority = static_cast<std::int32_t>(f.priority.value_or(0));
-    if (f.has_ids) set_blocks(out);
+    if (f.has_ids && *f.input > 0) set_blocks(out);
     else set_unknown_content(out, salt_, ++unknown_);
     if (f.session != 0) {
       out.session = f.session;
@@ -93,6 +95,7 @@ class Mooncake final : public RecordSource {
     }
   }
 
+  ZeroLengths zero_lengths_;
   std::int64_t block_;
   std::uint64_t salt_;
   std::uint64_t unknown_ = 0;

@@ -9,14 +9,13 @@ namespace {
 class Splitwise final : public CsvSource {
  public:
   struct Params {
-    bool zero_output = false;
-    static constexpr std::tuple kFields{field("zero_output", &Params::zero_output, any,
-                                              "take rows with token_size 0 as if they had one, instead of refusing them")};
+    ZeroLengths zero_lengths = ZeroLengths::error;
+    static constexpr std::tuple kFields{field("zero_lengths", &Params::zero_lengths, any, kZeroLengthsText)};
   };
 
   Splitwise(Params params, const Context& context)
       : CsvSource(context),
-        low_(params.zero_output ? 0 : 1),
+        zero_lengths_(params.zero_lengths),
         time_(column({"arrival_timestamp"})),
         input_(column({"prompt_size"})),
         output_(column({"token_size"})) {}
@@ -25,13 +24,12 @@ class Splitwise final : public CsvSource {
   bool parse(std::string_view line, Request& out) override {
     split(line);
     out.arrival = Time{duration_of_seconds(seconds(time_))};
-    out.prompt_tokens = tokens(input_);
-    out.output_tokens = std::max<std::int64_t>(1, tokens(output_, low_));
+    if (!set_lengths(out, tokens(input_, 0), tokens(output_, 0), zero_lengths_, "prompt_size", "token_size")) return false;
     set_unknown_content(out, hash_text("splitwise"), ++rows_);
     return true;
   }
 
-  std::int64_t low_;
+  ZeroLengths zero_lengths_;
   std::size_t time_, input_, output_;
   std::uint64_t rows_ = 0;
 };

@@ -10,9 +10,11 @@ class Vidur final : public CsvSource {
  public:
   struct Params {
     std::optional<Rate> rate;
+    ZeroLengths zero_lengths = ZeroLengths::error;
     static constexpr std::tuple kFields{
         field("rate", &Params::rate, between(Rate{1e-9}, Rate{1e9}),
-              "draw Poisson arrivals at this rate; needed for files of lengths only, replaces the times of others")};
+              "draw Poisson arrivals at this rate; needed for files of lengths only, replaces the times of others"),
+        field("zero_lengths", &Params::zero_lengths, any, kZeroLengthsText)};
   };
 
   Vidur(Params params, const Context& context)
@@ -30,8 +32,8 @@ class Vidur final : public CsvSource {
  private:
   bool parse(std::string_view line, Request& out) override {
     split(line);
-    out.prompt_tokens = tokens(input_);
-    out.output_tokens = tokens(output_);
+    if (!set_lengths(out, tokens(input_, 0), tokens(output_, 0), params_.zero_lengths, "num_prefill_tokens", "num_decode_tokens"))
+      return false;
     if (params_.rate) {
       if (rows_ > 0) now_ += gaps_.at(rows_).exponential(1.0 / params_.rate->value);
       if (now_ > kMaxSeconds) throw BadRecord{"", "arrives after more than 100 years at this rate"};

@@ -206,6 +206,57 @@ TEST(Recorder, KilledAtAnyMomentLeavesAFileThatOpens) {
   EXPECT_GT(most, 0);  // at least one was killed amid its batches
 }
 
+// Killed while results replace each other: under the final name there is always a whole one.
+TEST(Recorder, KilledWhileFinishingLeavesAWholeResult) {
+  const RunOutcome run = sample_run(3000);
+  Rng rng(4, "kill");
+  for (int round = 0; round < 20; ++round) {
+    const Folder folder;
+    const std::string path = folder / "a.db";
+    const pid_t child = fork();
+    if (child == 0)
+      for (;;) write_sample(path, run);
+    while (!fs::exists(path)) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::microseconds(rng.below(40'000)));
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    Database db = Database::open_read_only(path);
+    EXPECT_EQ(text_of(db, "PRAGMA integrity_check"), "ok");
+    EXPECT_EQ(text_of(db, "SELECT status FROM run"), "finished");
+    EXPECT_EQ(db.integer("SELECT count(*) FROM request"), 3000);
+    if (!fs::exists(path + ".unfinished")) continue;
+    Database left = Database::open_read_only(path + ".unfinished");
+    EXPECT_EQ(text_of(left, "PRAGMA integrity_check"), "ok");
+    write_sample(path, run);  // the dead process is no obstacle
+    EXPECT_FALSE(fs::exists(path + ".unfinished"));
+  }
+}
+
+TEST(RunWriter, SeveralRunsShareAFile) {
+  Database db = Database::in_memory();
+  create_schema(db);
+  for (const std::uint64_t n : {10U, 20U}) {
+    Transaction t(db);
+    RunWriter writer(db, sample_header());
+    const RunOutcome run = sample_run(n, n);
+    for (const RequestOutcome& r : run.requests) writer.write(r);
+    for (const Metric& m : compute_metrics(run, {})) writer.write(m);
+    writer.finish(run);
+    t.commit();
+  }
+  {
+    Transaction rolled_back(db);
+    const RunWriter writer(db, sample_header());
+    EXPECT_EQ(writer.run_id(), 3);
+  }
+  create_indices(db);
+  EXPECT_EQ(db.integer("SELECT group_concat(n, '0') FROM (SELECT count(*) AS n FROM request GROUP BY run_id)"), 10020);
+  EXPECT_EQ(db.integer("SELECT count(*) FROM run"), 2);
+  EXPECT_EQ(db.integer("SELECT count(*) FROM slo_attainment"), 2);
+  EXPECT_EQ(db.integer("SELECT count(*) FROM vllm_bench"), 2);
+  EXPECT_EQ(db.integer("SELECT count(*) FROM percentile WHERE metric = 'ttft_ms'"), 2);
+}
+
 // A limit on file size stands in for a full disk: both end in a refused write.
 TEST(Recorder, AFileThatMayNotGrowIsAClearError) {
   const Folder folder;
