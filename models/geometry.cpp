@@ -12,7 +12,8 @@ namespace {
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 Bytes bytes_of(std::int64_t elements, double bits_each) {
-  return Bytes{static_cast<std::int64_t>(std::ceil(static_cast<double>(elements) * bits_each / 8.0))};
+  return Bytes{
+      static_cast<std::int64_t>(std::ceil(static_cast<double>(elements) * bits_each / 8.0))};
 }
 
 std::int64_t norm_width(const ModelSpec& m) { return m.hidden * (m.bias == Bias::all ? 2 : 1); }
@@ -26,7 +27,8 @@ void add_layer(const ModelSpec& m, const Layer& layer, const Parallel& split, Pa
   (layer.moe ? p.shared : p.dense) += ffn_parameters(m, layer.dense_width, tp);
   if (!layer.moe) return;
   p.router += m.hidden * m.moe->experts;
-  p.experts += split.expert ? ceil_div(m.moe->experts, std::int64_t{tp} * split.data) * ffn_parameters(m, m.moe->intermediate, 1)
+  p.experts += split.expert ? ceil_div(m.moe->experts, std::int64_t{tp} * split.data) *
+                                  ffn_parameters(m, m.moe->intermediate, 1)
                             : m.moe->experts * ffn_parameters(m, m.moe->intermediate, tp);
 }
 
@@ -51,24 +53,31 @@ double expert_weight_bits(const ModelSpec& m, const Precision& p) {
 
 void check_split(const ModelSpec& m, const Parallel& s) {
   const auto wrong = [&](const std::string& what, const std::string& hint) {
-    throw InputError(fmt::format("model {}: {}", m.name.empty() ? "(unnamed)" : m.name, what), hint);
+    throw InputError(fmt::format("model {}: {}", m.name.empty() ? "(unnamed)" : m.name, what),
+                     hint);
   };
-  if (s.tensor < 1 || s.pipeline < 1 || s.data < 1) wrong("a parallel degree is below 1", "give whole numbers from 1");
+  if (s.tensor < 1 || s.pipeline < 1 || s.data < 1)
+    wrong("a parallel degree is below 1", "give whole numbers from 1");
   if (m.heads % s.tensor != 0)
-    wrong(fmt::format("tensor {} does not divide {} heads", s.tensor, m.heads), "choose a divisor of the number of heads");
+    wrong(fmt::format("tensor {} does not divide {} heads", s.tensor, m.heads),
+          "choose a divisor of the number of heads");
   const std::int64_t g = m.kv_head_count();
   if (!m.mla && g % s.tensor != 0 && s.tensor % g != 0)
-    wrong(fmt::format("{} key heads cannot be cut into or replicated over tensor {}", g, s.tensor), "choose a divisor or a multiple of kv_heads");
+    wrong(fmt::format("{} key heads cannot be cut into or replicated over tensor {}", g, s.tensor),
+          "choose a divisor or a multiple of kv_heads");
   if (s.pipeline > m.layers)
-    wrong(fmt::format("pipeline {} for {} layers", s.pipeline, m.layers), "give at most one stage per layer");
+    wrong(fmt::format("pipeline {} for {} layers", s.pipeline, m.layers),
+          "give at most one stage per layer");
   if (s.expert && m.moe && std::int64_t{s.tensor} * s.data > m.moe->experts)
-    wrong(fmt::format("{} ranks for {} experts", s.tensor * s.data, m.moe->experts), "give at most one rank per expert");
+    wrong(fmt::format("{} ranks for {} experts", s.tensor * s.data, m.moe->experts),
+          "give at most one rank per expert");
 }
 
 std::vector<std::int64_t> stage_layers(std::int64_t layers, int stages) {
   const auto n = static_cast<std::size_t>(stages);
   std::vector<std::int64_t> all(n, layers / stages);
-  // With fewer surplus layers than stages, walk back from the last but one and then reach the first.
+  // With fewer surplus layers than stages, walk back from the last but one and then reach the
+  // first.
   for (std::int64_t i = 0; i < layers % stages; ++i) ++all[n - 2 - static_cast<std::size_t>(i)];
   return all;
 }
@@ -78,7 +87,9 @@ std::int64_t kv_elements(const ModelSpec& m, int tensor) {
   return std::max<std::int64_t>(1, m.kv_head_count() / tensor) * (m.head_width() + m.value_width());
 }
 
-Bytes kv_layer_bytes(const ModelSpec& m, double kv_bits, int tensor) { return bytes_of(kv_elements(m, tensor), kv_bits); }
+Bytes kv_layer_bytes(const ModelSpec& m, double kv_bits, int tensor) {
+  return bytes_of(kv_elements(m, tensor), kv_bits);
+}
 
 Bytes kv_token_bytes(const ModelSpec& m, double kv_bits, int tensor) {
   std::int64_t layers = 0;
@@ -92,13 +103,16 @@ Bytes kv_token_bytes(const ModelSpec& m, Dtype kv, int tensor) {
 Bytes kv_sequence_bytes(const ModelSpec& m, std::int64_t tokens, Dtype kv, int tensor) {
   Bytes sum{0};
   const Bytes each = kv_layer_bytes(m, bits(kv), tensor);
-  for (const KvGroup& g : kv_groups(m)) sum += each * (g.layers * (g.window > 0 ? std::min(g.window, tokens) : tokens));
+  for (const KvGroup& g : kv_groups(m))
+    sum += each * (g.layers * (g.window > 0 ? std::min(g.window, tokens) : tokens));
   for (const Layer& l : layers_of(m))
-    if (l.attention == AttentionKind::recurrent) sum += bytes_of(ceil_div(m.recurrent->state_elements, tensor), 16);
+    if (l.attention == AttentionKind::recurrent)
+      sum += bytes_of(ceil_div(m.recurrent->state_elements, tensor), 16);
   return sum;
 }
 
-Bytes kv_page_bytes(const ModelSpec& m, const Parallel& split, Dtype kv, std::int64_t block_tokens) {
+Bytes kv_page_bytes(const ModelSpec& m, const Parallel& split, Dtype kv,
+                    std::int64_t block_tokens) {
   return bytes_of(kv_elements(m, split.tensor) * block_tokens, bits(kv));
 }
 
@@ -114,16 +128,20 @@ std::vector<std::int64_t> stage_kv_layers(const ModelSpec& m, int stages) {
   return all;
 }
 
-Bytes kv_block_bytes(const ModelSpec& m, const Parallel& split, Dtype kv, std::int64_t block_tokens) {
+Bytes kv_block_bytes(const ModelSpec& m, const Parallel& split, Dtype kv,
+                     std::int64_t block_tokens) {
   const auto owners = stage_kv_layers(m, split.pipeline);
-  return kv_page_bytes(m, split, kv, block_tokens) * *std::max_element(owners.begin(), owners.end());
+  return kv_page_bytes(m, split, kv, block_tokens) *
+         *std::max_element(owners.begin(), owners.end());
 }
 
 std::vector<KvGroup> kv_groups(const ModelSpec& m) {
   std::vector<KvGroup> all;
   for (const Layer& l : layers_of(m)) {
     if (!l.owns_kv) continue;
-    const auto same = [&](const KvGroup& g) { return g.kind == l.attention && g.window == l.window; };
+    const auto same = [&](const KvGroup& g) {
+      return g.kind == l.attention && g.window == l.window;
+    };
     auto it = std::find_if(all.begin(), all.end(), same);
     if (it == all.end()) it = all.insert(all.end(), KvGroup{l.attention, l.window, 0});
     ++it->layers;
@@ -131,13 +149,15 @@ std::vector<KvGroup> kv_groups(const ModelSpec& m) {
   return all;
 }
 
-std::int64_t attention_parameters(const ModelSpec& m, AttentionKind kind, bool owns_kv, int tensor) {
+std::int64_t attention_parameters(const ModelSpec& m, AttentionKind kind, bool owns_kv,
+                                  int tensor) {
   if (kind == AttentionKind::recurrent) return ceil_div(m.recurrent->parameters, tensor);
   const std::int64_t h = ceil_div(m.heads, tensor);
   if (kind == AttentionKind::mla) {
     const MlaSpec& a = *m.mla;
     const std::int64_t q = h * (a.qk_nope_head_dim + a.qk_rope_head_dim);
-    return (a.q_lora_rank > 0 ? a.q_lora_rank * (m.hidden + q) : m.hidden * q) + m.hidden * (a.kv_lora_rank + a.qk_rope_head_dim) +
+    return (a.q_lora_rank > 0 ? a.q_lora_rank * (m.hidden + q) : m.hidden * q) +
+           m.hidden * (a.kv_lora_rank + a.qk_rope_head_dim) +
            a.kv_lora_rank * h * (a.qk_nope_head_dim + a.v_head_dim) + h * a.v_head_dim * m.hidden;
   }
   const std::int64_t g = owns_kv ? std::max<std::int64_t>(1, m.kv_head_count() / tensor) : 0;
@@ -158,7 +178,8 @@ Parameters rank_parameters(const ModelSpec& m, const Parallel& split, int stage)
   const auto counts = stage_layers(m.layers, split.pipeline);
   const auto layers = layers_of(m);
   std::size_t first = 0;
-  for (int s = 0; s < stage; ++s) first += static_cast<std::size_t>(counts[static_cast<std::size_t>(s)]);
+  for (int s = 0; s < stage; ++s)
+    first += static_cast<std::size_t>(counts[static_cast<std::size_t>(s)]);
   for (std::int64_t i = 0; i < counts[static_cast<std::size_t>(stage)]; ++i)
     add_layer(m, layers[first + static_cast<std::size_t>(i)], split, p);
   const std::int64_t table = ceil_div(m.vocab, split.tensor) * m.hidden;
@@ -180,13 +201,15 @@ Bytes weight_bytes(const ModelSpec& m, const Precision& precision) {
   return round_up(weight_bytes_of(m, parameters(m), precision));
 }
 
-Bytes stage_weight_bytes(const ModelSpec& m, const Parallel& split, const Precision& precision, int stage) {
+Bytes stage_weight_bytes(const ModelSpec& m, const Parallel& split, const Precision& precision,
+                         int stage) {
   return round_up(weight_bytes_of(m, rank_parameters(m, split, stage), precision));
 }
 
 Bytes rank_weight_bytes(const ModelSpec& m, const Parallel& split, const Precision& precision) {
   Bytes most{0};
-  for (int s = 0; s < split.pipeline; ++s) most = std::max(most, stage_weight_bytes(m, split, precision, s));
+  for (int s = 0; s < split.pipeline; ++s)
+    most = std::max(most, stage_weight_bytes(m, split, precision, s));
   return most;
 }
 

@@ -65,7 +65,8 @@ class Config {
   }
 
  private:
-  static constexpr std::int64_t kMost = 1 << 30;  // no dimension comes near; keeps later products in range
+  static constexpr std::int64_t kMost =
+      1 << 30;  // no dimension comes near; keeps later products in range
   const Tree& file_;
   Tree text_;
   Reader& reader_;
@@ -90,13 +91,16 @@ void dimensions(const Config& c, ModelSpec& m) {
 bool listed_kinds(const Config& c, ModelSpec& m) {
   const Tree* list = c.find("layer_types");
   if (list == nullptr || !list->is_list()) return false;
-  static const std::map<std::string, AttentionKind> kKinds{{"full_attention", AttentionKind::full},
-                                                           {"sliding_attention", AttentionKind::sliding},
-                                                           {"chunked_attention", AttentionKind::chunked}};
+  static const std::map<std::string, AttentionKind> kKinds{
+      {"full_attention", AttentionKind::full},
+      {"sliding_attention", AttentionKind::sliding},
+      {"chunked_attention", AttentionKind::chunked}};
   for (const Tree& t : list->items()) {
     const auto it = kKinds.find(t.is_scalar() ? t.text() : std::string{});
     if (it == kKinds.end()) {
-      c.error("layer_types", "a layer is none of full_attention, sliding_attention, chunked_attention", "describe the model in a catalogue file");
+      c.error("layer_types",
+              "a layer is none of full_attention, sliding_attention, chunked_attention",
+              "describe the model in a catalogue file");
       break;
     }
     m.attention.push_back(it->second);
@@ -123,7 +127,8 @@ void mistral(const Config& c, ModelSpec& m) {
   slide_all(c, m);
 }
 
-void experts(const Config& c, ModelSpec& m, const char* count, const char* active, std::int64_t width) {
+void experts(const Config& c, ModelSpec& m, const char* count, const char* active,
+             std::int64_t width) {
   MoeSpec e;
   e.experts = c.need(count);
   e.active = c.need(active);
@@ -143,7 +148,8 @@ void qwen(const Config& c, ModelSpec& m) {
   if (!c.flag("use_sliding_window", false)) return;
   m.window = c.number("sliding_window", 4096);
   if (listed_kinds(c, m) || m.window == 0 || m.layers < 1 || m.layers > kMostLayers) return;
-  const std::int64_t first = std::clamp<std::int64_t>(c.number("max_window_layers", 28), 0, m.layers);
+  const std::int64_t first =
+      std::clamp<std::int64_t>(c.number("max_window_layers", 28), 0, m.layers);
   m.attention.assign(static_cast<std::size_t>(m.layers), AttentionKind::full);
   std::fill(m.attention.begin() + first, m.attention.end(), AttentionKind::sliding);
 }
@@ -200,7 +206,8 @@ void gemma3(const Config& c, ModelSpec& m) {
   m.window = c.number("sliding_window", 4096);
   m.qk_norm = true;
   m.norms_per_layer = 4;
-  if (!listed_kinds(c, m)) every_nth_full(m, AttentionKind::sliding, c.number("sliding_window_pattern", 6));
+  if (!listed_kinds(c, m))
+    every_nth_full(m, AttentionKind::sliding, c.number("sliding_window_pattern", 6));
 }
 
 void phi(const Config& c, ModelSpec& m) {
@@ -221,11 +228,13 @@ void falcon(const Config& c, ModelSpec& m) {
   const bool grouped = c.flag("new_decoder_architecture", false);
   const std::int64_t kv = c.number("num_kv_heads", c.number("n_head_kv", m.heads));
   m.kv_heads = grouped || !c.flag("multi_query", true) ? kv : 1;
-  m.intermediate = c.number("ffn_hidden_size", 4 * std::clamp<std::int64_t>(m.hidden, 0, ModelSpec::kMaxWidth));
+  m.intermediate =
+      c.number("ffn_hidden_size", 4 * std::clamp<std::int64_t>(m.hidden, 0, ModelSpec::kMaxWidth));
   m.gated = false;
   m.tied_embeddings = c.flag("tie_word_embeddings", true);
   m.parallel_residual = c.flag("parallel_attn", true);
-  m.norms_per_layer = m.parallel_residual ? c.number("num_ln_in_parallel_attn", grouped ? 2 : 1) : 2;
+  m.norms_per_layer =
+      m.parallel_residual ? c.number("num_ln_in_parallel_attn", grouped ? 2 : 1) : 2;
   if (c.flag("bias", false)) m.bias = Bias::all;
 }
 
@@ -236,12 +245,14 @@ void opt(const Config& c, ModelSpec& m) {
   m.intermediate = c.need("ffn_dim");
   m.vocab = c.need("vocab_size");
   m.max_context = c.number("max_position_embeddings", 2048);
-  m.learned_positions = std::min<std::int64_t>(m.max_context, 1 << 20) + 2;  // the table starts two rows late
+  m.learned_positions =
+      std::min<std::int64_t>(m.max_context, 1 << 20) + 2;  // the table starts two rows late
   m.gated = false;
   m.tied_embeddings = c.flag("tie_word_embeddings", true);
   m.bias = c.flag("enable_bias", true) ? Bias::all : Bias::none;
   if (c.number("word_embed_proj_dim", m.hidden) != m.hidden)
-    c.error("word_embed_proj_dim", "an embedding narrower than hidden_size is not supported", "use another OPT size");
+    c.error("word_embed_proj_dim", "an embedding narrower than hidden_size is not supported",
+            "use another OPT size");
 }
 
 void deepseek(const Config& c, ModelSpec& m) {
@@ -269,7 +280,8 @@ void gpt_oss(const Config& c, ModelSpec& m) {
   dimensions(c, m);
   m.window = c.number("sliding_window", 128);
   if (!listed_kinds(c, m)) m.attention = {AttentionKind::sliding, AttentionKind::full};
-  experts(c, m, "num_local_experts", c.find("num_experts_per_tok") != nullptr ? "num_experts_per_tok" : "experts_per_token",
+  experts(c, m, "num_local_experts",
+          c.find("num_experts_per_tok") != nullptr ? "num_experts_per_tok" : "experts_per_token",
           m.intermediate);
   m.intermediate = 0;
 }
@@ -281,24 +293,28 @@ void llama4(const Config& c, ModelSpec& m) {
   m.window = c.number("attention_chunk_size", 8192);
   const auto no_rope = c.numbers("no_rope_layers");
   if (!listed_kinds(c, m)) {
-    if (no_rope.empty()) every_nth_full(m, AttentionKind::chunked, c.number("no_rope_layer_interval", 4));
-    for (const std::int64_t rope : no_rope) m.attention.push_back(rope != 0 ? AttentionKind::chunked : AttentionKind::full);
+    if (no_rope.empty())
+      every_nth_full(m, AttentionKind::chunked, c.number("no_rope_layer_interval", 4));
+    for (const std::int64_t rope : no_rope)
+      m.attention.push_back(rope != 0 ? AttentionKind::chunked : AttentionKind::full);
   }
   experts(c, m, "num_local_experts", "num_experts_per_tok", m.intermediate);
   m.moe->shared_intermediate = m.intermediate;
   m.moe->every = std::max<std::int64_t>(1, c.number("interleave_moe_layer_step", 1));
   m.moe->offset = m.moe->every - 1;
-  if (c.find("intermediate_size_mlp") != nullptr) m.intermediate = c.number("intermediate_size_mlp", 0);
+  if (c.find("intermediate_size_mlp") != nullptr)
+    m.intermediate = c.number("intermediate_size_mlp", 0);
 }
 
 const std::map<std::string, void (*)(const Config&, ModelSpec&)>& families() {
   static const std::map<std::string, void (*)(const Config&, ModelSpec&)> all{
-      {"llama", llama},         {"mistral", mistral},         {"mixtral", mixtral},   {"qwen2", qwen2},
-      {"qwen2_moe", qwen2_moe}, {"qwen3", qwen3},             {"qwen3_moe", qwen3_moe}, {"gemma", gemma},
-      {"gemma2", gemma2},       {"gemma3_text", gemma3},      {"gemma3", gemma3},     {"phi", phi},
-      {"phi3", mistral},        {"falcon", falcon},           {"opt", opt},           {"deepseek_v2", deepseek},
-      {"deepseek_v3", deepseek}, {"kimi_k2", deepseek},       {"gpt_oss", gpt_oss},   {"llama4_text", llama4},
-      {"llama4", llama4}};
+      {"llama", llama},          {"mistral", mistral},      {"mixtral", mixtral},
+      {"qwen2", qwen2},          {"qwen2_moe", qwen2_moe},  {"qwen3", qwen3},
+      {"qwen3_moe", qwen3_moe},  {"gemma", gemma},          {"gemma2", gemma2},
+      {"gemma3_text", gemma3},   {"gemma3", gemma3},        {"phi", phi},
+      {"phi3", mistral},         {"falcon", falcon},        {"opt", opt},
+      {"deepseek_v2", deepseek}, {"deepseek_v3", deepseek}, {"kimi_k2", deepseek},
+      {"gpt_oss", gpt_oss},      {"llama4_text", llama4},   {"llama4", llama4}};
   return all;
 }
 
@@ -331,10 +347,13 @@ void quantised_precision(const Config& c, ModelSpec& m) {
     width = word(weights, "num_bits");
     type = word(weights, "type");
   }
-  if (width == "8") m.weights = type == "float" ? Dtype::fp8 : Dtype::int8;
-  else if (width == "4") m.weights = type == "float" ? Dtype::fp4 : Dtype::int4;
+  if (width == "8")
+    m.weights = type == "float" ? Dtype::fp8 : Dtype::int8;
+  else if (width == "4")
+    m.weights = type == "float" ? Dtype::fp4 : Dtype::int4;
   else
-    c.error("quantization_config", fmt::format("method '{}' with '{}' bits is not known", method, width),
+    c.error("quantization_config",
+            fmt::format("method '{}' with '{}' bits is not known", method, width),
             "known: fp8, mxfp4, gptq, awq, compressed-tensors, with 4 or 8 bits");
 }
 

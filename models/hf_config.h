@@ -1,7 +1,8 @@
 #pragma once
-// A model's shape from the config.json of a Hugging Face repository (read as a Tree by sim/scenario/yaml.h).
-// Only shape-giving keys are read; others are ignored, because such files carry many. Absent keys take the defaults of
-// the transformers library's configuration classes. Multimodal files: the text_config part.
+// A model's shape from the config.json of a Hugging Face repository (read as a Tree by
+// sim/scenario/yaml.h). Only shape-giving keys are read; others are ignored, because such files
+// carry many. Absent keys take the defaults of the transformers library's configuration classes.
+// Multimodal files: the text_config part.
 #include <string>
 #include <vector>
 
@@ -9,7 +10,8 @@
 
 namespace kvsim {
 
-// Mistakes (unknown model_type, missing or absurd dimensions) go to the reader; the result is then meaningless.
+// Mistakes (unknown model_type, missing or absurd dimensions) go to the reader; the result is then
+// meaningless.
 ModelSpec from_hf_config(const Tree& json, Reader&);
 
 // Supported values of model_type, sorted.

@@ -17,7 +17,8 @@ constexpr double kOtherGiB = 0.16, kCollectiveGiB = 0.2;
 double d(std::int64_t v) { return static_cast<double>(v); }
 Bytes whole(double v) { return Bytes{static_cast<std::int64_t>(std::ceil(v))}; }
 
-// Widest set of inner values per token that are alive at once: projection outputs, or both sides of the feed-forward part.
+// Widest set of inner values per token that are alive at once: projection outputs, or both sides of
+// the feed-forward part.
 double inner_width(const ModelSpec& m, const Parallel& split) {
   const double heads = d(m.heads) / split.tensor;
   double widest = heads * d(m.head_width() + m.value_width()) + d(kv_elements(m, split.tensor));
@@ -36,19 +37,23 @@ double inner_width(const ModelSpec& m, const Parallel& split) {
 
 [[noreturn]] void no_room(const ModelSpec& m, const MemoryBudget& b) {
   const auto gib = [](Bytes v) { return fmt::format("{:.2f} GiB", d(v.count()) / kGiB); };
-  throw InputError(fmt::format("model {}: no room for the KV cache on a GPU: usable {}, weights {}, activations {}, graph pool {}, other {}; a block needs {}",
-                               m.name, gib(b.usable), gib(b.weights), gib(b.activation), gib(b.graph_pool), gib(b.other), gib(b.block)),
-                   "use more tensor or pipeline ranks, a GPU with more memory, a higher gpu_memory_utilization or smaller weights");
+  throw InputError(fmt::format("model {}: no room for the KV cache on a GPU: usable {}, weights "
+                               "{}, activations {}, graph pool {}, other {}; a block needs {}",
+                               m.name, gib(b.usable), gib(b.weights), gib(b.activation),
+                               gib(b.graph_pool), gib(b.other), gib(b.block)),
+                   "use more tensor or pipeline ranks, a GPU with more memory, a higher "
+                   "gpu_memory_utilization or smaller weights");
 }
 
 }  // namespace
 
-Bytes activation_estimate(const ModelSpec& m, const Parallel& split, const Precision& p, std::int64_t max_batched_tokens,
-                          std::int64_t max_running) {
+Bytes activation_estimate(const ModelSpec& m, const Parallel& split, const Precision& p,
+                          std::int64_t max_batched_tokens, std::int64_t max_running) {
   const double act = bits(p.activations) / 8.0;
   const double residual = d(max_batched_tokens) * 2 * d(m.hidden) * act;
   const double forward = residual + d(max_batched_tokens) * inner_width(m, split) * act;
-  const double sampling = residual + d(std::min(max_running, kSamplerRows)) * d(m.vocab) * kSamplerBytesPerLogit;
+  const double sampling =
+      residual + d(std::min(max_running, kSamplerRows)) * d(m.vocab) * kSamplerBytesPerLogit;
   return whole(std::max(forward, sampling));
 }
 
@@ -56,7 +61,8 @@ Bytes other_memory_estimate(const Parallel& split) {
   return whole((kOtherGiB + (split.tensor > 1 ? kCollectiveGiB : 0)) * kGiB);
 }
 
-MemoryBudget plan_memory(const ModelSpec& m, const Parallel& split, const Precision& p, const MemoryPlan& plan) {
+MemoryBudget plan_memory(const ModelSpec& m, const Parallel& split, const Precision& p,
+                         const MemoryPlan& plan) {
   check_split(m, split);
   MemoryBudget best;
   const auto owners = stage_kv_layers(m, split.pipeline);
@@ -65,11 +71,13 @@ MemoryBudget plan_memory(const ModelSpec& m, const Parallel& split, const Precis
     MemoryBudget b;
     b.usable = Bytes{static_cast<std::int64_t>(d(plan.total.count()) * plan.utilization.value)};
     b.weights = stage_weight_bytes(m, split, p, s);
-    b.activation = plan.activation.value_or(activation_estimate(m, split, p, plan.max_batched_tokens, plan.max_running));
+    b.activation = plan.activation.value_or(
+        activation_estimate(m, split, p, plan.max_batched_tokens, plan.max_running));
     b.graph_pool = plan.graph_pool;
     b.other = plan.other.value_or(other_memory_estimate(split));
     b.kv = b.usable - b.weights - b.activation - b.graph_pool - b.other;
-    b.block = kv_page_bytes(m, split, p.kv, plan.block_tokens) * owners[static_cast<std::size_t>(s)];
+    b.block =
+        kv_page_bytes(m, split, p.kv, plan.block_tokens) * owners[static_cast<std::size_t>(s)];
     if (b.block.count() == 0) continue;  // a stage of recurrent layers only sets no limit
     b.blocks = Blocks{std::max<std::int64_t>(0, b.kv / b.block)};
     if (first || b.blocks < best.blocks || (b.blocks == best.blocks && b.kv < best.kv)) best = b;

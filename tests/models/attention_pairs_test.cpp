@@ -26,8 +26,10 @@ TEST(AttentionPairs, EqualTheDoubleLoop) {
           for (std::int64_t q = history; q < history + tokens; ++q)
             for (std::int64_t k = 0; k < history + tokens; ++k)
               if (attends(kind, window, q, k)) ++pairs, keys.insert(k);
-          ASSERT_EQ(causal_pairs(kind, window, history, tokens), pairs) << history << " + " << tokens << " window " << window;
-          ASSERT_EQ(prefill_kv_tokens(kind, window, history, tokens), static_cast<std::int64_t>(keys.size()))
+          ASSERT_EQ(causal_pairs(kind, window, history, tokens), pairs)
+              << history << " + " << tokens << " window " << window;
+          ASSERT_EQ(prefill_kv_tokens(kind, window, history, tokens),
+                    static_cast<std::int64_t>(keys.size()))
               << history << " + " << tokens << " window " << window;
         }
 }

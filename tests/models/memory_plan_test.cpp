@@ -59,20 +59,25 @@ std::vector<std::string> cells(const std::string& line) {
   return all;
 }
 
-// A start-up log of Llama-3.1-8B on an H100 (vLLM 0.2x, 8192 tokens, 1024 sequences): 1.44 GiB peak activation.
+// A start-up log of Llama-3.1-8B on an H100 (vLLM 0.2x, 8192 tokens, 1024 sequences): 1.44 GiB peak
+// activation.
 TEST(MemoryPlan, ActivationOfALog) {
   const Bytes a = activation_estimate(test::catalogue("llama-3.1-8b"), {}, {}, 8192, 1024);
   EXPECT_NEAR(static_cast<double>(a.count()) / kGiB, 1.44, 0.1);
 }
 
-// Block counts that vLLM 0.15.1 found on H100 SXM (79.19 GiB by the driver, utilization 0.9), one row per deployment. Left
-// out: Scout (its file counts hybrid groups) and e13, whose count equals Scout's and contradicts e12 of the same model.
+// Block counts that vLLM 0.15.1 found on H100 SXM (79.19 GiB by the driver, utilization 0.9), one
+// row per deployment. Left out: Scout (its file counts hybrid groups) and e13, whose count equals
+// Scout's and contradicts e12 of the same model.
 TEST(MemoryPlan, MeasuredDeployments) {
-  const std::string path = std::string(KVSIM_SOURCE_DIR) + "/../shared/validation/fleet-measurements/h100.csv";
+  const std::string path =
+      std::string(KVSIM_SOURCE_DIR) + "/../shared/validation/fleet-measurements/h100.csv";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
-  const std::map<std::string, std::string> ids{
-      {"Llama-3.1-70B-Instruct", "llama-3.1-70b"}, {"Mistral-Nemo-Instruct-2407", "mistral-nemo-12b"}, {"Qwen2.5-7B-Instruct", "qwen2.5-7b"},
-      {"Yi-34B", "yi-34b"}, {"Llama-2-7b-hf", "llama-2-7b"}};
+  const std::map<std::string, std::string> ids{{"Llama-3.1-70B-Instruct", "llama-3.1-70b"},
+                                               {"Mistral-Nemo-Instruct-2407", "mistral-nemo-12b"},
+                                               {"Qwen2.5-7B-Instruct", "qwen2.5-7b"},
+                                               {"Yi-34B", "yi-34b"},
+                                               {"Llama-2-7b-hf", "llama-2-7b"}};
   std::ifstream in(path);
   std::string line;
   std::getline(in, line);
@@ -88,7 +93,8 @@ TEST(MemoryPlan, MeasuredDeployments) {
     const Parallel split{std::stoi(c[3]), 1, 1, false};
     const MemoryBudget b = plan_memory(test::catalogue(ids.at(c[1])), split, {}, plan);
     const double measured = std::stod(c[8]);
-    EXPECT_NEAR(static_cast<double>(b.blocks.count()) / measured, 1.0, 0.011) << c[0] << " " << c[1] << " blocks " << b.blocks.count();
+    EXPECT_NEAR(static_cast<double>(b.blocks.count()) / measured, 1.0, 0.011)
+        << c[0] << " " << c[1] << " blocks " << b.blocks.count();
     RecordProperty(c[0], std::to_string(static_cast<double>(b.blocks.count()) / measured - 1));
     ++rows;
   }

@@ -1,4 +1,5 @@
-// The work of an iteration: against formulas written out by hand, a per-token twin, affinity and conservation.
+// The work of an iteration: against formulas written out by hand, a per-token twin, affinity and
+// conservation.
 #include "models/transformer_work.h"
 
 #include <gtest/gtest.h>
@@ -26,7 +27,8 @@ Work of(const std::vector<Work>& all, Operator op) {
   for (const Work& w : all)
     if (w.op == op) {
       sum.flops += w.flops, sum.weight_bytes += w.weight_bytes, sum.kv_bytes += w.kv_bytes;
-      sum.activation_bytes += w.activation_bytes, sum.comm_bytes += w.comm_bytes, sum.launches += w.launches;
+      sum.activation_bytes += w.activation_bytes, sum.comm_bytes += w.comm_bytes,
+          sum.launches += w.launches;
     }
   return sum;
 }
@@ -34,7 +36,8 @@ Work all_of(const std::vector<Work>& all) {
   Work sum;
   for (const Work& w : all) {
     sum.flops += w.flops, sum.weight_bytes += w.weight_bytes, sum.kv_bytes += w.kv_bytes;
-    sum.activation_bytes += w.activation_bytes, sum.comm_bytes += w.comm_bytes, sum.launches += w.launches;
+    sum.activation_bytes += w.activation_bytes, sum.comm_bytes += w.comm_bytes,
+        sum.launches += w.launches;
   }
   return sum;
 }
@@ -59,9 +62,11 @@ TEST(TransformerWork, DecodeByHand) {
   EXPECT_DOUBLE_EQ(of(out, Operator::attention_prefill).flops, 0);
   // Every weight but the embedding table and the norms is read once; 2 flops per weight and token.
   const Parameters p = parameters(catalogue("llama-3.1-8b"));
-  EXPECT_DOUBLE_EQ(all_of(out).weight_bytes, 2.0 * static_cast<double>(p.attention + p.dense + p.lm_head));
-  const double dense = of(out, Operator::qkv_proj).flops + of(out, Operator::o_proj).flops + of(out, Operator::ffn_up).flops +
-                       of(out, Operator::ffn_down).flops + of(out, Operator::lm_head).flops;
+  EXPECT_DOUBLE_EQ(all_of(out).weight_bytes,
+                   2.0 * static_cast<double>(p.attention + p.dense + p.lm_head));
+  const double dense = of(out, Operator::qkv_proj).flops + of(out, Operator::o_proj).flops +
+                       of(out, Operator::ffn_up).flops + of(out, Operator::ffn_down).flops +
+                       of(out, Operator::lm_head).flops;
   EXPECT_DOUBLE_EQ(dense, 2 * 2.0 * static_cast<double>(p.attention + p.dense + p.lm_head));
   EXPECT_DOUBLE_EQ(all_of(out).comm_bytes, 0);
 }
@@ -70,8 +75,8 @@ TEST(TransformerWork, EmptyStepIsNoWork) {
   EXPECT_TRUE(run(TransformerWork(catalogue("llama-3.1-8b"), {}, {}), StepShape{}).empty());
 }
 
-// A piece of n tokens after h: 4 heads head_dim n (h + (n + 1) / 2) flops per layer; a chunk that does not finish the prompt
-// samples nothing.
+// A piece of n tokens after h: 4 heads head_dim n (h + (n + 1) / 2) flops per layer; a chunk that
+// does not finish the prompt samples nothing.
 TEST(TransformerWork, PrefillByHand) {
   const TransformerWork w(catalogue("llama-3.1-8b"), {}, {});
   const std::vector<PrefillPiece> pieces{{512, 1000, false}, {100, 0, true}};
@@ -99,7 +104,8 @@ TEST(TransformerWork, PaddingIsForDenseOperatorsOnly) {
 
 // Twin: attention of a decode batch, layer by layer and sequence by sequence.
 TEST(TransformerWork, WindowedDecodeEqualsTheLoop) {
-  for (const char* name : {"gemma-3-12b", "gpt-oss-20b", "gemma-2-9b", "mistral-7b-v0.1", "llama-3-8b"}) {
+  for (const char* name :
+       {"gemma-3-12b", "gpt-oss-20b", "gemma-2-9b", "mistral-7b-v0.1", "llama-3-8b"}) {
     const ModelSpec m = catalogue(name);
     const std::vector<std::int64_t> contexts{1, 100, 1024, 5000, 9000};
     double flops = 0, bytes = 0;
@@ -131,7 +137,9 @@ TEST(TransformerWork, AffineInContext) {
     ASSERT_EQ(a.size(), b.size());
     for (std::size_t i = 0; i < a.size(); ++i) {
       EXPECT_NEAR(b[i].flops - a[i].flops, c[i].flops - b[i].flops, 1e-9 * c[i].flops) << name;
-      EXPECT_NEAR(b[i].kv_bytes - a[i].kv_bytes, c[i].kv_bytes - b[i].kv_bytes, 1e-9 * c[i].kv_bytes) << name;
+      EXPECT_NEAR(b[i].kv_bytes - a[i].kv_bytes, c[i].kv_bytes - b[i].kv_bytes,
+                  1e-9 * c[i].kv_bytes)
+          << name;
       EXPECT_EQ(a[i].activation_bytes, c[i].activation_bytes) << name;
       if (a[i].op != Operator::attention_decode) {
         EXPECT_EQ(a[i].flops, c[i].flops) << name;
@@ -150,14 +158,16 @@ TEST(TransformerWork, RanksAddUp) {
   const auto whole = run(TransformerWork(m, {}, {}), s);
   for (const int tp : {2, 4, 8}) {
     const auto rank = run(TransformerWork(m, Parallel{tp, 1, 1, false}, {}), s);
-    for (const Operator op : {Operator::qkv_proj, Operator::o_proj, Operator::ffn_up, Operator::ffn_down, Operator::lm_head,
-                              Operator::attention_prefill, Operator::attention_decode, Operator::rotary}) {
+    for (const Operator op : {Operator::qkv_proj, Operator::o_proj, Operator::ffn_up,
+                              Operator::ffn_down, Operator::lm_head, Operator::attention_prefill,
+                              Operator::attention_decode, Operator::rotary}) {
       const Work r = of(rank, op), w = of(whole, op);
       EXPECT_NEAR(r.flops * tp, w.flops, 1e-9 * w.flops);
       EXPECT_NEAR(r.weight_bytes * tp, w.weight_bytes, 1e-9 * w.weight_bytes);
       EXPECT_NEAR(r.kv_bytes * tp, w.kv_bytes, 1e-9 * w.kv_bytes);
     }
-    // two reductions per layer and one for the embedding, of tokens x hidden; half the gathered logits of 3 samples
+    // two reductions per layer and one for the embedding, of tokens x hidden; half the gathered
+    // logits of 3 samples
     const Work reduce = of(rank, Operator::all_reduce);
     EXPECT_DOUBLE_EQ(reduce.comm_bytes, 161.0 * 302 * 8192 * 2 + 3.0 * 128256 * 2 / 2);
     EXPECT_DOUBLE_EQ(reduce.launches, 162);
@@ -167,7 +177,8 @@ TEST(TransformerWork, RanksAddUp) {
   EXPECT_DOUBLE_EQ(all_of(staged).weight_bytes, all_of(whole).weight_bytes);
 }
 
-// Absorbed decode reads the latent once for all heads: 2 H (576 + 512) flops and 576 numbers per token and layer.
+// Absorbed decode reads the latent once for all heads: 2 H (576 + 512) flops and 576 numbers per
+// token and layer.
 TEST(TransformerWork, LatentAttention) {
   const ModelSpec m = catalogue("deepseek-v2");
   const auto out = run(TransformerWork(m, {}, {}), decode({4096}, 0));
@@ -177,17 +188,22 @@ TEST(TransformerWork, LatentAttention) {
   StepShape s;
   s.prefills = pieces;
   const auto prefill = run(TransformerWork(m, {}, {}), s);
-  EXPECT_DOUBLE_EQ(of(prefill, Operator::attention_prefill).flops, 60 * 2.0 * 128 * (192 + 128) * (1000 * 1001 / 2));
+  EXPECT_DOUBLE_EQ(of(prefill, Operator::attention_prefill).flops,
+                   60 * 2.0 * 128 * (192 + 128) * (1000 * 1001 / 2));
   // Without history the linear part is 2 flops per weight and token, as for any other model.
   const Parameters p = parameters(m);
-  EXPECT_DOUBLE_EQ(of(prefill, Operator::qkv_proj).flops + of(prefill, Operator::o_proj).flops, 2.0 * 1000 * static_cast<double>(p.attention));
-  EXPECT_DOUBLE_EQ(of(prefill, Operator::qkv_proj).weight_bytes + of(prefill, Operator::o_proj).weight_bytes, 2.0 * static_cast<double>(p.attention));
+  EXPECT_DOUBLE_EQ(of(prefill, Operator::qkv_proj).flops + of(prefill, Operator::o_proj).flops,
+                   2.0 * 1000 * static_cast<double>(p.attention));
+  EXPECT_DOUBLE_EQ(
+      of(prefill, Operator::qkv_proj).weight_bytes + of(prefill, Operator::o_proj).weight_bytes,
+      2.0 * static_cast<double>(p.attention));
   // The latent is replicated: a tensor rank reads all of it.
   const auto rank = run(TransformerWork(m, Parallel{8, 1, 1, false}, {}), decode({4096}, 0));
   EXPECT_DOUBLE_EQ(of(rank, Operator::attention_decode).kv_bytes, 4096.0 * 69'120);
 }
 
-// One token reads its own experts; many tokens read all; in between, the expectation for uniform choice.
+// One token reads its own experts; many tokens read all; in between, the expectation for uniform
+// choice.
 TEST(TransformerWork, ExpertsTouched) {
   EXPECT_DOUBLE_EQ(TransformerWork::expected_experts(128, 128, 8, 1), 8);
   EXPECT_NEAR(TransformerWork::expected_experts(128, 128, 8, 1000), 128, 1e-9);
@@ -197,7 +213,8 @@ TEST(TransformerWork, ExpertsTouched) {
   for (const int a : sets)
     for (const int b : sets) sum += __builtin_popcount(static_cast<unsigned>(a | b));
   EXPECT_DOUBLE_EQ(TransformerWork::expected_experts(4, 4, 2, 2), sum / 36);
-  // The same enumeration for ranks: 4 experts on 2 ranks, 2 active: the other rank is needed unless both are here.
+  // The same enumeration for ranks: 4 experts on 2 ranks, 2 active: the other rank is needed unless
+  // both are here.
   double remote = 0;
   for (const int a : sets) remote += (a & 0b1100) != 0 ? 1 : 0;
   EXPECT_DOUBLE_EQ(TransformerWork::expected_remote_ranks(4, 2, 2), remote / 6);
@@ -216,9 +233,12 @@ TEST(TransformerWork, ExpertParallelGroup) {
   one.group_tokens_max = two.group_tokens_max = 3;
   const auto a = run(w, one), b = run(w, two);
   const auto whole = run(TransformerWork(m, {}, {}), decode({100, 100, 100, 50}, 0));
-  EXPECT_DOUBLE_EQ(of(a, Operator::experts).flops + of(b, Operator::experts).flops, of(whole, Operator::experts).flops);
-  EXPECT_NEAR(of(a, Operator::experts).weight_bytes * 2, of(whole, Operator::experts).weight_bytes, 1);
-  EXPECT_DOUBLE_EQ(of(a, Operator::all_to_all).comm_bytes, of(b, Operator::all_to_all).comm_bytes);  // the fullest rank's pace
+  EXPECT_DOUBLE_EQ(of(a, Operator::experts).flops + of(b, Operator::experts).flops,
+                   of(whole, Operator::experts).flops);
+  EXPECT_NEAR(of(a, Operator::experts).weight_bytes * 2, of(whole, Operator::experts).weight_bytes,
+              1);
+  EXPECT_DOUBLE_EQ(of(a, Operator::all_to_all).comm_bytes,
+                   of(b, Operator::all_to_all).comm_bytes);  // the fullest rank's pace
   EXPECT_DOUBLE_EQ(of(a, Operator::all_to_all).comm_bytes,
                    48 * 2 * 3.0 * 2048 * 2 * TransformerWork::expected_remote_ranks(128, 8, 2));
   EXPECT_DOUBLE_EQ(of(a, Operator::all_reduce).launches, 0);
@@ -226,16 +246,19 @@ TEST(TransformerWork, ExpertParallelGroup) {
 
 TEST(TransformerWork, QuantisedWeightsAndCache) {
   const ModelSpec m = catalogue("llama-3.1-8b");
-  const auto out = run(TransformerWork(m, {}, {Dtype::fp8, Dtype::fp8, Dtype::bf16}), decode({1000}, 0));
+  const auto out =
+      run(TransformerWork(m, {}, {Dtype::fp8, Dtype::fp8, Dtype::bf16}), decode({1000}, 0));
   const Parameters p = parameters(m);
-  EXPECT_DOUBLE_EQ(all_of(out).weight_bytes, static_cast<double>(p.attention + p.dense) + 2.0 * static_cast<double>(p.lm_head));
+  EXPECT_DOUBLE_EQ(all_of(out).weight_bytes, static_cast<double>(p.attention + p.dense) +
+                                                 2.0 * static_cast<double>(p.lm_head));
   EXPECT_DOUBLE_EQ(of(out, Operator::attention_decode).kv_bytes, 1000.0 * 65536);
   const auto oss = run(TransformerWork(catalogue("gpt-oss-20b"), {}, {}), decode({1}, 1));
   EXPECT_DOUBLE_EQ(of(oss, Operator::experts).weight_bytes, 24 * 4 * 3.0 * 2880 * 2880 * 4.25 / 8);
 }
 
 TEST(TransformerWork, Facts) {
-  const TransformerWork w(catalogue("gemma-3-27b"), Parallel{2, 1, 1, false}, {Dtype::fp8, Dtype::bf16, Dtype::bf16});
+  const TransformerWork w(catalogue("gemma-3-27b"), Parallel{2, 1, 1, false},
+                          {Dtype::fp8, Dtype::bf16, Dtype::bf16});
   EXPECT_EQ(w.facts().layers, 62);
   EXPECT_EQ(w.facts().hidden, 5376);
   EXPECT_EQ(w.facts().windows[0], 1024);
@@ -252,12 +275,13 @@ TEST(TransformerWork, Facts) {
 TEST(TransformerWork, RecurrentLayers) {
   const TransformerWork w(catalogue("jamba-v0.1"), {}, {});
   const auto a = run(w, decode({100}, 0)), b = run(w, decode({100'100}, 0));
-  const double grown = of(b, Operator::attention_decode).kv_bytes - of(a, Operator::attention_decode).kv_bytes;
+  const double grown =
+      of(b, Operator::attention_decode).kv_bytes - of(a, Operator::attention_decode).kv_bytes;
   EXPECT_DOUBLE_EQ(grown, 100'000.0 * 4 * 2 * 8 * 128 * 2);
 }
 
-// Model and work agree on the size of the model: flops of a long prefill per token approach 2 per active weight (the embedding
-// aside), for every model of the catalogue.
+// Model and work agree on the size of the model: flops of a long prefill per token approach 2 per
+// active weight (the embedding aside), for every model of the catalogue.
 TEST(TransformerWork, TwoFlopsPerActiveWeight) {
   for (const std::string& name : test::catalogue_names()) {
     const ModelSpec m = catalogue(name);
@@ -267,11 +291,12 @@ TEST(TransformerWork, TwoFlopsPerActiveWeight) {
     const auto out = run(TransformerWork(m, {}, {}), s);
     double linear = 0;
     for (const Work& w : out)
-      if (w.op != Operator::attention_prefill && w.op != Operator::attention_decode && w.op != Operator::norm &&
-          w.op != Operator::rotary && w.op != Operator::ffn_act)
+      if (w.op != Operator::attention_prefill && w.op != Operator::attention_decode &&
+          w.op != Operator::norm && w.op != Operator::rotary && w.op != Operator::ffn_act)
         linear += w.flops;
     const Parameters p = parameters(m);
-    const auto weights = static_cast<double>(active_parameters(m) - p.embedding - p.lm_head - p.norms);
+    const auto weights =
+        static_cast<double>(active_parameters(m) - p.embedding - p.lm_head - p.norms);
     EXPECT_NEAR(linear / 64 / 2 / weights, 1.0, 0.003) << name;
   }
 }
