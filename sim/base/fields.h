@@ -416,7 +416,7 @@ Tree write_fields(const S& s) {
   Tree t = Tree::map();
   std::apply(
       [&](const auto&... f) {
-        const auto one = [&](const auto& row) {
+        [[maybe_unused]] const auto one = [&](const auto& row) {
           Tree value = Codec<std::remove_cvref_t<decltype(s.*(row.member))>>::write(s.*(row.member));
           if (!value.is_null()) t.set(row.name, std::move(value));
         };
@@ -433,7 +433,7 @@ std::vector<FieldInfo> describe_fields() {
   std::vector<FieldInfo> all;
   std::apply(
       [&](const auto&... f) {
-        const auto one = [&](const auto& row) {
+        [[maybe_unused]] const auto one = [&](const auto& row) {
           using T = std::remove_cvref_t<decltype(defaults.*(row.member))>;
           FieldInfo info{row.name, row.text, {}, detail::bounds_text(row.bounds), Codec<T>::info()};
           const Tree value = Codec<T>::write(defaults.*(row.member));

@@ -88,7 +88,7 @@ struct InstanceSample {
   Time at{};
   std::uint32_t instance = 0, rank = 0;
   std::int64_t running = 0, waiting = 0, used_blocks = 0, cached_blocks = 0, total_blocks = 0;
-  std::int64_t prompt_tokens = 0, output_tokens = 0;  // done since the last sample
+  std::int64_t prompt_tokens = 0, output_tokens = 0;  // computed since the start
 };
 
 // Weighted sample of positive durations with a relative resolution of 2^-10; mean, min and max are exact.
@@ -120,7 +120,7 @@ struct RankTotals {
   std::int64_t resumed_queried_tokens = 0, resumed_hit_tokens = 0;  // after preemptions
   std::int64_t evicted_blocks = 0;
   std::int64_t busy_ns = 0, gpu_ns = 0, host_ns = 0;
-  double block_ns = 0;  // integral of used blocks over time
+  std::int64_t peak_blocks = 0;  // most blocks referenced at once
 };
 
 // Everything a run produced.

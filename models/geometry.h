@@ -1,0 +1,95 @@
+#pragma once
+// Counts that follow from a model's shape: KV bytes, parameters, weight bytes, and how a split over
+// GPUs divides them. Split rules (as vLLM and SGLang do it): tensor ranks cut heads, feed-forward
+// width and vocabulary; key heads are cut down to one per rank and then replicated; an MLA latent
+// is replicated; routers and norms are replicated; experts are cut by tensor or, with
+// Parallel::expert, dealt out whole over tensor x data ranks; pipeline stages take runs of layers.
+#include <cstdint>
+#include <vector>
+
+#include "models/model.h"
+#include "sim/base/quantity.h"
+#include "sim/base/work.h"
+
+namespace kvsim {
+
+// Precision of a deployment. Embedding, output head, router and norms stay in at least 16 bits
+// whatever `weights` says (so do FP8, INT8, AWQ and MXFP4 checkpoints). Scales of quantised weights
+// are not counted, except through ModelSpec::expert_bits.
+struct Precision {
+  Dtype weights = Dtype::bf16, kv = Dtype::bf16, activations = Dtype::bf16;
+};
+double linear_weight_bits(const Precision&);
+double kept_weight_bits(const Precision&);
+// Never wider than the published checkpoint's experts.
+double expert_weight_bits(const ModelSpec&, const Precision&);
+
+// Throws InputError when `split` cannot divide the model (heads, experts, layers), naming the rule
+// and valid values.
+void check_split(const ModelSpec&, const Parallel& split);
+
+// Layers per pipeline stage: as even as can be, the surplus to the last stages but the very last
+// (vLLM's rule: the ends also hold embedding and output head).
+std::vector<std::int64_t> stage_layers(std::int64_t layers, int stages);
+
+// Key-value cache.
+
+// Numbers cached per token by one layer that owns a cache, on one rank: heads * (key width + value
+// width), or the latent.
+std::int64_t kv_elements(const ModelSpec&, int tensor = 1);
+// Per token and layer, rounded up to a byte. `kv_bits` per number (6 = DeepSeek-V2's deployed
+// average).
+Bytes kv_layer_bytes(const ModelSpec&, double kv_bits, int tensor = 1);
+// Per token over all layers that own a cache, windows not considered.
+Bytes kv_token_bytes(const ModelSpec&, double kv_bits, int tensor = 1);
+Bytes kv_token_bytes(const ModelSpec&, Dtype kv, int tensor = 1);
+// Of one sequence of `tokens`: full layers keep all, windowed layers at most their window,
+// recurrent layers their state (in 16 bits).
+Bytes kv_sequence_bytes(const ModelSpec&, std::int64_t tokens, Dtype kv, int tensor = 1);
+// One layer's page of a block, and the whole block on the pipeline stage with the most caches.
+Bytes kv_page_bytes(const ModelSpec&, const Parallel&, Dtype kv, std::int64_t block_tokens);
+Bytes kv_block_bytes(const ModelSpec&, const Parallel&, Dtype kv, std::int64_t block_tokens);
+// Layers that own a cache, per stage.
+std::vector<std::int64_t> stage_kv_layers(const ModelSpec&, int stages);
+
+// Layers that keep the same tokens: one entry per (kind, window) that owns caches, in order of
+// first layer.
+struct KvGroup {
+  AttentionKind kind = AttentionKind::full;
+  std::int64_t window = 0;  // tokens; 0 = unbounded
+  std::int64_t layers = 0;
+};
+std::vector<KvGroup> kv_groups(const ModelSpec&);
+
+// Parameters and weights.
+
+// Numbers of weights by part.
+struct Parameters {
+  std::int64_t embedding = 0, lm_head = 0;  // lm_head 0 when tied (on one stage)
+  std::int64_t attention = 0;               // projections, latent projections, recurrent mixers
+  std::int64_t dense = 0, shared = 0;       // feed-forward parts; shared experts
+  std::int64_t router = 0, experts = 0;     // routed experts
+  std::int64_t norms = 0;                   // with qk norms
+  [[nodiscard]] std::int64_t total() const {
+    return embedding + lm_head + attention + dense + shared + router + experts + norms;
+  }
+};
+Parameters parameters(const ModelSpec&);
+// Touched by one token (routed experts scaled by active / experts).
+std::int64_t active_parameters(const ModelSpec&);
+// On one tensor (and, with split.expert, data) rank of pipeline stage `stage`. Requires a checked
+// split.
+Parameters rank_parameters(const ModelSpec&, const Parallel& split, int stage);
+
+Bytes weight_bytes(const ModelSpec&, const Precision&);
+// Of the fullest rank: the maximum over stages.
+Bytes rank_weight_bytes(const ModelSpec&, const Parallel&, const Precision&);
+Bytes stage_weight_bytes(const ModelSpec&, const Parallel&, const Precision&, int stage);
+
+// Weights of one layer's attention mixer on one tensor rank, without norms. `owns_kv` = false: no
+// key and value projection.
+std::int64_t attention_parameters(const ModelSpec&, AttentionKind, bool owns_kv, int tensor);
+// Of a feed-forward part of inner width `width`, which `tensor` ranks cut.
+std::int64_t ffn_parameters(const ModelSpec&, std::int64_t width, int tensor);
+
+}  // namespace kvsim

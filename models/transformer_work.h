@@ -1,0 +1,81 @@
+#pragma once
+// The work of one iteration of a transformer on one rank, operator by operator (contract:
+// sim/base/work.h).
+//
+// Affinity: for a fixed number of decodes and no prefill, every row is affine in decode_context_sum
+// and decode_window_sum; only the rows `attention_decode` depend on them at all, one row per kind
+// of attention layer, with kv_bytes and flops proportional to the sum. KV written by the iteration
+// is counted in `rotary`. Dense operators run on max(padded_decodes, decodes) + prefill tokens;
+// attention, KV writes and sampling on real ones.
+//
+// Chunked layers price a decode at decode_window_sum = sum of min(context, window): exact inside
+// the first chunk, about twice the truth beyond it.
+//
+// comm_bytes is the size of the messages (the tensor that a collective reduces or that a rank
+// sends), summed over calls; what a ring makes of it, 2 (p - 1) / p for an all-reduce over p ranks,
+// is the cost model's factor. The all-gather of logits counts half of its result in all_reduce,
+// because it moves half of what an all-reduce of that size moves. all_to_all counts what one rank
+// sends to other ranks, dispatch and combine.
+//
+// Formulas and their sources: models/README.md.
+#include <vector>
+
+#include "models/geometry.h"
+#include "models/model.h"
+#include "sim/base/work.h"
+
+namespace kvsim {
+
+class TransformerWork final : public ModelWork {
+ public:
+  // Requires a checked model; throws InputError if `split` does not fit it.
+  TransformerWork(ModelSpec, Parallel split, Precision);
+
+  [[nodiscard]] const Facts& facts() const override { return facts_; }
+  void step(const StepShape&, std::vector<Work>& out) const override;
+
+  // Distinct experts of `local` on a rank that a group of `tokens` tokens touches in one layer,
+  // when each token picks `active` of `experts` uniformly: local * (1 - (1 - active /
+  // experts)^tokens).
+  static double expected_experts(double local, double experts, double active, double tokens);
+  // Other ranks that hold at least one of a token's experts, expected (hypergeometric; experts
+  // dealt out evenly).
+  static double expected_remote_ranks(std::int64_t experts, std::int64_t active,
+                                      std::int64_t ranks);
+
+ private:
+  // Layers whose attention does the same.
+  struct Group {
+    AttentionKind kind = AttentionKind::full;
+    std::int64_t window = 0;
+    bool owns_kv = true;
+    double layers = 0;
+  };
+  struct Batch;  // token counts of one iteration
+
+  void add_attention(const Group&, const StepShape&, const Batch&, std::vector<Work>&) const;
+  void add_projections(const Group&, const Batch&, std::vector<Work>&) const;
+  void add_mla_projections(const Group&, const StepShape&, const Batch&, std::vector<Work>&) const;
+  void add_recurrent(const Group&, const Batch&, std::vector<Work>&) const;
+  void add_rotary(const Batch&, std::vector<Work>&) const;
+  void add_norms(const Batch&, std::vector<Work>&) const;
+  void add_ffn(double layers, std::int64_t width, const Batch&, std::vector<Work>&) const;
+  void add_experts(const StepShape&, const Batch&, std::vector<Work>&) const;
+  void add_head(const Batch&, std::vector<Work>&) const;
+  void add_collectives(const StepShape&, const Batch&, std::vector<Work>&) const;
+  // A product of `tokens` rows: in -> out, in `layers` layers.
+  [[nodiscard]] Work product(Operator, double layers, double tokens, double in, double out,
+                             double weight_bytes_each) const;
+
+  ModelSpec m_;
+  Parallel split_;
+  Facts facts_;
+  std::vector<Group> groups_;
+  double heads_ = 0, kv_heads_ = 0;                     // on this rank
+  double act_ = 2;                                      // bytes of an activation
+  double linear_ = 2, kept_ = 2, expert_ = 2, kv_ = 2;  // bytes of a weight; of a cached number
+  double dense_layers_ = 0, moe_layers_ = 0, kv_layers_ = 0, mixers_ = 0;
+  double remote_ranks_ = 0;
+};
+
+}  // namespace kvsim

@@ -1,0 +1,24 @@
+// Each instance in turn, whatever its load.
+#include "policies/router/router.h"
+
+namespace kvsim {
+namespace {
+
+class RoundRobin final : public Router {
+ public:
+  struct Params {
+    static constexpr std::tuple<> kFields{};
+  };
+  RoundRobin(Params, const Context&) {}
+  std::size_t pick(const RoutedRequest&, std::span<const InstanceView> instances) override {
+    return next_++ % instances.size();
+  }
+
+ private:
+  std::size_t next_ = 0;
+};
+
+const Register<RoundRobin> kSelf{"round-robin", "each instance in turn", "textbook"};
+
+}  // namespace
+}  // namespace kvsim

@@ -1,0 +1,148 @@
+#include "sim/engine/decode_group.h"
+
+#include <algorithm>
+
+#include "sim/base/check.h"
+
+namespace kvsim {
+
+DecodeGroup::DecodeGroup(std::int64_t block_tokens, std::array<std::int64_t, kMaxWindows> windows)
+    : block_tokens_(block_tokens), windows_(windows), due_(static_cast<std::size_t>(block_tokens), 0) {}
+
+void DecodeGroup::push(std::vector<Due>& heap, std::int64_t clock, std::uint32_t slot) {
+  heap.push_back({clock, slot, generation_[slot]});
+  std::push_heap(heap.begin(), heap.end(), later);
+}
+
+void DecodeGroup::drop_stale(std::vector<Due>& heap) {
+  while (!heap.empty() && stale(heap.front())) {
+    std::pop_heap(heap.begin(), heap.end(), later);
+    heap.pop_back();
+  }
+}
+
+void DecodeGroup::add(std::uint32_t slot, std::int64_t computed, std::int64_t last) {
+  KVSIM_CHECK(last > computed, "sequence {} joins with {} tokens, ends at {}", slot, computed, last);
+  if (slot >= place_.size()) {
+    place_.resize(slot + 1, kOut);
+    generation_.resize(slot + 1, 0);
+  }
+  KVSIM_CHECK(place_[slot] == kOut, "sequence {} joins twice", slot);
+  Member m{slot, computed - clock_, last, {}, {}};
+  base_max_ = members_.empty() ? m.base : std::max(base_max_, m.base);
+  base_sum_ += m.base;
+  ++due_[bucket(m.base)];
+  ++generation_[slot];
+  place_[slot] = static_cast<std::uint32_t>(members_.size());
+  for (std::size_t w = 0; w < kMaxWindows; ++w) {
+    if (windows_[w] == 0) continue;
+    const std::int64_t context = computed + 1;
+    window_sum_[w] += std::min(context, windows_[w]);
+    m.growing[w] = context < windows_[w];
+    if (!m.growing[w]) continue;
+    ++window_growing_[w];
+    m.window_clock[w] = windows_[w] - 1 - m.base;
+  }
+  members_.push_back(m);
+  push(finishes_, last - m.base, slot);
+  for (std::size_t w = 0; w < kMaxWindows; ++w)
+    if (m.growing[w]) push(fills_[w], m.window_clock[w], slot);
+}
+
+std::int64_t DecodeGroup::remove(std::uint32_t slot) {
+  const std::uint32_t at = place_[slot];
+  const Member m = members_[at];
+  const std::int64_t computed = m.base + clock_;
+  base_sum_ -= m.base;
+  --due_[bucket(m.base)];
+  for (std::size_t w = 0; w < kMaxWindows; ++w) {
+    if (windows_[w] == 0) continue;
+    window_sum_[w] -= std::min(computed + 1, windows_[w]);
+    if (m.growing[w]) --window_growing_[w];
+  }
+  members_[at] = members_.back();
+  place_[members_[at].slot] = at;
+  members_.pop_back();
+  place_[slot] = kOut;
+  if (m.base == base_max_) {
+    base_max_ = members_.empty() ? 0 : members_[0].base;
+    for (const Member& other : members_) base_max_ = std::max(base_max_, other.base);
+  }
+  // Stale entries must not pile up when sequences are preempted again and again.
+  if (finishes_.size() > 2 * members_.size() + 64) {
+    std::erase_if(finishes_, [&](const Due& d) { return stale(d); });
+    std::make_heap(finishes_.begin(), finishes_.end(), later);
+  }
+  return computed;
+}
+
+void DecodeGroup::describe(StepShape& s) const {
+  s.decodes = size();
+  s.decode_context_sum = base_sum_ + size() * (clock_ + 1);
+  s.decode_context_max = members_.empty() ? 0 : base_max_ + clock_ + 1;
+  s.decode_window_sum = window_sum_;
+}
+
+void DecodeGroup::describe_growth(StepShape& s) const {
+  s.decode_context_sum = size();
+  s.decode_context_max = 1;
+  s.decode_window_sum = window_growing_;
+}
+
+// Members whose context reached the window stop growing in its sum.
+void DecodeGroup::fill_windows() {
+  for (std::size_t w = 0; w < kMaxWindows; ++w) {
+    for (drop_stale(fills_[w]); !fills_[w].empty() && fills_[w].front().clock <= clock_; drop_stale(fills_[w])) {
+      Member& m = members_[place_[fills_[w].front().slot]];
+      std::pop_heap(fills_[w].begin(), fills_[w].end(), later);
+      fills_[w].pop_back();
+      if (!m.growing[w]) continue;
+      m.growing[w] = false;
+      --window_growing_[w];
+    }
+  }
+}
+
+void DecodeGroup::advance(std::vector<std::uint32_t>& finished) {
+  ++clock_;
+  for (std::size_t w = 0; w < kMaxWindows; ++w) window_sum_[w] += window_growing_[w];
+  fill_windows();
+  for (drop_stale(finishes_); !finishes_.empty() && finishes_.front().clock <= clock_; drop_stale(finishes_)) {
+    const std::uint32_t slot = finishes_.front().slot;
+    std::pop_heap(finishes_.begin(), finishes_.end(), later);
+    finishes_.pop_back();
+    remove(slot);
+    finished.push_back(slot);
+  }
+}
+
+std::int64_t DecodeGroup::blocks_due(std::int64_t n) const {
+  std::int64_t blocks = n / block_tokens_ * size();
+  for (std::int64_t i = 0; i < n % block_tokens_; ++i) blocks += due_[bucket(-clock_ - i)];
+  return blocks;
+}
+
+std::int64_t DecodeGroup::plain_iterations(std::int64_t blocks, std::int64_t most) {
+  if (members_.empty()) return 0;
+  drop_stale(finishes_);
+  std::int64_t n = std::min(most, finishes_.front().clock - clock_ - 1);
+  for (std::size_t w = 0; w < kMaxWindows; ++w) {
+    drop_stale(fills_[w]);
+    if (!fills_[w].empty()) n = std::min(n, fills_[w].front().clock - clock_ - 1);
+  }
+  if (n <= 0) return 0;
+  if (blocks_due(n) <= blocks) return n;
+  std::int64_t low = 0, high = n;  // blocks_due grows with n: the largest n that fits
+  while (high - low > 1) {
+    const std::int64_t middle = (low + high) / 2;
+    (blocks_due(middle) <= blocks ? low : high) = middle;
+  }
+  return low;
+}
+
+void DecodeGroup::advance_plain(std::int64_t n) {
+  clock_ += n;
+  for (std::size_t w = 0; w < kMaxWindows; ++w) window_sum_[w] += n * window_growing_[w];
+}
+
+}  // namespace kvsim

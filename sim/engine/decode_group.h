@@ -1,0 +1,74 @@
+#pragma once
+// The sequences of one rank that decode, as aggregates: while all of them take part in every iteration, an
+// iteration only advances a clock. A member computed `base + clock` tokens so far.
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "sim/base/work.h"
+
+namespace kvsim {
+
+class DecodeGroup {
+ public:
+  DecodeGroup(std::int64_t block_tokens, std::array<std::int64_t, kMaxWindows> windows);
+
+  // `slot` joins having computed `computed` tokens; it leaves by itself when it has computed `last`.
+  void add(std::uint32_t slot, std::int64_t computed, std::int64_t last);
+  // Removes a member; gives the tokens it computed.
+  std::int64_t remove(std::uint32_t slot);
+  [[nodiscard]] bool contains(std::uint32_t slot) const { return slot < place_.size() && place_[slot] != kOut; }
+  [[nodiscard]] std::int64_t computed(std::uint32_t slot) const { return members_[place_[slot]].base + clock_; }
+  [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(members_.size()); }
+  [[nodiscard]] std::uint32_t slot_at(std::size_t i) const { return members_[i].slot; }
+
+  // Members that need a new block for their next token.
+  [[nodiscard]] std::int64_t due() const { return due_[bucket(-clock_)]; }
+  // Fills the decode part of the shape of the iteration in which every member computes one token.
+  void describe(StepShape&) const;
+  // Every member computed one token. The members that thereby finished leave and are appended to `finished`.
+  void advance(std::vector<std::uint32_t>& finished);
+
+  // Iterations that can follow without a member finishing, a window filling up or more than `blocks` new blocks; at most `most`.
+  [[nodiscard]] std::int64_t plain_iterations(std::int64_t blocks, std::int64_t most);
+  // Blocks that the next n iterations need.
+  [[nodiscard]] std::int64_t blocks_due(std::int64_t n) const;
+  // n iterations at once; requires n <= plain_iterations().
+  void advance_plain(std::int64_t n);
+  // How the shape changes from one plain iteration to the next.
+  void describe_growth(StepShape& per_iteration) const;
+
+ private:
+  static constexpr std::uint32_t kOut = 0xffffffffU;
+  struct Member {
+    std::uint32_t slot = 0;
+    std::int64_t base = 0, last = 0;
+    std::array<std::int64_t, kMaxWindows> window_clock{};  // clock at which its context reaches the window; 0 = full
+    std::array<bool, kMaxWindows> growing{};
+  };
+  struct Due {  // heap entries: stale once the member left or joined anew
+    std::int64_t clock = 0;
+    std::uint32_t slot = 0, generation = 0;
+  };
+  [[nodiscard]] std::size_t bucket(std::int64_t base) const {
+    const std::int64_t r = base % block_tokens_;
+    return static_cast<std::size_t>(r < 0 ? r + block_tokens_ : r);
+  }
+  static bool later(const Due& a, const Due& b) { return a.clock != b.clock ? a.clock > b.clock : a.slot > b.slot; }
+  bool stale(const Due& d) const { return place_[d.slot] == kOut || generation_[d.slot] != d.generation; }
+  void push(std::vector<Due>& heap, std::int64_t clock, std::uint32_t slot);
+  void drop_stale(std::vector<Due>& heap);
+  void fill_windows();
+
+  std::int64_t block_tokens_;
+  std::array<std::int64_t, kMaxWindows> windows_;
+  std::int64_t clock_ = 0, base_sum_ = 0, base_max_ = 0;
+  std::vector<Member> members_;
+  std::vector<std::uint32_t> place_, generation_;  // by slot
+  std::vector<std::int64_t> due_;                  // members by base mod block size
+  std::vector<Due> finishes_;
+  std::array<std::vector<Due>, kMaxWindows> fills_;
+  std::array<std::int64_t, kMaxWindows> window_sum_{}, window_growing_{};  // of min(context of the next token, window)
+};
+
+}  // namespace kvsim

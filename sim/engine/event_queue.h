@@ -1,0 +1,52 @@
+#pragma once
+// Total order of everything that happens: (time, phase, sequence number). A binary heap of PODs (style.md 3g).
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "sim/base/time.h"
+
+namespace kvsim {
+
+// What happens first within one instant. The only place of this rule is Event::later.
+enum class Phase : std::uint8_t { completion, arrival, control, schedule, sample };
+
+enum class EventKind : std::uint8_t { step_end, arrival, visible, balance, schedule, sample, reset };
+
+struct Event {
+  Time at{};
+  Phase phase{};
+  EventKind kind{};
+  std::uint32_t target = 0;      // group, or request slot
+  std::uint32_t generation = 0;  // a stale one is ignored
+  std::uint64_t sequence = 0;    // order of scheduling breaks what ties remain
+
+  static bool later(const Event& a, const Event& b) {
+    if (a.at != b.at) return a.at > b.at;
+    if (a.phase != b.phase) return a.phase > b.phase;
+    return a.sequence > b.sequence;
+  }
+};
+
+class EventQueue {
+ public:
+  void push(Event e) {
+    e.sequence = next_++;
+    heap_.push_back(e);
+    std::push_heap(heap_.begin(), heap_.end(), Event::later);
+  }
+  [[nodiscard]] bool empty() const { return heap_.empty(); }
+  [[nodiscard]] const Event& top() const { return heap_.front(); }
+  Event pop() {
+    std::pop_heap(heap_.begin(), heap_.end(), Event::later);
+    const Event e = heap_.back();
+    heap_.pop_back();
+    return e;
+  }
+
+ private:
+  std::vector<Event> heap_;
+  std::uint64_t next_ = 0;
+};
+
+}  // namespace kvsim

@@ -1,0 +1,398 @@
+// Planning: who takes part in the next iteration.
+#include "sim/engine/rank.h"
+
+#include <algorithm>
+
+#include "sim/base/check.h"
+#include "sim/base/hash.h"
+
+namespace kvsim {
+
+Rank::Rank(const EngineConfig& config, std::uint32_t instance, std::uint32_t rank, Done done, SeenElsewhere seen,
+           DurationHistogram& itl)
+    : config_(config),
+      done_(std::move(done)),
+      seen_elsewhere_(std::move(seen)),
+      itl_(itl),
+      pool_({config.kv_blocks, config.prefix_caching, config.unhashed_first}),
+      group_(config.block_tokens, config.windows) {
+  totals_.instance = instance;
+  totals_.rank = rank;
+  totals_.blocks = config.kv_blocks;
+}
+
+// ---- the waiting queue
+
+std::uint32_t Rank::new_slot() {
+  if (free_slots_.empty()) {
+    sequences_.emplace_back();
+    return static_cast<std::uint32_t>(sequences_.size() - 1);
+  }
+  const std::uint32_t slot = free_slots_.back();
+  free_slots_.pop_back();
+  return slot;
+}
+
+void Rank::enqueue(const Request& r, Time visible) {
+  const std::uint32_t slot = new_slot();
+  Sequence& s = sequences_[slot];
+  auto content = std::move(s.content);  // keep the capacity of the slot's last user
+  auto pieces = std::move(s.hold.pieces);
+  s = Sequence{};
+  s.content = std::move(content);
+  s.hold.pieces = std::move(pieces);
+  s.prompt = r.prompt_tokens;
+  s.output = config_.max_model_len > 0 ? std::min(r.output_tokens, config_.max_model_len - r.prompt_tokens) : r.output_tokens;
+  s.priority = r.priority;
+  s.visible = visible;
+  s.outcome.index = r.index;
+  s.outcome.session = r.session;
+  s.outcome.turn = r.turn;
+  s.outcome.tenant = r.tenant;
+  s.outcome.instance = totals_.instance;
+  s.outcome.rank = totals_.rank;
+  s.outcome.prompt_tokens = s.prompt;
+  s.outcome.output_tokens = s.output;
+  s.outcome.arrival = r.arrival;
+  add(s.outcome.ttft_ns, Interval::front_end, to_ns(visible - r.arrival));
+  // Segments to blocks: a block belongs to the segment that holds its last token.
+  s.content.clear();
+  std::int64_t tokens = 0;
+  for (const Segment& segment : r.segments) {
+    tokens += segment.tokens;
+    s.content.push_back({segment.key, tokens / config_.block_tokens});
+  }
+  s.known_output = tokens > s.prompt;
+  const std::int64_t all = config_.blocks_for(s.prompt + s.output);
+  if (s.content.empty() || s.content.back().end < all)
+    s.content.push_back({hash_combine(0x6f7574707574ULL, r.index), all});
+  s.state = Sequence::State::waiting;
+  push_waiting(slot, false);
+}
+
+void Rank::push_waiting(std::uint32_t slot, bool front) {
+  if (!config_.priority) {
+    front ? waiting_.push_front(slot) : waiting_.push_back(slot);
+    return;
+  }
+  const auto before = [&](std::uint32_t a, std::uint32_t b) {
+    const Sequence &x = sequences_[a], &y = sequences_[b];
+    if (x.priority != y.priority) return x.priority < y.priority;
+    if (x.outcome.arrival != y.outcome.arrival) return x.outcome.arrival < y.outcome.arrival;
+    return x.outcome.index < y.outcome.index;
+  };
+  waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), slot, before), slot);
+}
+
+// ---- one iteration
+
+void Rank::plan(Plan& out, Time now, bool ahead) {
+  out.clear();
+  const bool fast = !config_.exact_steps && can_plan_fast();
+  const std::int64_t budget = fast ? plan_running_fast(out) : plan_running_exact(out, now, ahead);
+  if (config_.request_timeout.count() > 0) drop_expired(now);
+  const std::size_t before = waiting_.size();
+  if (out.preemptions == 0) plan_waiting(out, now, budget, ahead);
+  out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() && out.late.empty() &&
+              waiting_.size() == before && draining_ == 0 && prefilling_.empty() && !queue_may_move();
+  finish_plan(out);
+  if (!out.finishing.empty() || out.shape.decodes == 0) out.plain = false;
+}
+
+// Whether the head of the queue could be admitted, or dropped, later although nothing but decoding happens.
+bool Rank::queue_may_move() const {
+  if (waiting_.empty()) return false;
+  if (config_.request_timeout.count() > 0) return true;
+  // Tokens that running requests produce may become prefix hits of the head.
+  return known_outputs_running_ > 0 && running() < config_.max_running;
+}
+
+bool Rank::can_plan_fast() const {
+  if (starved_ > 0 || group_.size() > config_.max_batched_tokens || prefilling_.size() > 1) return false;
+  std::int64_t need = group_.due();
+  if (!prefilling_.empty()) {
+    const std::uint32_t slot = prefilling_.front();
+    if (running_.back() != slot) return false;
+    const Sequence& s = sequences_[slot];
+    const std::int64_t n = cap_prefill(s.known() - s.computed, config_.max_batched_tokens - group_.size());
+    need += std::max<std::int64_t>(0, config_.blocks_for(s.computed + n) - s.hold.blocks());
+  }
+  return need <= pool_.free();
+}
+
+std::int64_t Rank::cap_prefill(std::int64_t tokens, std::int64_t budget) const {
+  if (config_.long_prefill_threshold > 0) tokens = std::min(tokens, config_.long_prefill_threshold);
+  return std::min(tokens, budget);
+}
+
+// Every decode takes part, then the one unfinished prefill: order cannot matter, so nobody is visited.
+std::int64_t Rank::plan_running_fast(Plan& out) {
+  pool_.pop(group_.due());
+  std::int64_t budget = config_.max_batched_tokens - group_.size();
+  if (!prefilling_.empty() && budget > 0) {
+    const std::uint32_t slot = prefilling_.front();
+    const Sequence& s = sequences_[slot];
+    const std::int64_t n = cap_prefill(s.known() - s.computed, budget);
+    schedule_prefill(slot, n, out);
+    budget -= n;
+  }
+  return budget;
+}
+
+// The engine's own order, sequence by sequence, with preemption (section 4, phase 1).
+std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
+  std::int64_t budget = config_.max_batched_tokens;
+  scratch_.clear();  // decoding sequences that are in
+  std::size_t i = 0;
+  bool self_preempted = false;
+  while (i < running_.size() && budget > 0 && !self_preempted) {
+    const std::uint32_t slot = running_[i];
+    Sequence& s = sequences_[slot];
+    if (s.draining) {
+      ++i;
+      continue;
+    }
+    const bool decoding = group_.contains(slot);
+    const std::int64_t computed = decoding ? group_.computed(slot) : s.computed;
+    const std::int64_t n = decoding ? 1 : cap_prefill(s.known() - computed, budget);
+    const std::int64_t held = decoding ? config_.blocks_for(computed) : s.hold.blocks();
+    const std::int64_t need = std::max<std::int64_t>(0, config_.blocks_for(computed + n) - held);
+    while (need > pool_.free() && !self_preempted) {
+      const std::uint32_t v = victim();
+      const auto at = static_cast<std::size_t>(std::find(running_.begin(), running_.end(), v) - running_.begin());
+      std::int64_t extra = 0;
+      if (at < i) {  // it was in already: give its tokens back, and the block its token was to open
+        --i;
+        if (std::erase(scratch_, v) > 0) {
+          ++budget;
+          extra = group_.computed(v) % config_.block_tokens == 0 ? 1 : 0;
+        } else {
+          for (const PlannedPrefill& p : out.prefills)
+            if (p.slot == v) budget += p.piece.tokens;
+          std::erase_if(out.prefills, [&](const PlannedPrefill& p) { return p.slot == v; });
+        }
+      }
+      self_preempted = v == slot;
+      preempt(v, out, now, ahead, extra);
+    }
+    if (self_preempted) break;
+    if (decoding) {
+      pool_.pop(need);
+      scratch_.push_back(slot);
+    } else {
+      schedule_prefill(slot, n, out);
+    }
+    budget -= n;
+    ++i;
+  }
+  for (const std::uint32_t slot : scratch_) {
+    Sequence& s = sequences_[slot];
+    if (!s.starved) continue;
+    s.starved = false;
+    --starved_;
+    out.late.push_back(slot);
+  }
+  for (const std::uint32_t slot : running_) {
+    if (!group_.contains(slot) || std::find(scratch_.begin(), scratch_.end(), slot) != scratch_.end()) continue;
+    out.starved.push_back(slot);
+    Sequence& s = sequences_[slot];
+    if (!s.starved) ++starved_;
+    s.starved = true;
+  }
+  return budget;
+}
+
+std::uint32_t Rank::victim() const {
+  if (!config_.priority) return running_.back();
+  return *std::max_element(running_.begin(), running_.end(), [&](std::uint32_t a, std::uint32_t b) {
+    const Sequence &x = sequences_[a], &y = sequences_[b];
+    if (x.priority != y.priority) return x.priority < y.priority;
+    if (x.outcome.arrival != y.outcome.arrival) return x.outcome.arrival < y.outcome.arrival;
+    return x.outcome.index < y.outcome.index;
+  });
+}
+
+// Brings a decoding sequence's own counts up to date and takes it out of the group.
+void Rank::sync_decoding(std::uint32_t slot) {
+  if (!group_.contains(slot)) return;
+  Sequence& s = sequences_[slot];
+  s.computed = group_.remove(slot);
+  s.sampled = s.computed + 1 - s.prompt;
+  s.hold.blank = config_.blocks_for(s.computed) - s.hold.hashed;
+}
+
+void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int64_t extra_blocks) {
+  Sequence& s = sequences_[slot];
+  const bool decoded = group_.contains(slot) || s.draining;
+  sync_decoding(slot);
+  s.hold.blank += extra_blocks;
+  // What the running iteration computes is not hashed before it is known.
+  const std::int64_t known = decoded && ahead ? s.computed - 1 : s.computed;
+  pool_.publish(s.hold, s.content, std::max(s.hold.hashed, known / config_.block_tokens));
+  pool_.release(s.hold);
+  if (!s.draining) s.outcome.recomputed_tokens += s.computed;
+  s.computed = 0;
+  if (s.starved) {
+    s.starved = false;
+    --starved_;
+  }
+  std::erase(prefilling_, slot);
+  std::erase(running_, slot);
+  if (s.known_output) --known_outputs_running_;
+  ++s.outcome.preemptions;
+  ++totals_.preemptions;
+  ++out.preemptions;
+  KVSIM_CHECK(s.outcome.preemptions < 100'000, "request {} is preempted for ever", s.outcome.index);
+  s.state = Sequence::State::waiting;
+  s.lost = true;
+  push_waiting(slot, true);
+  if (ahead) {
+    closing_.push_back(slot);  // the running iteration may still be its own
+  } else {
+    close_segment(s, now);
+  }
+}
+
+// Books `tokens` more of a running sequence's known tokens; blocks must be there.
+void Rank::schedule_prefill(std::uint32_t slot, std::int64_t tokens, Plan& out) {
+  Sequence& s = sequences_[slot];
+  const std::int64_t need = config_.blocks_for(s.computed + tokens) - s.hold.blocks();
+  if (need > 0) pool_.take(s.hold, need);
+  out.prefills.push_back({slot, {tokens, s.computed, s.computed + tokens == s.known()}});
+}
+
+void Rank::drop_expired(Time now) {
+  for (std::size_t i = 0; i < waiting_.size();) {
+    const std::uint32_t slot = waiting_[i];
+    Sequence& s = sequences_[slot];
+    if (s.admitted || now - s.outcome.arrival <= config_.request_timeout) {
+      ++i;
+      continue;
+    }
+    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(i));
+    s.outcome.outcome = Outcome::timed_out;
+    s.outcome.reason = "waited longer than request_timeout";
+    s.outcome.last_token = now;
+    done_(s.outcome);
+    retire(slot);
+  }
+}
+
+// Section 4, phase 2: in order, stopping at the first that does not fit.
+void Rank::plan_waiting(Plan& out, Time now, std::int64_t budget, bool ahead) {
+  while (budget > 0 && running() < config_.max_running && !waiting_.empty()) {
+    if (!admit(waiting_.front(), out, now, budget, ahead)) break;
+    waiting_.pop_front();
+  }
+}
+
+bool Rank::admit(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget, bool ahead) {
+  Sequence& s = sequences_[slot];
+  const std::int64_t known = s.known();
+  if (known_outputs_running_ > 0) publish_known_outputs(ahead);
+  const BlockPool::Hit hit = pool_.look_up(s.content, (known - 1) / config_.block_tokens);
+  const std::int64_t hit_tokens = hit.blocks * config_.block_tokens;
+  std::int64_t n = known - hit_tokens;
+  if (config_.long_prefill_threshold > 0) n = std::min(n, config_.long_prefill_threshold);
+  if (!config_.chunked_prefill && n > budget) return false;
+  n = std::min(n, budget);
+  const auto reserve = running_.empty() ? 0 : static_cast<std::int64_t>(config_.watermark * static_cast<double>(pool_.total()));
+  const std::int64_t must_fit = config_.full_sequence_admission ? known : hit_tokens + n;
+  if (config_.blocks_for(must_fit) - hit.blocks + hit.queued + reserve > pool_.free()) {
+    if (s.blocked_since == kNever) s.blocked_since = now;
+    return false;
+  }
+  if (s.blocked_since != kNever) {
+    if (!s.lost) add(s.outcome.ttft_ns, Interval::blocked_memory, to_ns(now - s.blocked_since));
+    s.blocked_since = kNever;
+  }
+  if (!s.admitted) {
+    explain_misses(s, hit.blocks);
+    s.admitted = true;
+    s.outcome.scheduled = now;
+    s.outcome.hit_tokens = hit_tokens;
+    s.outcome.queried_tokens = known;
+    totals_.queried_tokens += known;
+    totals_.hit_tokens += hit_tokens;
+  } else {
+    totals_.resumed_queried_tokens += known;
+    totals_.resumed_hit_tokens += hit_tokens;
+    s.outcome.recomputed_tokens -= hit_tokens;
+  }
+  pool_.take_hit(s.hold, s.content);
+  s.computed = hit_tokens;
+  s.state = Sequence::State::running;
+  s.resuming = s.lost;
+  s.lost = false;
+  s.order = admissions_++;
+  running_.push_back(slot);
+  if (s.known_output) ++known_outputs_running_;
+  schedule_prefill(slot, n, out);
+  prefilling_.push_back(slot);
+  // Visible to the next look-up of this very iteration.
+  pool_.publish(s.hold, s.content, std::max(s.hold.hashed, (hit_tokens + n) / config_.block_tokens));
+  budget -= n;
+  return true;
+}
+
+void Rank::publish_known_outputs(bool ahead) {
+  for (std::size_t i = 0; i < static_cast<std::size_t>(group_.size()); ++i) {
+    const std::uint32_t slot = group_.slot_at(i);
+    Sequence& s = sequences_[slot];
+    if (!s.known_output) continue;
+    const std::int64_t computed = group_.computed(slot);
+    s.hold.blank = config_.blocks_for(computed) - s.hold.hashed;
+    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, (computed - (ahead ? 1 : 0)) / config_.block_tokens));
+  }
+}
+
+// Counts of this iteration, then the state after it.
+void Rank::finish_plan(Plan& out) {
+  for (const std::uint32_t slot : out.starved) sequences_[slot].computed = group_.remove(slot);
+  group_.describe(out.shape);
+  out.shape.padded_decodes = out.prefills.empty() ? config_.padded(out.shape.decodes) : out.shape.decodes;
+  if (group_.size() > 0) group_.advance(out.finishing);
+  for (const std::uint32_t slot : out.starved) {
+    const Sequence& s = sequences_[slot];
+    group_.add(slot, s.computed, s.prompt + s.output - 1);
+  }
+  for (const std::uint32_t slot : out.finishing) {
+    Sequence& s = sequences_[slot];
+    s.computed = s.prompt + s.output - 1;
+    s.sampled = s.output;
+    s.hold.blank = config_.blocks_for(s.computed) - s.hold.hashed;
+  }
+  for (const PlannedPrefill& p : out.prefills) {
+    Sequence& s = sequences_[p.slot];
+    s.computed += p.piece.tokens;
+    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+    out.pieces.push_back(p.piece);
+    if (!p.piece.samples) continue;
+    std::erase(prefilling_, p.slot);
+    if (++s.sampled == s.output) {
+      out.finishing.push_back(p.slot);
+    } else {
+      group_.add(p.slot, s.computed, s.prompt + s.output - 1);
+    }
+  }
+  for (const std::uint32_t slot : out.finishing) sequences_[slot].draining = true;
+  draining_ += static_cast<std::int64_t>(out.finishing.size());
+  // The engine handles the samples, and so frees blocks, in the order of the running list.
+  std::sort(out.finishing.begin(), out.finishing.end(),
+            [&](std::uint32_t a, std::uint32_t b) { return sequences_[a].order < sequences_[b].order; });
+  out.shape.prefills = out.pieces;
+  out.empty = out.shape.decodes == 0 && out.prefills.empty();
+  totals_.peak_blocks = std::max(totals_.peak_blocks, used_blocks());
+}
+
+// ---- fast-forward
+
+std::int64_t Rank::plain_iterations(std::int64_t most) { return group_.plain_iterations(pool_.free(), most); }
+
+void Rank::plan_plain(std::int64_t n) {
+  pool_.pop(group_.blocks_due(n));
+  group_.advance_plain(n);
+  totals_.peak_blocks = std::max(totals_.peak_blocks, used_blocks());
+}
+
+}  // namespace kvsim

@@ -1,0 +1,212 @@
+// Accounting: what an iteration that ran means for the requests in it.
+#include <algorithm>
+
+#include "sim/base/check.h"
+#include "sim/engine/rank.h"
+
+namespace kvsim {
+
+void Rank::account(const Plan& plan, Time start, Time end, std::int64_t gpu_ns, std::int64_t host_ns) {
+  const std::int64_t elapsed = to_ns(end - start);
+  totals_.gpu_ns += gpu_ns;
+  totals_.host_ns += host_ns;
+  totals_.busy_ns += elapsed;
+  ++totals_.iterations;
+  if (plan.prefills.empty()) ++totals_.decode_iterations;
+  totals_.decode_tokens += plan.shape.decodes;
+  for (const std::uint32_t slot : plan.late) {
+    Sequence& s = sequences_[slot];
+    itl_.add(to_ns(end - (s.late_since == kNever ? start : s.late_since)), 1);
+    s.late_since = kNever;
+  }
+  const auto regular = plan.shape.decodes - static_cast<std::int64_t>(plan.late.size());
+  if (regular > 0) itl_.add(elapsed, regular);
+  for (const std::uint32_t slot : plan.starved) {
+    Sequence& s = sequences_[slot];
+    if (s.state != Sequence::State::running) continue;
+    s.starved_gpu += gpu_ns;
+    s.starved_host += host_ns;
+    if (s.late_since == kNever) s.late_since = start;
+  }
+  for (const PlannedPrefill& p : plan.prefills) account_prefill(p, start, end, gpu_ns, host_ns);
+  for (const std::uint32_t slot : plan.finishing) finish(slot, end);
+  close_lost(end);
+}
+
+void Rank::close_lost(Time end) {
+  for (const std::uint32_t slot : closing_)
+    if (sequences_[slot].lost && sequences_[slot].lost_at == kNever) close_segment(sequences_[slot], end);
+  closing_.clear();
+}
+
+void Rank::account_plain(std::int64_t n, std::int64_t decodes, std::int64_t gpu_ns, std::int64_t host_ns) {
+  totals_.gpu_ns += gpu_ns;
+  totals_.host_ns += host_ns;
+  totals_.busy_ns += gpu_ns + host_ns;
+  totals_.iterations += n;
+  totals_.decode_iterations += n;
+  totals_.decode_tokens += n * decodes;
+}
+
+// The iteration that begins at `start` is the first of this request, or the first after a preemption.
+void Rank::account_first_piece(Sequence& s, Time start) {
+  if (s.resuming) {
+    add(intervals(s), Interval::preempted, to_ns(start - s.lost_at));
+    s.resuming = false;
+    s.lost_at = kNever;
+  } else {
+    const std::int64_t blocked = s.outcome.ttft_ns[static_cast<std::size_t>(Interval::blocked_memory)];
+    add(s.outcome.ttft_ns, Interval::queue, to_ns(start - s.visible) - blocked);
+  }
+}
+
+void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, std::int64_t gpu_ns, std::int64_t host_ns) {
+  Sequence& s = sequences_[p.slot];
+  totals_.prefill_tokens += p.piece.tokens;
+  if (s.last_piece_end == kNever) {
+    account_first_piece(s, start);
+  } else {
+    add(intervals(s), Interval::chunk_wait, to_ns(start - s.last_piece_end));
+  }
+  s.last_piece_end = end;
+  add(intervals(s), Interval::prefill, gpu_ns);
+  add(intervals(s), Interval::host, host_ns);
+  if (!p.piece.samples) return;
+  s.last_piece_end = kNever;
+  if (s.outcome.first_token == kNever) {
+    add(s.outcome.ttft_ns, Interval::back_end, to_ns(config_.back_end));
+    s.outcome.first_token = end + config_.back_end;
+  } else {
+    itl_.add(to_ns(end - s.late_since), 1);
+  }
+  s.late_since = kNever;
+  s.outcome.last_token = end + config_.back_end;
+  s.mark_gpu = totals_.gpu_ns;
+  s.mark_host = totals_.host_ns;
+  s.starved_gpu = s.starved_host = 0;
+  s.decoding_since_mark = true;
+}
+
+// Ends the time a sequence spends decoding (or between prefill chunks) at `at`.
+void Rank::close_segment(Sequence& s, Time at) {
+  if (s.decoding_since_mark) {
+    add(s.outcome.after_ns, Interval::decode, totals_.gpu_ns - s.mark_gpu - s.starved_gpu);
+    add(s.outcome.after_ns, Interval::host, totals_.host_ns - s.mark_host - s.starved_host);
+    add(s.outcome.after_ns, Interval::decode_wait, s.starved_gpu + s.starved_host);
+    s.decoding_since_mark = false;
+    if (s.late_since == kNever) s.late_since = at;  // of its last token
+  } else if (s.last_piece_end != kNever) {
+    add(intervals(s), Interval::chunk_wait, to_ns(at - s.last_piece_end));
+  }
+  s.last_piece_end = kNever;
+  s.lost_at = at;
+}
+
+void Rank::finish(std::uint32_t slot, Time at) {
+  Sequence& s = sequences_[slot];
+  if (s.state == Sequence::State::waiting) {  // preempted while its last token was on its way
+    waiting_.erase(std::find(waiting_.begin(), waiting_.end(), slot));
+  } else {
+    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+    pool_.release(s.hold);
+    std::erase(running_, slot);
+    if (s.known_output) --known_outputs_running_;
+  }
+  --draining_;
+  close_segment(s, at);
+  s.outcome.last_token = at + config_.back_end;
+  s.outcome.outcome = Outcome::finished;
+  // I4, and the promise that the intervals are the whole story.
+  std::int64_t ttft = 0, after = 0;
+  for (const std::int64_t ns : s.outcome.ttft_ns) ttft += ns;
+  for (const std::int64_t ns : s.outcome.after_ns) after += ns;
+  const RequestOutcome& o = s.outcome;
+  KVSIM_CHECK(ttft == to_ns(o.first_token - o.arrival) && after == to_ns(o.last_token - o.first_token),
+              "request {}: intervals sum to {} + {} ns, TTFT is {} and the rest {} ns", o.index, ttft, after,
+              to_ns(o.first_token - o.arrival), to_ns(o.last_token - o.first_token));
+  KVSIM_CHECK(o.arrival <= o.scheduled && o.scheduled <= o.first_token && o.first_token <= o.last_token,
+              "request {}: times out of order", o.index);
+  done_(s.outcome);
+  retire(slot);
+}
+
+void Rank::retire(std::uint32_t slot) {
+  sequences_[slot].state = Sequence::State::none;
+  sequences_[slot].lost = false;  // closing_ may still name the slot
+  free_slots_.push_back(slot);
+}
+
+// Every prompt token that is not a hit gets its cause. Content keys are chained, so "seen" ends once and for all at
+// some block: [0, hit) hits, then what this rank had and lost, then what only others had, then the new.
+void Rank::explain_misses(Sequence& s, std::int64_t hit_blocks) {
+  const auto cause = [&](MissCause c) -> std::int64_t& { return s.outcome.miss_tokens[static_cast<std::size_t>(c)]; };
+  const std::int64_t bt = config_.block_tokens;
+  if (!config_.prefix_caching) {
+    cause(MissCause::disabled) = s.prompt;
+    return;
+  }
+  const std::int64_t full = s.prompt / bt;         // blocks that could be cached at all
+  const std::int64_t most = (s.prompt - 1) / bt;   // blocks that may be hit
+  cause(MissCause::last_block) = s.prompt - full * bt;
+  std::int64_t at = hit_blocks;
+  if (at < most) {
+    const std::int64_t here = pool_.seen_blocks(s.content, at, full);
+    cause(pool_.was_reset() ? MissCause::reset : MissCause::evicted_capacity) += here * bt;
+    at += here;
+  }
+  if (at < most) {
+    // A running request computes the same content, but has not reached these blocks yet.
+    std::int64_t coming = 0;
+    for (const std::uint32_t slot : prefilling_) {
+      const Sequence& other = sequences_[slot];
+      std::int64_t same = 0;
+      for (std::size_t i = 0; i < std::min(s.content.size(), other.content.size()); ++i) {
+        if (s.content[i].key != other.content[i].key) break;
+        same = std::min({s.content[i].end, other.content[i].end, full, other.prompt / bt});
+      }
+      coming = std::max(coming, same - at);
+    }
+    cause(MissCause::not_yet_computed) += coming * bt;
+    at += coming;
+  }
+  if (at < most) {
+    const std::int64_t there = seen_elsewhere_ ? seen_elsewhere_(s.content, at, full) : 0;
+    cause(MissCause::other_instance) += there * bt;
+    at += there;
+  }
+  // What is left of the last block when everything before it was found is the last-block rule, else new content.
+  if (at < full) cause(at < most ? MissCause::never_seen : MissCause::last_block) += (full - at) * bt;
+}
+
+void Rank::abandon(const char* reason) {
+  for (Sequence& s : sequences_) {
+    if (s.state == Sequence::State::none) continue;
+    s.outcome.outcome = Outcome::timed_out;
+    s.outcome.reason = reason;
+    s.state = Sequence::State::none;
+    done_(s.outcome);
+  }
+}
+
+void Rank::check_invariants() {
+  std::vector<BlockPool::Hold> decoding;
+  std::vector<const BlockPool::Hold*> holds;
+  decoding.reserve(static_cast<std::size_t>(group_.size()));
+  for (std::uint32_t slot = 0; slot < sequences_.size(); ++slot) {
+    const Sequence& s = sequences_[slot];
+    if (s.state != Sequence::State::running) continue;
+    if (group_.contains(slot)) {
+      decoding.push_back(s.hold);
+      decoding.back().blank = config_.blocks_for(group_.computed(slot)) - s.hold.hashed;
+      holds.push_back(&decoding.back());
+    } else {
+      holds.push_back(&s.hold);
+    }
+  }
+  pool_.check(holds);
+  std::int64_t counted = group_.size() + static_cast<std::int64_t>(prefilling_.size()) + draining_;
+  for (const std::uint32_t slot : waiting_) counted -= sequences_[slot].draining ? 1 : 0;
+  KVSIM_CHECK(counted == running(), "{} sequences decode, prefill or drain, {} run", counted, running());
+}
+
+}  // namespace kvsim

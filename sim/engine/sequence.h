@@ -1,0 +1,70 @@
+#pragma once
+// One request inside one rank, and the plan of one iteration.
+#include <cstdint>
+#include <vector>
+
+#include "sim/base/time.h"
+#include "sim/base/work.h"
+#include "sim/state/block_pool.h"
+#include "sim/state/outcome.h"
+
+namespace kvsim {
+
+// Token counts as the scheduler plans them: an iteration counts when it is planned, before it has run.
+struct Sequence {
+  enum class State : std::uint8_t { none, waiting, running };
+  State state = State::none;
+  bool draining = false;      // its last token is planned; it leaves when that iteration ends
+  bool starved = false;       // decodes, but had no part in the last planned iteration
+  bool known_output = false;  // content covers the output: other requests may hit it
+  bool admitted = false;      // was scheduled at least once
+  bool lost = false;          // preempted and not admitted since
+  bool resuming = false;      // admitted after a preemption, its first iteration since has not ended
+  std::int64_t prompt = 0, output = 0;
+  std::int64_t computed = 0;  // tokens with KV; the decode group knows better while it decodes
+  std::int64_t sampled = 0;   // output tokens planned; likewise
+  std::int32_t priority = 0;
+  std::uint64_t order = 0;    // of admission: position in the running list
+  std::vector<ContentChunk> content;
+  BlockPool::Hold hold;
+
+  // Accounting. Times are of iterations that ran.
+  RequestOutcome outcome;
+  Time visible{};                  // to the scheduler
+  Time blocked_since = kNever;     // head of the queue without enough blocks since
+  Time lost_at = kNever, last_piece_end = kNever, late_since = kNever;
+  std::int64_t mark_gpu = 0, mark_host = 0;      // the rank's totals when its present decode segment began
+  std::int64_t starved_gpu = 0, starved_host = 0;  // within that segment
+  bool decoding_since_mark = false;
+  [[nodiscard]] std::int64_t known() const { return prompt + sampled; }
+};
+
+struct PlannedPrefill {
+  std::uint32_t slot = 0;
+  PrefillPiece piece;
+};
+
+struct Plan {
+  bool empty = true;
+  bool plain = false;  // every decoding sequence and nothing else; nobody finishes; the queue did not move
+  StepShape shape;     // prefills point to `pieces`
+  std::vector<PlannedPrefill> prefills;
+  std::vector<PrefillPiece> pieces;
+  std::vector<std::uint32_t> finishing;  // slots whose last token this iteration samples
+  std::vector<std::uint32_t> starved;    // decoding sequences left out
+  std::vector<std::uint32_t> late;       // in this one, left out of the one before
+  std::int64_t preemptions = 0;
+  void clear() {
+    empty = true;
+    plain = false;
+    shape = StepShape{};
+    prefills.clear();
+    pieces.clear();
+    finishing.clear();
+    starved.clear();
+    late.clear();
+    preemptions = 0;
+  }
+};
+
+}  // namespace kvsim

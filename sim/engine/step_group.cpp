@@ -1,0 +1,242 @@
+#include "sim/engine/step_group.h"
+
+#include <algorithm>
+
+#include "sim/base/check.h"
+
+namespace kvsim {
+
+namespace {
+constexpr std::int64_t kMostSilent = 512;
+
+void grow(StepShape& s, const StepShape& by, std::int64_t times) {
+  s.decode_context_sum += times * by.decode_context_sum;
+  s.decode_context_max += times * by.decode_context_max;
+  for (std::size_t w = 0; w < kMaxWindows; ++w) s.decode_window_sum[w] += times * by.decode_window_sum[w];
+}
+}  // namespace
+
+StepGroup::StepGroup(const EngineConfig& config, std::vector<Rank*> ranks, CostModel& cost, DurationHistogram& itl)
+    : config_(config), cost_(cost), itl_(itl) {
+  for (Rank* r : ranks) lanes_.push_back({r, {}, {}});
+  shapes_.resize(lanes_.size());
+  growth_.resize(lanes_.size());
+  lines_.resize(lanes_.size());
+  ends_.reserve(kMostSilent + 1);
+  gpus_.reserve(kMostSilent + 1);
+}
+
+bool StepGroup::has_work() const {
+  return std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& l) { return l.rank->has_work(); });
+}
+
+std::int64_t StepGroup::step_ns(std::int64_t gpu_ns, bool graph) const {
+  return std::max(gpu_ns, to_ns(config_.schedule_time)) + to_ns(graph ? config_.graph_overhead : config_.overhead);
+}
+
+// A captured graph runs when every rank only decodes, in batches that were captured.
+bool StepGroup::runs_graph() const {
+  return std::all_of(lanes_.begin(), lanes_.end(), [this](const Lane& l) {
+    return l.running.prefills.empty() && config_.is_captured(l.running.shape.decodes);
+  });
+}
+
+// Lock-step ranks exchange tokens: each shape says what the others bring.
+void StepGroup::describe_group() {
+  if (lanes_.size() == 1) return;
+  std::int64_t sum = 0, most = 0;
+  for (const Lane& l : lanes_) {
+    const std::int64_t n = l.running.shape.padded_decodes + l.running.shape.prefill_tokens();
+    sum += n;
+    most = std::max(most, n);
+  }
+  for (Lane& l : lanes_) {
+    l.running.shape.group_tokens = sum;
+    l.running.shape.group_tokens_max = most;
+  }
+}
+
+std::int64_t StepGroup::price(Lane& l) {
+  if (l.running.empty) return 0;
+  const StepShape& s = l.running.shape;
+  return to_ns(s.prefills.empty() ? cost_.decode_line(s).at(s) : cost_.mixed_step(s));
+}
+
+void StepGroup::start(Time now) {
+  describe_group();
+  gpu_ns_ = 0;
+  for (Lane& l : lanes_) gpu_ns_ = std::max(gpu_ns_, price(l));
+  start_ = now;
+  next_end_ = now + Duration{step_ns(gpu_ns_, runs_graph())};
+  busy_ = true;
+}
+
+void StepGroup::schedule(Time now) {
+  if (busy_) return;
+  bool work = false;
+  if (config_.async_scheduling) {
+    for (Lane& l : lanes_) {
+      std::swap(l.running, l.next);
+      l.next.clear();
+      work = work || !l.running.empty;
+    }
+  }
+  // A plan may preempt and then find nothing to run: the engine's loop just plans again.
+  for (bool again = !work; again;) {
+    again = false;
+    for (Lane& l : lanes_) {
+      l.rank->plan(l.running, now, false);
+      work = work || !l.running.empty;
+      again = again || l.running.preemptions > 0;
+    }
+    again = again && !work;
+  }
+  if (!work) return;
+  // Shapes point into their own plan, which the swap has moved.
+  for (Lane& l : lanes_) l.running.shape.prefills = l.running.pieces;
+  start(now);
+  if (config_.async_scheduling)
+    for (Lane& l : lanes_) l.rank->plan(l.next, now, true);
+  ends_.clear();
+  gpus_.clear();
+  done_ = 0;
+  if (!config_.exact_steps && iterations_ == nullptr) fast_forward();
+}
+
+// shapes_[i] becomes that of the n-th iteration after the running one: first what is planned already, then what
+// the group would plan next, then its even growth.
+void StepGroup::next_shape(std::size_t i, std::int64_t n) {
+  const Lane& l = lanes_[i];
+  const std::int64_t planned = config_.async_scheduling ? 1 : 0;
+  if (n < planned) {
+    shapes_[i] = l.next.shape;
+  } else if (n == planned) {
+    l.rank->decodes().describe(shapes_[i]);
+    l.rank->decodes().describe_growth(growth_[i]);
+  } else {
+    grow(shapes_[i], growth_[i], 1);
+    return;
+  }
+  shapes_[i].padded_decodes = l.running.shape.padded_decodes;
+  shapes_[i].group_tokens = l.running.shape.group_tokens;
+  shapes_[i].group_tokens_max = l.running.shape.group_tokens_max;
+}
+
+// While every lane only decodes and nothing can change, iterations follow each other silently: their ends are
+// computed here, their effects are applied by commit().
+void StepGroup::fast_forward() {
+  std::int64_t silent = kMostSilent;
+  for (Lane& l : lanes_) {
+    const Plan& last = config_.async_scheduling ? l.next : l.running;
+    if (!l.running.plain || !last.plain) return;
+    silent = std::min(silent, l.rank->plain_iterations(silent));
+  }
+  if (silent <= 0) return;
+  ends_.push_back(next_end_);
+  gpus_.push_back(gpu_ns_);
+  const bool graph = runs_graph();
+  for (DecodeLine& line : lines_) line.iterations = 0;
+  for (std::int64_t n = 0; n < silent; ++n) {
+    std::int64_t gpu = 0;
+    for (std::size_t i = 0; i < lanes_.size(); ++i) {
+      next_shape(i, n);
+      if (lines_[i].iterations <= 0) lines_[i] = cost_.decode_line(shapes_[i]);
+      --lines_[i].iterations;
+      gpu = std::max(gpu, to_ns(lines_[i].at(shapes_[i])));
+    }
+    gpus_.push_back(gpu);
+    ends_.push_back(ends_.back() + Duration{step_ns(gpu, graph)});
+  }
+  next_end_ = ends_.back();
+}
+
+void StepGroup::commit(std::size_t n) {
+  if (n == 0) return;
+  std::int64_t gpu = 0, elapsed = 0;
+  Time begin = start_;
+  for (std::size_t i = done_; i < done_ + n; ++i) {
+    const std::int64_t gap = to_ns(ends_[i] - begin);
+    gpu += gpus_[i];
+    elapsed += gap;
+    for (const Lane& l : lanes_)
+      if (l.running.shape.decodes > 0) itl_.add(gap, l.running.shape.decodes);
+    begin = ends_[i];
+  }
+  for (Lane& l : lanes_) {
+    const auto k = static_cast<std::int64_t>(n);
+    l.rank->plan_plain(k);
+    const std::int64_t padded = l.running.shape.padded_decodes;
+    StepShape ahead, growth;
+    l.rank->decodes().describe(ahead);  // of the iteration to be planned next
+    l.rank->decodes().describe_growth(growth);
+    ahead.padded_decodes = padded;
+    grow(ahead, growth, -1);
+    if (config_.async_scheduling) {
+      if (k == 1) l.running.shape = l.next.shape;
+      l.next.shape = ahead;
+      grow(ahead, growth, -1);
+      if (k > 1) l.running.shape = ahead;
+    } else {
+      l.running.shape = ahead;
+    }
+    l.rank->account_plain(k, l.running.shape.decodes, gpu, elapsed - gpu);
+  }
+  done_ += n;
+  start_ = begin;
+  gpu_ns_ = gpus_[done_];
+}
+
+void StepGroup::sync(Time now) {
+  if (!busy_ || ends_.empty()) return;
+  std::size_t n = 0;
+  while (done_ + n + 1 < ends_.size() && ends_[done_ + n] <= now) ++n;
+  commit(n);
+}
+
+void StepGroup::interrupt(Time now) {
+  if (!busy_ || ends_.empty()) return;
+  // An iteration that ends right now is completed by its event, so that its planning sees the arrival.
+  std::size_t n = 0;
+  while (done_ + n + 1 < ends_.size() && ends_[done_ + n] < now) ++n;
+  commit(n);
+  next_end_ = ends_[done_];
+  ends_.clear();
+  gpus_.clear();
+  done_ = 0;
+}
+
+void StepGroup::record(const Lane& l, Time begin, Time end) {
+  IterationRecord r;
+  r.instance = l.rank->totals().instance;
+  r.rank = l.rank->totals().rank;
+  r.start = begin;
+  r.end = end;
+  r.decodes = l.running.shape.decodes;
+  r.prefill_tokens = l.running.shape.prefill_tokens();
+  r.context_sum = l.running.shape.decode_context_sum;
+  r.running = l.rank->running();
+  r.waiting = l.rank->waiting();
+  r.free_blocks = l.rank->pool().free();
+  r.preemptions = l.running.preemptions;
+  iterations_->push_back(r);
+}
+
+void StepGroup::complete(Time now) {
+  KVSIM_CHECK(busy_ && now == next_end_, "iteration ends at {} ns, completed at {} ns", to_ns(next_end_), to_ns(now));
+  if (!ends_.empty()) commit(ends_.size() - 1 - done_);
+  ends_.clear();
+  gpus_.clear();
+  done_ = 0;
+  busy_ = false;
+  const std::int64_t host = to_ns(now - start_) - gpu_ns_;
+  for (Lane& l : lanes_) {
+    if (l.running.empty && l.running.starved.empty()) {
+      l.rank->close_lost(now);
+      continue;
+    }
+    if (iterations_ != nullptr) record(l, start_, now);
+    l.rank->account(l.running, start_, now, gpu_ns_, host);
+  }
+}
+
+}  // namespace kvsim

@@ -1,0 +1,63 @@
+#pragma once
+// Ranks that step together: one rank, or the data-parallel ranks of a mixture-of-experts model in lock-step.
+// Owns their time: which iteration runs until when, which one is planned behind it, and fast-forwarding.
+#include <memory>
+#include <vector>
+
+#include "hardware/cost_model.h"
+#include "sim/engine/rank.h"
+
+namespace kvsim {
+
+class StepGroup {
+ public:
+  StepGroup(const EngineConfig&, std::vector<Rank*>, CostModel&, DurationHistogram& itl);
+
+  // When the running iteration ends; kNever while idle. Changes only inside the calls below.
+  [[nodiscard]] Time next_end() const { return busy_ ? next_end_ : kNever; }
+  [[nodiscard]] bool busy() const { return busy_; }
+  [[nodiscard]] bool has_work() const;
+  // A request was enqueued in a rank at `now`: from now on nothing is skipped past the next end of an iteration.
+  void interrupt(Time now);
+  // Brings the ranks' state up to `now` without changing what will happen.
+  void sync(Time now);
+  // now == next_end(): accounts for the iteration that ends.
+  void complete(Time now);
+  // Starts and plans whatever can start; call when idle or after complete().
+  void schedule(Time now);
+  // Appends a record per rank and iteration (turns fast-forwarding off).
+  void record_iterations(std::vector<IterationRecord>* to) { iterations_ = to; }
+
+ private:
+  struct Lane {
+    Rank* rank;
+    Plan running, next;
+  };
+  void start(Time now);
+  void fast_forward();
+  // The first n silent iterations have ended.
+  void commit(std::size_t n);
+  std::int64_t price(Lane&);
+  [[nodiscard]] std::int64_t step_ns(std::int64_t gpu_ns, bool graph) const;
+  [[nodiscard]] bool runs_graph() const;
+  void describe_group();
+  void next_shape(std::size_t lane, std::int64_t n);
+  void record(const Lane&, Time start, Time end);
+
+  const EngineConfig& config_;
+  CostModel& cost_;
+  DurationHistogram& itl_;
+  std::vector<Lane> lanes_;
+  bool busy_ = false;
+  Time start_{}, next_end_{};
+  std::int64_t gpu_ns_ = 0;  // of the running iteration
+  // Silent iterations: ends_[i] is the end of the i-th from now, gpus_[i] its GPU time; the last entry is next_end_.
+  std::vector<Time> ends_;
+  std::vector<std::int64_t> gpus_;
+  std::size_t done_ = 0;
+  std::vector<StepShape> shapes_, growth_;
+  std::vector<DecodeLine> lines_;
+  std::vector<IterationRecord>* iterations_ = nullptr;
+};
+
+}  // namespace kvsim

@@ -1,0 +1,340 @@
+#include "sim/engine/world.h"
+
+#include <algorithm>
+
+#include "sim/base/check.h"
+
+namespace kvsim {
+
+namespace {
+constexpr Duration kBalanceEvery = std::chrono::milliseconds(100);  // engine-semantics section 4, data parallel
+constexpr std::size_t kFlushAt = 8192;
+constexpr std::uint64_t kCheckEvery = 1 << 16;
+}  // namespace
+
+World::World(std::vector<InstanceSpec> specs, std::unique_ptr<Router> router, TraceSource& trace, Options options)
+    : options_(std::move(options)), router_(std::move(router)), trace_(trace) {
+  for (InstanceSpec& s : specs) build_instance(std::move(s));
+  views_.resize(instances_.size());
+}
+
+void World::build_instance(InstanceSpec spec) {
+  auto owned = std::make_unique<Instance>();
+  Instance& in = *owned;
+  in.spec = std::move(spec);
+  const auto id = static_cast<std::uint32_t>(instances_.size());
+  const auto ranks = static_cast<std::size_t>(in.spec.data_parallel);
+  instances_.push_back(std::move(owned));
+  for (std::size_t r = 0; r < ranks; ++r) {
+    const auto seen = [this, id, r](std::span<const ContentChunk> content, std::int64_t from, std::int64_t most) {
+      std::int64_t best = 0;
+      for (std::size_t i = 0; i < instances_.size(); ++i)
+        for (std::size_t k = 0; k < instances_[i]->ranks.size(); ++k)
+          if (i != id || k != r) best = std::max(best, instances_[i]->ranks[k]->pool().seen_blocks(content, from, most));
+      return best;
+    };
+    in.ranks.push_back(std::make_unique<Rank>(in.spec.engine, id, static_cast<std::uint32_t>(r),
+                                              [this](const RequestOutcome& o) { request_done(o); }, seen, out_.itl));
+  }
+  in.seen_waiting.assign(ranks, 0);
+  in.seen_running.assign(ranks, 0);
+  in.seen_usage.assign(ranks, 0);
+  in.in_flight.assign(ranks, 0);
+  std::vector<std::vector<Rank*>> lanes;
+  for (std::size_t r = 0; r < ranks; ++r) {
+    if (!in.spec.lockstep || r == 0) lanes.emplace_back();
+    lanes.back().push_back(in.ranks[r].get());
+    in.groups.push_back(groups_.size() + lanes.size() - 1);
+  }
+  for (auto& l : lanes) {
+    groups_.push_back(std::make_unique<Group>(Group{StepGroup(in.spec.engine, std::move(l), *in.spec.cost, out_.itl), 0, false}));
+    if (options_.record_iterations) groups_.back()->steps.record_iterations(&out_.iterations);
+  }
+}
+
+// ---- arrivals
+
+void World::push_arrival() {
+  const auto at = trace_.next_arrival();
+  const Time when = at ? std::max(*at, now_) : kNever;
+  if (when == arrival_at_) return;
+  arrival_at_ = when;
+  ++arrival_generation_;
+  if (at) queue_.push({when, Phase::arrival, EventKind::arrival, 0, arrival_generation_, 0});
+}
+
+const char* World::misfit(const Request& r, const EngineConfig& e) const {
+  if (e.max_model_len > 0 && r.prompt_tokens >= e.max_model_len) return "prompt does not fit into max_model_len";
+  const std::int64_t output = e.max_model_len > 0 ? std::min(r.output_tokens, e.max_model_len - r.prompt_tokens) : r.output_tokens;
+  if (e.blocks_for(r.prompt_tokens + output) > e.kv_blocks) return "needs more KV blocks than the instance has";
+  if (!e.chunked_prefill && r.prompt_tokens > e.max_batched_tokens) return "prompt exceeds the token budget and chunked prefill is off";
+  return nullptr;
+}
+
+void World::reject(const Request& r, std::uint32_t instance, const char* reason) {
+  RequestOutcome o;
+  o.index = r.index;
+  o.session = r.session;
+  o.turn = r.turn;
+  o.tenant = r.tenant;
+  o.instance = instance;
+  o.outcome = Outcome::rejected;
+  o.reason = reason;
+  o.prompt_tokens = r.prompt_tokens;
+  o.output_tokens = r.output_tokens;
+  o.arrival = r.arrival;
+  o.last_token = now_;
+  request_done(o);
+}
+
+void World::on_arrival(Time now) {
+  arrival_at_ = kNever;
+  trace_.pop(scratch_);
+  ++injected_;
+  ++inside_;
+  const auto i = router_->pick({scratch_.index, scratch_.session, scratch_.prompt_tokens}, views_);
+  KVSIM_CHECK(i < instances_.size(), "the router chose instance {} of {}", i, instances_.size());
+  Instance& in = *instances_[i];
+  ++views_[i].in_flight;
+  views_[i].in_flight_tokens += scratch_.prompt_tokens + scratch_.output_tokens;
+  if (const char* reason = misfit(scratch_, in.spec.engine)) {
+    reject(scratch_, static_cast<std::uint32_t>(i), reason);
+  } else if (in.spec.engine.front_end.count() == 0) {
+    deliver(scratch_, in, now);
+  } else {
+    std::uint32_t slot = 0;
+    if (free_routed_.empty()) {
+      slot = static_cast<std::uint32_t>(routed_.size());
+      routed_.emplace_back();
+    } else {
+      slot = free_routed_.back();
+      free_routed_.pop_back();
+    }
+    std::swap(routed_[slot].request, scratch_);
+    routed_[slot].instance = static_cast<std::uint32_t>(i);
+    queue_.push({now + in.spec.engine.front_end, Phase::arrival, EventKind::visible, slot, 0, 0});
+  }
+  push_arrival();
+}
+
+void World::on_visible(std::uint32_t slot, Time now) {
+  deliver(routed_[slot].request, *instances_[routed_[slot].instance], now);
+  free_routed_.push_back(slot);
+}
+
+// The front end of a data-parallel instance: least score on counts that are up to 100 ms old.
+std::size_t World::pick_rank(Instance& in) {
+  const std::size_t n = in.ranks.size();
+  if (n == 1) return 0;
+  std::size_t best = 0;
+  double best_score = 0;
+  for (std::size_t k = 0; k < n; ++k) {
+    const std::size_t r = (in.rotate + k) % n;
+    const auto waiting = static_cast<double>(in.seen_waiting[r]), running = static_cast<double>(in.seen_running[r]);
+    double score = 4 * waiting + running;
+    if (!in.spec.old_balancing) {
+      score = std::max(static_cast<double>(in.in_flight[r]), waiting + running) +
+              6 * waiting * std::max(0.0, in.seen_usage[r] - 0.5);
+    }
+    if (k == 0 || score < best_score) best = r, best_score = score;
+  }
+  in.rotate = (best + 1) % n;
+  ++in.seen_waiting[best];  // bumped locally until the next publication
+  return best;
+}
+
+void World::deliver(const Request& r, Instance& in, Time visible) {
+  const std::size_t rank = pick_rank(in);
+  ++in.in_flight[rank];
+  const std::size_t group = in.groups[rank];
+  groups_[group]->steps.interrupt(now_);
+  in.ranks[rank]->enqueue(r, visible);
+  reschedule(group);
+  wake(group, now_);
+  if (in.ranks.size() > 1 && !in.balancing) {
+    in.balancing = true;
+    const auto id = in.ranks[0]->totals().instance;
+    queue_.push({now_ + kBalanceEvery, Phase::control, EventKind::balance, id, 0, 0});
+  }
+}
+
+void World::on_balance(std::uint32_t id, Time now) {
+  Instance& in = *instances_[id];
+  std::int64_t inside = 0;
+  for (std::size_t r = 0; r < in.ranks.size(); ++r) {
+    groups_[in.groups[r]]->steps.sync(now);
+    in.seen_waiting[r] = in.ranks[r]->waiting();
+    in.seen_running[r] = in.ranks[r]->running();
+    in.seen_usage[r] = static_cast<double>(in.ranks[r]->used_blocks()) / static_cast<double>(in.ranks[r]->pool().total());
+    inside += in.in_flight[r];
+  }
+  in.balancing = inside > 0;
+  if (in.balancing) queue_.push({now + kBalanceEvery, Phase::control, EventKind::balance, id, 0, 0});
+}
+
+// ---- iterations
+
+// The group's next end may have changed: older events for it are stale.
+void World::reschedule(std::size_t group) {
+  Group& g = *groups_[group];
+  ++g.generation;
+  if (g.steps.busy())
+    queue_.push({g.steps.next_end(), Phase::completion, EventKind::step_end, static_cast<std::uint32_t>(group), g.generation, 0});
+}
+
+void World::wake(std::size_t group, Time now) {
+  Group& g = *groups_[group];
+  if (g.steps.busy() || g.schedule_pending) return;
+  g.schedule_pending = true;
+  queue_.push({now, Phase::schedule, EventKind::schedule, static_cast<std::uint32_t>(group), 0, 0});
+}
+
+void World::on_step_end(std::uint32_t group, Time now) {
+  Group& g = *groups_[group];
+  g.steps.complete(now);
+  for (const auto& [index, at] : ended_) trace_.finished(index, at);
+  if (!ended_.empty()) {
+    ended_.clear();
+    push_arrival();
+  }
+  // Whatever else happens at this instant (arrivals above all) comes before the next plan.
+  if (!queue_.empty() && queue_.top().at == now && queue_.top().phase < Phase::schedule) {
+    wake(group, now);
+  } else {
+    on_schedule(group, now);
+  }
+}
+
+void World::on_schedule(std::uint32_t group, Time now) {
+  Group& g = *groups_[group];
+  g.schedule_pending = false;
+  g.steps.schedule(now);
+  reschedule(group);
+  // I5: nobody idles while admissible work waits (what can never fit was rejected).
+  KVSIM_CHECK(g.steps.busy() || !g.steps.has_work(), "step group {} idles at {} ns with requests inside", group, to_ns(now));
+}
+
+void World::request_done(const RequestOutcome& o) {
+  ++completed_;
+  --inside_;
+  Instance& in = *instances_[o.instance];
+  InstanceView& v = views_[o.instance];
+  --v.in_flight;
+  v.in_flight_tokens -= o.prompt_tokens + o.output_tokens;
+  if (o.outcome != Outcome::rejected) --in.in_flight[o.rank];
+  ended_.emplace_back(o.index, o.last_token == kNever ? now_ : std::max(o.last_token, now_));
+  digest_.add(o.index);
+  digest_.add(static_cast<std::uint64_t>(o.outcome));
+  for (const Time t : {o.arrival, o.scheduled, o.first_token, o.last_token}) digest_.add(to_ns(t));
+  digest_.add(o.hit_tokens);
+  digest_.add(static_cast<std::uint64_t>(o.preemptions));
+  out_.requests.push_back(o);
+  if (options_.flush && out_.requests.size() >= kFlushAt) {
+    options_.flush(out_.requests);
+    out_.requests.clear();
+  }
+}
+
+// ---- observation
+
+void World::on_sample(Time now) {
+  for (const auto& in : instances_) {
+    for (std::size_t r = 0; r < in->ranks.size(); ++r) {
+      groups_[in->groups[r]]->steps.sync(now);
+      const Rank& rank = *in->ranks[r];
+      InstanceSample s;
+      s.at = now;
+      s.instance = rank.totals().instance;
+      s.rank = rank.totals().rank;
+      s.running = rank.running();
+      s.waiting = rank.waiting();
+      s.total_blocks = rank.pool().total();
+      s.used_blocks = rank.used_blocks();
+      s.cached_blocks = rank.pool().cached_free();
+      s.prompt_tokens = rank.totals().prefill_tokens;
+      s.output_tokens = rank.totals().decode_tokens;
+      out_.samples.push_back(s);
+    }
+  }
+  if (inside_ > 0 || arrival_at_ != kNever)
+    queue_.push({now + options_.sample_every, Phase::sample, EventKind::sample, 0, 0, 0});
+}
+
+void World::on_reset(Time now) {
+  for (const auto& in : instances_) {
+    for (std::size_t r = 0; r < in->ranks.size(); ++r) {
+      groups_[in->groups[r]]->steps.sync(now);
+      in->ranks[r]->pool().reset();
+    }
+  }
+}
+
+void World::check_invariants() {
+  for (const auto& in : instances_)
+    for (const auto& r : in->ranks) r->check_invariants();
+  KVSIM_CHECK(injected_ == completed_ + inside_, "{} requests came in, {} are over, {} inside", injected_, completed_, inside_);
+}
+
+// ---- the loop
+
+void World::dispatch(const Event& e) {
+  switch (e.kind) {
+    case EventKind::step_end:
+      if (e.generation == groups_[e.target]->generation) on_step_end(e.target, e.at);
+      break;
+    case EventKind::arrival:
+      if (e.generation == arrival_generation_) on_arrival(e.at);
+      break;
+    case EventKind::visible: on_visible(e.target, e.at); break;
+    case EventKind::balance: on_balance(e.target, e.at); break;
+    case EventKind::schedule: on_schedule(e.target, e.at); break;
+    case EventKind::sample: on_sample(e.at); break;
+    case EventKind::reset: on_reset(e.at); break;
+  }
+}
+
+RunOutcome World::run() {
+  push_arrival();
+  if (options_.sample_every.count() > 0)
+    queue_.push({now_ + options_.sample_every, Phase::sample, EventKind::sample, 0, 0, 0});
+  for (const Time at : options_.resets) queue_.push({at, Phase::control, EventKind::reset, 0, 0, 0});
+  while (!queue_.empty()) {
+    const Event e = queue_.pop();
+    KVSIM_CHECK(e.at >= now_, "time falls from {} to {} ns", to_ns(now_), to_ns(e.at));
+    if (inside_ == 0 && arrival_at_ == kNever) break;  // only observation is left
+    now_ = e.at;
+    dispatch(e);
+    if (!ended_.empty()) {  // rejections and time-outs outside an iteration
+      for (const auto& [index, at] : ended_) trace_.finished(index, at);
+      ended_.clear();
+      push_arrival();
+    }
+    if ((++events_ & (kCheckEvery - 1)) == 0 && options_.check_often) check_invariants();
+    if ((events_ & 0xfff) == 0 && options_.progress && !options_.progress(now_, completed_)) break;
+  }
+  finish_outcome();
+  return std::move(out_);
+}
+
+void World::finish_outcome() {
+  check_invariants();
+  out_.injected = injected_;
+  for (const auto& in : instances_) {
+    for (const auto& r : in->ranks) {
+      out_.ranks.push_back(r->totals());
+      RankTotals& t = out_.ranks.back();
+      t.evicted_blocks = r->pool().evicted();
+      for (const std::int64_t v : {t.iterations, t.gpu_ns, t.host_ns, t.prefill_tokens, t.decode_tokens, t.evicted_blocks})
+        digest_.add(v);
+      KVSIM_CHECK(inside_ > 0 || r->used_blocks() == 0, "{} KV blocks are held although nothing runs", r->used_blocks());
+    }
+  }
+  out_.end = now_;
+  out_.digest = digest_.value();
+  if (options_.flush && !out_.requests.empty()) {
+    options_.flush(out_.requests);
+    out_.requests.clear();
+  }
+}
+
+}  // namespace kvsim

@@ -1,0 +1,103 @@
+#pragma once
+// One run: instances, router, trace and the event loop. No globals: worlds may coexist.
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "hardware/cost_model.h"
+#include "policies/router/router.h"
+#include "sim/base/hash.h"
+#include "sim/engine/config.h"
+#include "sim/engine/event_queue.h"
+#include "sim/engine/step_group.h"
+#include "traces/trace_source.h"
+
+namespace kvsim {
+
+struct InstanceSpec {
+  EngineConfig engine;
+  int data_parallel = 1;
+  bool lockstep = false;           // data-parallel ranks step together (expert parallelism)
+  bool old_balancing = false;      // front end scores ranks by 4 waiting + running (before the change)
+  CostModel* cost = nullptr;       // not owned; may be shared by instances
+};
+
+class World {
+ public:
+  struct Options {
+    Duration sample_every{};   // state of every rank; 0 = never
+    bool record_iterations = false;
+    bool check_often = false;  // all invariants every few thousand events, not only at the end
+    std::vector<Time> resets;  // instants at which every rank's prefix cache is reset, if no block is in use
+    // Hears completed requests in batches; when unset they stay in the outcome.
+    std::function<void(std::span<const RequestOutcome>)> flush;
+    // Called now and then with simulated time and completed requests; false stops the run.
+    std::function<bool(Time, std::uint64_t)> progress;
+  };
+
+  World(std::vector<InstanceSpec>, std::unique_ptr<Router>, TraceSource&, Options);
+  // Runs to the end of the trace and of the last request.
+  RunOutcome run();
+
+ private:
+  struct Instance {
+    InstanceSpec spec;
+    std::vector<std::unique_ptr<Rank>> ranks;
+    std::vector<std::size_t> groups;  // by rank: index of its step group
+    // Front end: counts of the ranks as published last, and what was sent since.
+    std::vector<std::int64_t> seen_waiting, seen_running, in_flight;
+    std::vector<double> seen_usage;
+    std::size_t rotate = 0;
+    bool balancing = false;  // a publication is scheduled
+  };
+  struct Group {
+    StepGroup steps;
+    std::uint32_t generation = 0;
+    bool schedule_pending = false;
+  };
+  struct Routed {  // a request between the router and the scheduler
+    Request request;
+    std::uint32_t instance = 0;
+  };
+
+  void build_instance(InstanceSpec);
+  void push_arrival();
+  void on_arrival(Time);
+  void on_visible(std::uint32_t routed, Time);
+  void on_step_end(std::uint32_t group, Time);
+  void on_schedule(std::uint32_t group, Time);
+  void on_balance(std::uint32_t instance, Time);
+  void on_sample(Time);
+  void on_reset(Time);
+  void dispatch(const Event&);
+  void reject(const Request&, std::uint32_t instance, const char* reason);
+  [[nodiscard]] const char* misfit(const Request&, const EngineConfig&) const;
+  std::size_t pick_rank(Instance&);
+  void deliver(const Request&, Instance&, Time visible);
+  void wake(std::size_t group, Time);
+  void reschedule(std::size_t group);
+  void request_done(const RequestOutcome&);
+  void check_invariants();
+  void finish_outcome();
+
+  Options options_;
+  std::unique_ptr<Router> router_;
+  TraceSource& trace_;
+  std::vector<std::unique_ptr<Instance>> instances_;
+  std::vector<std::unique_ptr<Group>> groups_;
+  std::vector<InstanceView> views_;
+  EventQueue queue_;
+  Time now_{};
+  Time arrival_at_ = kNever;
+  std::uint32_t arrival_generation_ = 0;
+  Request scratch_;
+  std::vector<Routed> routed_;
+  std::vector<std::uint32_t> free_routed_;
+  std::vector<std::pair<std::uint64_t, Time>> ended_;  // to be told to the trace
+  std::uint64_t injected_ = 0, completed_ = 0, inside_ = 0, events_ = 0;
+  Digest digest_;
+  RunOutcome out_;
+};
+
+}  // namespace kvsim

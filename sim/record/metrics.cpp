@@ -1,0 +1,203 @@
+#include "sim/record/metrics.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "sim/base/stats.h"
+
+namespace kvsim {
+namespace {
+
+double ms(Duration d) { return static_cast<double>(d.count()) / 1e6; }
+
+// Collects rows of one scope; ratios of nothing are left out.
+class Rows {
+ public:
+  Rows(std::vector<Metric>& out, std::string scope) : out_(&out), scope_(std::move(scope)) {}
+  void value(const std::string& name, double v, const char* unit) { add(name, "value", v, unit); }
+  void count(const std::string& name, std::int64_t v, const char* unit = "count") {
+    add(name, "value", static_cast<double>(v), unit);
+  }
+  void ratio(const std::string& name, double above, double below, const char* unit) {
+    if (below > 0) value(name, above / below, unit);
+  }
+  void summary(const std::string& name, const Summary& s, const char* unit) {
+    add(name, "count", static_cast<double>(s.count), "count");
+    if (s.count == 0) return;
+    for (const auto& [statistic, v] :
+         {std::pair{"mean", s.mean}, {"std", s.std}, {"min", s.min}, {"median", s.p50}, {"p90", s.p90},
+          {"p95", s.p95}, {"p99", s.p99}, {"max", s.max}})
+      add(name, statistic, v, unit);
+  }
+
+ private:
+  void add(const std::string& name, const char* statistic, double v, const char* unit) {
+    out_->push_back({scope_, name, statistic, v, unit});
+  }
+  std::vector<Metric>* out_;
+  std::string scope_;
+};
+
+Summary summarize(const DurationHistogram& h) {
+  const auto q = [&](double share) { return h.quantile_ns(share) / 1e6; };
+  return {static_cast<std::size_t>(h.count()), h.mean_ns() / 1e6, h.std_ns() / 1e6, q(0), q(0.5), q(0.9), q(0.95),
+          q(0.99), q(1)};
+}
+
+void latency_rows(Rows& rows, const RunOutcome& run) {
+  std::vector<double> ttft, tpot, e2el, queue, normalized, speed;
+  for (const RequestOutcome& r : run.requests) {
+    if (r.outcome != Outcome::finished || r.first_token == kNever) continue;
+    ttft.push_back(ms(r.first_token - r.arrival));
+    e2el.push_back(ms(r.last_token - r.arrival));
+    queue.push_back(ms(r.scheduled - r.arrival));
+    if (r.output_tokens >= 1) normalized.push_back(e2el.back() / static_cast<double>(r.output_tokens));
+    if (r.output_tokens < 2) continue;
+    tpot.push_back(ms(r.last_token - r.first_token) / static_cast<double>(r.output_tokens - 1));
+    if (tpot.back() > 0) speed.push_back(1000 / tpot.back());
+  }
+  rows.summary("ttft_ms", kvsim::summarize(std::move(ttft)), "ms");
+  rows.summary("tpot_ms", kvsim::summarize(std::move(tpot)), "ms");
+  rows.summary("itl_ms", summarize(run.itl), "ms");
+  rows.summary("e2el_ms", kvsim::summarize(std::move(e2el)), "ms");
+  rows.summary("queue_ms", kvsim::summarize(std::move(queue)), "ms");
+  rows.summary("normalized_latency_ms", kvsim::summarize(std::move(normalized)), "ms");
+  rows.summary("output_token_throughput_per_user", kvsim::summarize(std::move(speed)), "tokens/s");
+}
+
+struct Totals {
+  std::int64_t finished = 0, rejected = 0, timed_out = 0, good = 0, good_ttft = 0, good_tpot = 0, good_e2e = 0;
+  std::int64_t input = 0, output = 0;  // of finished requests
+  std::int64_t prompt = 0, queried = 0, hit = 0, recomputed = 0, preemptions = 0;
+  std::array<std::int64_t, kMissCauses> missed{};
+  Time first = kNever, last{};
+};
+
+Totals add_up(const RunOutcome& run, const Slo& slo) {
+  Totals t;
+  for (const RequestOutcome& r : run.requests) {
+    const bool finished = r.outcome == Outcome::finished;
+    t.finished += finished;
+    t.rejected += r.outcome == Outcome::rejected;
+    t.timed_out += r.outcome == Outcome::timed_out;
+    t.good += meets(r, slo);
+    t.good_ttft += meets(r, {slo.ttft, {}, {}});
+    t.good_tpot += meets(r, {{}, slo.tpot, {}});
+    t.good_e2e += meets(r, {{}, {}, slo.e2e});
+    t.input += finished ? r.prompt_tokens : 0;
+    t.output += finished ? r.output_tokens : 0;
+    t.prompt += r.prompt_tokens;
+    t.queried += r.queried_tokens;
+    t.hit += r.hit_tokens;
+    t.recomputed += r.recomputed_tokens;
+    t.preemptions += r.preemptions;
+    for (std::size_t i = 0; i < kMissCauses; ++i) t.missed[i] += r.miss_tokens[i];
+    t.first = std::min(t.first, r.arrival);
+    if (r.last_token != kNever) t.last = std::max(t.last, r.last_token);
+  }
+  return t;
+}
+
+void throughput_rows(Rows& rows, const RunOutcome& run, const Totals& t, const Slo& slo) {
+  const double duration = t.last > t.first ? to_seconds(t.last - t.first) : 0;
+  const auto per_second = [&](const char* name, std::int64_t n, const char* unit) {
+    rows.ratio(name, static_cast<double>(n), duration, unit);
+  };
+  const auto requests = static_cast<double>(run.requests.size());
+  rows.value("duration", duration, "s");
+  rows.count("injected", static_cast<std::int64_t>(run.injected));
+  rows.count("completed", t.finished);
+  rows.count("failed", t.rejected + t.timed_out);
+  rows.count("rejected", t.rejected);
+  rows.count("timed_out", t.timed_out);
+  rows.count("total_input_tokens", t.input, "tokens");
+  rows.count("total_output_tokens", t.output, "tokens");
+  per_second("request_throughput", t.finished, "1/s");
+  per_second("request_goodput", t.good, "1/s");
+  per_second("output_throughput", t.output, "tokens/s");
+  per_second("total_token_throughput", t.input + t.output, "tokens/s");
+  rows.ratio("slo_attainment", static_cast<double>(t.good), requests, "ratio");
+  if (slo.ttft) rows.ratio("slo_attainment_ttft", static_cast<double>(t.good_ttft), requests, "ratio");
+  if (slo.tpot) rows.ratio("slo_attainment_tpot", static_cast<double>(t.good_tpot), requests, "ratio");
+  if (slo.e2e) rows.ratio("slo_attainment_e2e", static_cast<double>(t.good_e2e), requests, "ratio");
+}
+
+void cache_rows(Rows& rows, const Totals& t) {
+  rows.count("queried_tokens", t.queried, "tokens");
+  rows.count("hit_tokens", t.hit, "tokens");
+  rows.ratio("prefix_hit_rate", static_cast<double>(t.hit), static_cast<double>(t.queried), "ratio");
+  rows.ratio("cached_prompt_ratio", static_cast<double>(t.hit), static_cast<double>(t.prompt), "ratio");
+  for (const auto& [cause, name] : enum_names(MissCause{}))
+    rows.count(fmt::format("miss_{}", name), t.missed[static_cast<std::size_t>(cause)], "tokens");
+  rows.count("preemptions", t.preemptions);
+  rows.count("recomputed_tokens", t.recomputed, "tokens");
+}
+
+// Several ranks added up; `simulated` is the time that each of them had.
+void rank_rows(Rows& rows, const std::vector<RankTotals>& ranks, double simulated_ns, bool whole_run) {
+  RankTotals sum;
+  for (const RankTotals& r : ranks) {
+    sum.blocks += r.blocks;
+    sum.iterations += r.iterations;
+    sum.decode_iterations += r.decode_iterations;
+    sum.preemptions += r.preemptions;
+    sum.prefill_tokens += r.prefill_tokens;
+    sum.decode_tokens += r.decode_tokens;
+    sum.queried_tokens += r.queried_tokens;
+    sum.hit_tokens += r.hit_tokens;
+    sum.evicted_blocks += r.evicted_blocks;
+    sum.busy_ns += r.busy_ns;
+    sum.peak_blocks += r.peak_blocks;
+  }
+  const auto total_ns = simulated_ns * static_cast<double>(ranks.size());
+  const auto iterations = static_cast<double>(sum.iterations);
+  rows.count("kv_blocks", sum.blocks);
+  rows.count("iterations", sum.iterations);
+  rows.count("decode_iterations", sum.decode_iterations);
+  rows.count("prefill_tokens", sum.prefill_tokens, "tokens");
+  rows.count("decode_tokens", sum.decode_tokens, "tokens");
+  rows.count("evicted_blocks", sum.evicted_blocks);
+  rows.ratio("iteration_mean_ms", static_cast<double>(sum.busy_ns) / 1e6, iterations, "ms");
+  rows.ratio("tokens_per_iteration", static_cast<double>(sum.prefill_tokens + sum.decode_tokens), iterations, "tokens");
+  rows.ratio("busy_share", static_cast<double>(sum.busy_ns), total_ns, "ratio");
+  rows.ratio("peak_kv_usage", static_cast<double>(sum.peak_blocks), static_cast<double>(sum.blocks), "ratio");
+  if (whole_run) return;  // the run has these from its requests
+  rows.count("preemptions", sum.preemptions);
+  rows.ratio("prefix_hit_rate", static_cast<double>(sum.hit_tokens), static_cast<double>(sum.queried_tokens), "ratio");
+}
+
+}  // namespace
+
+bool meets(const RequestOutcome& r, const Slo& slo) {
+  if (r.outcome != Outcome::finished || r.first_token == kNever) return false;
+  const auto within_tpot = [&](Duration limit) {
+    const std::int64_t gaps = r.output_tokens - 1;
+    const std::int64_t span = to_ns(r.last_token - r.first_token);
+    return gaps < 1 || span / gaps + (span % gaps != 0) <= to_ns(limit);  // span <= limit * gaps, without overflow
+  };
+  return (!slo.ttft || r.first_token - r.arrival <= *slo.ttft) && (!slo.tpot || within_tpot(*slo.tpot)) &&
+         (!slo.e2e || r.last_token - r.arrival <= *slo.e2e);
+}
+
+std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo) {
+  std::vector<Metric> all;
+  Rows rows(all, "run");
+  const Totals totals = add_up(run, slo);
+  latency_rows(rows, run);
+  throughput_rows(rows, run, totals, slo);
+  cache_rows(rows, totals);
+  const auto simulated_ns = static_cast<double>(to_ns(run.end));
+  rank_rows(rows, run.ranks, simulated_ns, true);
+  std::map<std::uint32_t, std::vector<RankTotals>> instances;
+  for (const RankTotals& r : run.ranks) instances[r.instance].push_back(r);
+  for (const auto& [instance, ranks] : instances) {
+    Rows scoped(all, fmt::format("instance:{}", instance));
+    rank_rows(scoped, ranks, simulated_ns, false);
+  }
+  return all;
+}
+
+}  // namespace kvsim

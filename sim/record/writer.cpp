@@ -1,0 +1,151 @@
+#include "sim/record/writer.h"
+
+#include <fmt/format.h>
+
+#include "sim/base/check.h"
+#include "sim/base/hash.h"
+#include "sim/record/schema.h"
+
+namespace kvsim {
+namespace {
+
+template <class E, std::size_t N>
+const char* name_of(const std::array<std::pair<E, const char*>, N>& names, E value) {
+  for (const auto& [v, name] : names)
+    if (v == value) return name;
+  KVSIM_CHECK(false, "value {} has no name", static_cast<int>(value));
+}
+
+// Binds one row in the order of the schema; parameter 1, the run, stays bound.
+class Row {
+ public:
+  explicit Row(Statement& s) : s_(&s) {}
+  template <std::integral T>
+  Row& operator<<(T v) {
+    s_->bind(next_++, v);
+    return *this;
+  }
+  Row& operator<<(double v) {
+    s_->bind(next_++, v);
+    return *this;
+  }
+  Row& operator<<(Time t) {
+    if (t == kNever)
+      s_->bind_null(next_++);
+    else
+      s_->bind(next_++, to_ns(t));
+    return *this;
+  }
+  Row& operator<<(std::optional<Duration> d) {
+    if (d)
+      s_->bind(next_++, to_ns(*d));
+    else
+      s_->bind_null(next_++);
+    return *this;
+  }
+  // The text must live until run().
+  Row& operator<<(std::string_view text) {
+    s_->bind_static(next_++, text);
+    return *this;
+  }
+  Row& operator<<(const std::string& text) { return *this << std::string_view{text}; }
+  Row& operator<<(const char* text) { return *this << std::string_view{text}; }
+  Row& null() {
+    s_->bind_null(next_++);
+    return *this;
+  }
+  void run() {
+    s_->step();
+    s_->reset();
+  }
+
+ private:
+  Statement* s_;
+  int next_ = 2;
+};
+
+}  // namespace
+
+std::string digest_text(std::uint64_t digest) { return fmt::format("{:016x}", digest); }
+
+RunWriter::RunWriter(Database& db, const RunHeader& h)
+    : db_(&db),
+      run_id_(db.integer("SELECT ifnull(max(run_id), 0) + 1 FROM run")),
+      request_(insert("request")),
+      iteration_(insert("iteration")),
+      sample_(insert("instance_sample")),
+      instance_(insert("instance")),
+      metric_(insert("metric")) {
+  Statement run = insert("run");
+  const std::string digest = digest_text(hash_text(h.scenario_text));
+  Row row(run);  // what is known at the end stays NULL
+  row << h.name << h.scenario_text << digest << h.seed << h.version << "unfinished";
+  row.null() << h.slo.ttft << h.slo.tpot << h.slo.e2e;
+  row.run();
+  Statement param = insert("param");
+  for (const auto& [path, value] : h.params) (Row(param) << path << value).run();
+}
+
+Statement RunWriter::insert(const std::string& table) {
+  const TableInfo& info = schema_table(table);
+  Statement s = db_->prepare(insert_sql(info));
+  s.bind(1, run_id_);
+  return s;
+}
+
+void RunWriter::write(const RequestOutcome& r) {
+  Row row(request_);
+  row << r.index << r.session << r.turn << r.tenant << r.instance << r.rank
+      << name_of(enum_names(Outcome{}), r.outcome) << r.reason << r.prompt_tokens << r.output_tokens << r.hit_tokens
+      << r.queried_tokens << r.recomputed_tokens << r.preemptions << r.arrival << r.scheduled << r.first_token
+      << r.last_token;
+  for (const std::int64_t ns : r.ttft_ns) row << ns;
+  for (const std::int64_t ns : r.after_ns) row << ns;
+  for (const std::int64_t tokens : r.miss_tokens) row << tokens;
+  row.run();
+}
+
+void RunWriter::write(const IterationRecord& i) {
+  (Row(iteration_) << i.instance << i.rank << i.start << i.end << i.decodes << i.prefill_tokens << i.context_sum
+                   << i.running << i.waiting << i.free_blocks << i.preemptions)
+      .run();
+}
+
+void RunWriter::write(const InstanceSample& s) {
+  (Row(sample_) << s.at << s.instance << s.rank << s.running << s.waiting << s.used_blocks << s.cached_blocks
+                << s.total_blocks << s.prompt_tokens << s.output_tokens)
+      .run();
+}
+
+void RunWriter::write(const RankTotals& t) {
+  (Row(instance_) << t.instance << t.rank << t.blocks << t.iterations << t.decode_iterations << t.preemptions
+                  << t.prefill_tokens << t.decode_tokens << t.queried_tokens << t.hit_tokens
+                  << t.resumed_queried_tokens << t.resumed_hit_tokens << t.evicted_blocks << t.busy_ns << t.gpu_ns
+                  << t.host_ns << t.peak_blocks)
+      .run();
+}
+
+void RunWriter::write(const Metric& m) {
+  (Row(metric_) << m.scope << m.name << m.statistic << m.value << m.unit).run();
+}
+
+void RunWriter::write(const Provenance& p) {
+  Statement s = insert("provenance");
+  (Row(s) << p.host << p.started_utc << p.wall_ns).run();
+}
+
+void RunWriter::finish(const RunOutcome& outcome) {
+  Statement s = db_->prepare(
+      "UPDATE run SET status = 'finished', simulated_ns = ?2, requests = ?3, event_digest = ?4 WHERE run_id = ?1");
+  s.bind(1, run_id_);
+  const std::string digest = digest_text(outcome.digest);
+  (Row(s) << outcome.end << outcome.injected << digest).run();
+}
+
+void RunWriter::fail(const std::string& error) {
+  Statement s = db_->prepare("UPDATE run SET status = 'failed', error = ?2 WHERE run_id = ?1");
+  s.bind(1, run_id_);
+  (Row(s) << error).run();
+}
+
+}  // namespace kvsim

@@ -1,0 +1,326 @@
+#include "sim/run/build.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "models/hf_config.h"
+#include "models/transformer_work.h"
+#include "sim/scenario/catalog.h"
+#include "sim/scenario/yaml.h"
+#include "traces/generator.h"
+
+namespace kvsim {
+
+namespace {
+
+// Runs `work`, turning an InputError without a place into a diagnostic for the key `path`.
+template <class Work>
+void report(Diagnostics& d, const Place& place, const std::string& path, Work work) {
+  try {
+    work();
+  } catch (const InputError& e) {
+    for (const Diagnostic& one : e.all())
+      d.add(one.place.file ? one.place : place, one.path.empty() ? path : path + "." + one.path, one.message, one.hint);
+  }
+}
+
+std::optional<Dtype> dtype_of(const std::string& text, const std::string& path, Diagnostics& d) {
+  Reader r(d);
+  const Reader::Scope scope(r, path);
+  Dtype value{};
+  if (!Codec<Dtype>::read(Tree::scalar(text), value, r)) return std::nullopt;
+  return value;
+}
+
+// engine-semantics section 2: API-server defaults by device memory; A100 counts as small.
+struct SizeDefaults {
+  std::int64_t batched, running;
+};
+SizeDefaults size_defaults(const DeviceSpec& device) {
+  const bool a100 = device.name.find("a100") != std::string::npos;
+  if (device.memory >= Bytes{160LL << 30}) return {16384, 1024};
+  if (device.memory >= Bytes{70LL << 30} && !a100) return {8192, 1024};
+  return {2048, 256};
+}
+
+// engine-semantics section 2: 1, 2, 4, then 8..255 by 8, then 256..max by 16.
+std::vector<std::int64_t> default_graph_sizes(std::int64_t max_running, std::int64_t max_batched, bool blackwell) {
+  const std::int64_t most = std::min({2 * max_running, std::int64_t{blackwell ? 1024 : 512}, max_batched});
+  std::vector<std::int64_t> sizes;
+  for (const std::int64_t n : {1, 2, 4})
+    if (n <= most) sizes.push_back(n);
+  for (std::int64_t n = 8; n < 256 && n <= most; n += 8) sizes.push_back(n);
+  for (std::int64_t n = 256; n <= most; n += 16) sizes.push_back(n);
+  return sizes;
+}
+
+bool is_blackwell(const DeviceSpec& d) {
+  return d.name.starts_with("b2") || d.name.starts_with("b3") || d.name.starts_with("rtx-pro-6000") || d.name.starts_with("gb");
+}
+
+Duration per_layer(Duration fixed, Duration layer, std::int64_t layers) { return fixed + layer * layers; }
+
+}  // namespace
+
+ModelSpec build_model(const Tree& given, const std::string& base_dir, const std::string& path, Diagnostics& d) {
+  ModelSpec spec;
+  Reader r(d);
+  const Reader::Scope scope(r, path);
+  const Tree* config = given.find("hf_config");
+  if (config == nullptr) {
+    const std::size_t before = d.all().size();
+    const Tree t = resolve_catalog(CatalogKind::model, given, base_dir, path, d);
+    if (d.all().size() == before) read_model(t, spec, r);
+    return spec;
+  }
+  if (!config->is_scalar()) {
+    r.error(*config, "expected the path of a config.json");
+    return spec;
+  }
+  const std::size_t before = d.all().size();
+  const Tree json = load_yaml(resolve_path(base_dir, config->text()), d);
+  if (d.all().size() != before) return spec;
+  spec = from_hf_config(json, r);
+  if (d.all().size() != before) return spec;
+  Tree over = given;
+  over.erase("hf_config");
+  read_model(Tree::merged(write_fields(spec), over), spec, r);
+  return spec;
+}
+
+Hardware build_hardware(const Tree& given, const std::string& base_dir, const std::string& path, Diagnostics& d) {
+  Hardware out;
+  Reader r(d);
+  const Reader::Scope scope(r, path);
+  const Tree* named = given.is_map() ? given.find("base") : &given;
+  const std::string id = named != nullptr && named->is_scalar() ? named->text() : "";
+  std::size_t before = d.all().size();
+  const bool is_node_id = catalog_file(CatalogKind::node, id).has_value();
+  if (!is_node_id && !catalog_file(CatalogKind::device, id) && !id.ends_with(".yaml") && !id.ends_with(".yml") && !id.empty()) {
+    std::vector<std::string> known = catalog_ids(CatalogKind::device);
+    const auto nodes = catalog_ids(CatalogKind::node);
+    known.insert(known.end(), nodes.begin(), nodes.end());
+    r.error(*named, "unknown hardware '" + id + "'", name_hint(id, known));
+    return out;
+  }
+  const Tree t = resolve_catalog(is_node_id ? CatalogKind::node : CatalogKind::device, given, base_dir, path, d);
+  if (d.all().size() != before) return out;
+  if (t.find("device") == nullptr) {
+    if (!read_fields(out.device, t, r)) return out;
+    // A device by itself: the link of the first catalogue node that is built of it.
+    for (const std::string& node_id : catalog_ids(CatalogKind::node)) {
+      const Tree node_tree = load_catalog(CatalogKind::node, node_id, t.place(), path, d);
+      const Tree* device = node_tree.find("device");
+      if (device == nullptr || device->text() != out.device.name) continue;
+      NodeSpec node;
+      read_fields(node, node_tree, r);
+      out.gpu_link = node.gpu_link;
+      out.devices = node.devices;
+      break;
+    }
+    return out;
+  }
+  NodeSpec node;
+  if (!read_fields(node, t, r)) return out;
+  before = d.all().size();
+  const Tree device = load_catalog(CatalogKind::device, node.device, t.place(), path + ".device", d);
+  if (d.all().size() == before) read_fields(out.device, device, r);
+  out.gpu_link = node.gpu_link;
+  out.devices = node.devices;
+  return out;
+}
+
+std::unique_ptr<TraceSource> build_trace(const WorkloadSpec& w, const TraceSource::Context& given,
+                                         const std::string& base_dir, Diagnostics& d) {
+  TraceSource::Context context = given;
+  std::unique_ptr<TraceSource> trace;
+  if (w.trace) {
+    context.path = resolve_path(base_dir, w.trace->file);
+    context.lenient = w.trace->lenient;
+    report(d, {}, "workload.trace", [&] {
+      trace = Registry::instance().make<TraceSource>(w.trace->format.name, w.trace->format.params, context);
+    });
+  } else if (!w.generate.is_null()) {
+    context.path = base_dir;
+    Reader r(d);
+    const Reader::Scope workload(r, "workload");
+    const Reader::Scope generate(r, "generate");
+    GeneratorParams params;
+    if (read_fields(params, w.generate, r))
+      report(d, w.generate.place(), "workload.generate", [&] { trace = make_generator(params, context); });
+  }
+  return trace;
+}
+
+namespace {
+
+class Builder {
+ public:
+  Builder(const LoadedScenario& loaded, Diagnostics& d) : loaded_(loaded), d_(d) {
+    out_.scenario = loaded.value;
+    out_.base_dir = loaded.base_dir;
+  }
+
+  BuiltRun build(bool with_trace) {
+    const std::size_t before = d_.all().size();
+    build_parts();
+    if (d_.all().size() == before) {
+      size_engine();
+      build_cost();
+    }
+    report(d_, {}, "router", [&] {
+      out_.router = Registry::instance().make<Router>(
+          s().router.name, s().router.params,
+          {static_cast<std::size_t>(s().deployment.replicas), Rng(s().seed, "router")});
+    });
+    if (with_trace) {
+      TraceSource::Context c;
+      c.block_tokens = s().engine.block_tokens;
+      c.seed = s().seed;
+      c.rate_scale = s().workload.rate_scale.value;
+      c.limit = s().workload.limit;
+      out_.trace = build_trace(s().workload, c, out_.base_dir, d_);
+    }
+    check_slo();
+    resolve_tree();
+    return std::move(out_);
+  }
+
+ private:
+  Scenario& s() { return out_.scenario; }
+  Place place_of(std::string_view key) const {
+    const Tree* t = loaded_.tree.find(key);
+    return t == nullptr ? loaded_.tree.place() : t->place();
+  }
+  void error(std::string_view section, const std::string& path, const std::string& message, const std::string& hint = {}) {
+    d_.add(place_of(section), path, message, hint);
+  }
+
+  void build_parts() {
+    out_.model = build_model(s().model, out_.base_dir, "model", d_);
+    const Hardware hardware = build_hardware(s().deployment.hardware, out_.base_dir, "deployment.hardware", d_);
+    out_.device = hardware.device;
+    out_.interconnect = hardware.gpu_link;
+    const InterconnectSpec& over = s().deployment.interconnect;
+    if (over.bandwidth) out_.interconnect.bandwidth = *over.bandwidth;
+    if (over.latency) out_.interconnect.latency = *over.latency;
+    out_.parallel = s().deployment.parallel.parallel();
+    const bool several = out_.parallel.tensor > 1 || out_.parallel.pipeline > 1 || (out_.parallel.data > 1 && out_.model.moe);
+    if (several && out_.interconnect.bandwidth.value <= 0)
+      error("deployment", "deployment.interconnect", fmt::format("the catalogue has no link between GPUs of {}", out_.device.name),
+            "add interconnect: {bandwidth: 64 GB/s, latency: 10 us}");
+    if (const auto kv = dtype_of(s().cache.dtype, "cache.dtype", d_)) out_.precision.kv = *kv;
+    out_.precision.weights = out_.model.weights;
+    if (!s().weights.empty())
+      if (const auto w = dtype_of(s().weights, "weights", d_)) out_.precision.weights = *w;
+    report(d_, place_of("deployment"), "deployment.parallel", [&] { check_split(out_.model, out_.parallel); });
+  }
+
+  void size_engine() {
+    EngineSpec& e = s().engine;
+    EngineConfig& c = out_.engine;
+    const SizeDefaults sizes = size_defaults(out_.device);
+    if (!e.max_model_len) e.max_model_len = out_.model.max_context;
+    if (!e.max_running) e.max_running = std::min(sizes.running, e.max_batched_tokens.value_or(sizes.running));
+    if (!e.max_batched_tokens) e.max_batched_tokens = std::max(*e.max_running, std::min(sizes.batched, *e.max_running * *e.max_model_len));
+    if (*e.max_running > *e.max_batched_tokens)
+      error("engine", "engine.max_running",
+            fmt::format("{} running requests exceed the budget of {} tokens", *e.max_running, *e.max_batched_tokens),
+            "raise max_batched_tokens or lower max_running");
+    if (*e.max_model_len > out_.model.max_context)
+      error("engine", "engine.max_model_len",
+            fmt::format("{} tokens are more than {} of {}", *e.max_model_len, out_.model.max_context, out_.model.name));
+    c.block_tokens = e.block_tokens;
+    c.max_batched_tokens = *e.max_batched_tokens;
+    c.max_running = *e.max_running;
+    c.max_model_len = *e.max_model_len;
+    c.long_prefill_threshold = e.scheduler.long_prefill_threshold;
+    c.chunked_prefill = e.scheduler.chunked_prefill;
+    c.prefix_caching = s().cache.prefix.index == PrefixIndex::hash;
+    c.full_sequence_admission = e.scheduler.full_sequence_admission;
+    c.unhashed_first = e.unhashed_blocks_first;
+    c.priority = e.scheduler.policy == QueuePolicy::priority;
+    c.async_scheduling = e.scheduler.async;
+    c.watermark = e.scheduler.watermark.value;
+    c.overhead = per_layer(e.overhead, e.layer_overhead, out_.model.layers);
+    c.graph_overhead = per_layer(e.graph_overhead, e.graph_layer_overhead, out_.model.layers);
+    c.schedule_time = e.schedule_time;
+    c.front_end = e.front_end;
+    c.back_end = e.back_end;
+    c.request_timeout = e.request_timeout;
+    if (e.cuda_graphs) {
+      if (e.graph_sizes.empty()) e.graph_sizes = default_graph_sizes(c.max_running, c.max_batched_tokens, is_blackwell(out_.device));
+      if (!std::is_sorted(e.graph_sizes.begin(), e.graph_sizes.end()))
+        error("engine", "engine.graph_sizes", "must ascend");
+      c.graph_sizes = e.graph_sizes;
+    }
+    size_cache();
+  }
+
+  void size_cache() {
+    EngineSpec& e = s().engine;
+    if (!e.kv_blocks) {
+      MemoryPlan plan;
+      plan.total = out_.device.memory;
+      plan.utilization = e.gpu_memory_utilization;
+      plan.max_batched_tokens = *e.max_batched_tokens;
+      plan.max_running = *e.max_running;
+      plan.block_tokens = e.block_tokens;
+      plan.graph_pool = e.graph_pool.value_or(Bytes{0});
+      plan.activation = e.activation_memory;
+      report(d_, place_of("engine"), "engine", [&] {
+        out_.memory = plan_memory(out_.model, out_.parallel, out_.precision, plan);
+        e.kv_blocks = out_.memory->blocks.count();
+      });
+    }
+    if (e.kv_blocks) out_.engine.kv_blocks = *e.kv_blocks - 1;  // block 0 is the engine's null block
+    if (e.kv_blocks && out_.engine.kv_blocks < 1) error("engine", "engine.kv_blocks", "no usable KV block is left");
+  }
+
+  void build_cost() {
+    if (!d_.empty()) return;
+    report(d_, place_of("cost"), "cost", [&] {
+      out_.work = std::make_unique<TransformerWork>(out_.model, out_.parallel, out_.precision);
+      out_.cost = Registry::instance().make<CostModel>(
+          s().cost.name, s().cost.params,
+          {out_.work.get(), &out_.device, &out_.interconnect, out_.parallel, out_.base_dir});
+      out_.engine.windows = out_.work->facts().windows;
+    });
+  }
+
+  void check_slo() {
+    for (const Duration at : s().cache.prefix.reset_at)
+      if (at.count() <= 0) error("cache", "cache.prefix.reset_at", "an instant must be after the start");
+  }
+
+  void resolve_tree() {
+    out_.resolved = write_fields(out_.scenario);
+    if (!d_.empty()) return;
+    out_.resolved.set("model", write_fields(out_.model));
+    Tree hardware = Tree::map();
+    hardware.set("device", write_fields(out_.device));
+    hardware.set("gpu_link", write_fields(out_.interconnect));
+    if (Tree* deployment = out_.resolved.find("deployment")) deployment->set("hardware", std::move(hardware));
+    if (!s().workload.generate.is_null()) {
+      GeneratorParams params;
+      Diagnostics ignored;
+      Reader r(ignored);
+      read_fields(params, s().workload.generate, r);
+      out_.resolved.find("workload")->set("generate", write_fields(params));
+    }
+  }
+
+  const LoadedScenario& loaded_;
+  Diagnostics& d_;
+  BuiltRun out_;
+};
+
+}  // namespace
+
+BuiltRun build_run(const LoadedScenario& loaded, bool with_trace, Diagnostics& d) {
+  return Builder(loaded, d).build(with_trace);
+}
+
+}  // namespace kvsim

@@ -1,0 +1,51 @@
+#pragma once
+// From a scenario to the parts of a run: model, hardware, engine settings, cost model, trace. Everything that can be
+// wrong is reported here, all at once, before anything runs.
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hardware/cost_model.h"
+#include "hardware/device.h"
+#include "models/memory_plan.h"
+#include "models/model.h"
+#include "policies/router/router.h"
+#include "sim/engine/world.h"
+#include "sim/scenario/scenario.h"
+#include "traces/trace_source.h"
+
+namespace kvsim {
+
+struct BuiltRun {
+  Scenario scenario;         // fully resolved
+  ModelSpec model;
+  DeviceSpec device;
+  LinkSpec interconnect;
+  Precision precision;
+  Parallel parallel;
+  EngineConfig engine;
+  std::optional<MemoryBudget> memory;  // absent when kv_blocks was given
+  std::unique_ptr<ModelWork> work;
+  std::unique_ptr<CostModel> cost;
+  std::unique_ptr<TraceSource> trace;
+  std::unique_ptr<Router> router;
+  Tree resolved;             // the scenario with model and hardware spelled out: its text is the run's identity
+  std::string base_dir;
+};
+
+// Mistakes go to Diagnostics; the result is usable only when there are none. `with_trace` opens the trace.
+BuiltRun build_run(const LoadedScenario&, bool with_trace, Diagnostics&);
+
+// The parts alone, for `kvsim show` and other users. `path` names the key in messages.
+ModelSpec build_model(const Tree& given, const std::string& base_dir, const std::string& path, Diagnostics&);
+struct Hardware {
+  DeviceSpec device;
+  LinkSpec gpu_link;
+  int devices = 1;
+};
+Hardware build_hardware(const Tree& given, const std::string& base_dir, const std::string& path, Diagnostics&);
+// Opens a trace or a generator; `limit` 0 = all.
+std::unique_ptr<TraceSource> build_trace(const WorkloadSpec&, const TraceSource::Context&, const std::string& base_dir, Diagnostics&);
+
+}  // namespace kvsim

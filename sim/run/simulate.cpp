@@ -1,0 +1,91 @@
+#include "sim/run/simulate.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <ctime>
+
+#include "sim/record/recorder.h"
+
+namespace kvsim {
+
+namespace {
+
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "unknown";
+}
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
+}
+
+// "engine.scheduler.async" -> "true", for every value of the resolved scenario.
+void flatten(const Tree& t, const std::string& path, std::vector<std::pair<std::string, std::string>>& out) {
+  const std::string prefix = path.empty() ? "" : path + ".";
+  if (t.is_scalar()) out.emplace_back(path, t.text());
+  for (const Tree::Entry& e : t.entries()) flatten(e.value, prefix + e.key, out);
+  for (std::size_t i = 0; i < t.items().size(); ++i) flatten(t.items()[i], prefix + std::to_string(i), out);
+}
+
+RunHeader header_of(const BuiltRun& run) {
+  RunHeader h;
+  h.name = run.scenario.name;
+  h.scenario_text = to_yaml(run.resolved);
+  h.seed = run.scenario.seed;
+  h.version = kVersion;
+  h.slo = slo_of(run.scenario);
+  flatten(run.resolved, "", h.params);
+  return h;
+}
+
+}  // namespace
+
+Slo slo_of(const Scenario& s) { return {s.slo.ttft, s.slo.tpot, s.slo.e2e}; }
+
+SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
+  const auto started = std::chrono::steady_clock::now();
+  const std::string started_utc = utc_now();
+  std::optional<Recorder> recorder;
+  if (!options.database.empty()) recorder.emplace(options.database, header_of(run));
+  run.engine.exact_steps = options.exact_steps;
+  std::vector<InstanceSpec> instances;
+  const bool lockstep = run.parallel.data > 1 && run.model.moe.has_value();
+  for (int i = 0; i < run.scenario.deployment.replicas; ++i)
+    instances.push_back({run.engine, run.parallel.data, lockstep,
+                         run.scenario.engine.data_balancing == Balancing::waiting, run.cost.get()});
+  World::Options world_options;
+  world_options.sample_every = run.scenario.record.sample_every;
+  world_options.record_iterations = run.scenario.record.iterations == RecordLevel::all;
+  world_options.progress = options.progress;
+  for (const Duration at : run.scenario.cache.prefix.reset_at) world_options.resets.push_back(Time{at});
+  SimulateResult result;
+  try {
+    World world(std::move(instances), std::move(run.router), *run.trace, std::move(world_options));
+    result.outcome = world.run();
+    result.skipped = run.trace->skipped();
+    result.metrics = compute_metrics(result.outcome, slo_of(run.scenario));
+    const auto elapsed = std::chrono::steady_clock::now() - started;
+    if (recorder) {
+      const bool rows = run.scenario.record.requests == RecordLevel::all;
+      std::vector<RequestOutcome> kept;
+      if (!rows) kept.swap(result.outcome.requests);
+      std::optional<Provenance> provenance;
+      if (!options.reproducible)
+        provenance = Provenance{host_name(), started_utc, std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count()};
+      recorder->finish(result.outcome, result.metrics, provenance);
+      if (!rows) kept.swap(result.outcome.requests);
+    }
+  } catch (const InputError& e) {
+    if (recorder) recorder->fail(e.what());
+    throw;
+  }
+  result.wall_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  return result;
+}
+
+}  // namespace kvsim

@@ -1,0 +1,34 @@
+#pragma once
+// Runs a built scenario and records it.
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/record/metrics.h"
+#include "sim/run/build.h"
+
+namespace kvsim {
+
+inline constexpr const char* kVersion = "0.1.0";
+
+struct SimulateOptions {
+  std::string database;       // empty: nothing is written
+  bool reproducible = false;  // leave host, date and wall time out of the database
+  // Simulated time and completed requests, now and then; false stops the run.
+  std::function<bool(Time, std::uint64_t)> progress;
+  bool exact_steps = false;   // the slow path, for comparisons
+};
+
+struct SimulateResult {
+  RunOutcome outcome;  // its requests are kept only when nothing is written or `keep_requests`
+  std::vector<Metric> metrics;
+  TraceSource::Skipped skipped;
+  double wall_seconds = 0;
+};
+
+Slo slo_of(const Scenario&);
+// Throws InputError for what only the run can find (broken trace records, full disk).
+SimulateResult simulate(BuiltRun&, const SimulateOptions&);
+
+}  // namespace kvsim

@@ -1,0 +1,104 @@
+#include "sim/scenario/catalog.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include "sim/scenario/yaml.h"
+
+#ifndef KVSIM_SOURCE_DATA
+#define KVSIM_SOURCE_DATA ""
+#endif
+
+namespace kvsim {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string find_data_root() {
+  if (const char* given = std::getenv("KVSIM_DATA")) return given;
+  std::error_code ec;
+  const fs::path program = fs::read_symlink("/proc/self/exe", ec);
+  if (!ec) {
+    const fs::path shared = program.parent_path().parent_path() / "share" / "kvsim";
+    if (fs::is_directory(shared / "models", ec)) return shared.string();
+  }
+  return KVSIM_SOURCE_DATA;
+}
+
+const std::string& data_root() {
+  static const std::string root = find_data_root();
+  return root;
+}
+
+}  // namespace
+
+const char* catalog_name(CatalogKind kind) {
+  switch (kind) {
+    case CatalogKind::model: return "model";
+    case CatalogKind::device: return "device";
+    case CatalogKind::node: return "node";
+    case CatalogKind::preset: return "engine preset";
+  }
+  return "";
+}
+
+std::string catalog_folder(CatalogKind kind) {
+  switch (kind) {
+    case CatalogKind::model: return data_root() + "/models/catalog";
+    case CatalogKind::device: return data_root() + "/hardware/catalog/devices";
+    case CatalogKind::node: return data_root() + "/hardware/catalog/nodes";
+    case CatalogKind::preset: return data_root() + "/sim/scenario/presets";
+  }
+  return "";
+}
+
+std::vector<std::string> catalog_ids(CatalogKind kind) {
+  std::vector<std::string> ids;
+  std::error_code ec;
+  for (const auto& entry : fs::directory_iterator(catalog_folder(kind), ec))
+    if (entry.path().extension() == ".yaml") ids.push_back(entry.path().stem().string());
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+std::optional<std::string> catalog_file(CatalogKind kind, const std::string& id) {
+  if (id.empty() || id.find('/') != std::string::npos || id.starts_with('.')) return std::nullopt;
+  const std::string file = catalog_folder(kind) + "/" + id + ".yaml";
+  std::error_code ec;
+  return fs::is_regular_file(file, ec) ? std::optional(file) : std::nullopt;
+}
+
+Tree load_catalog(CatalogKind kind, const std::string& id, const Place& place, const std::string& path, Diagnostics& d) {
+  if (const auto file = catalog_file(kind, id)) return load_yaml(*file, d);
+  d.add(place, path, std::string("unknown ") + catalog_name(kind) + " '" + id + "'", name_hint(id, catalog_ids(kind)));
+  return {};
+}
+
+Tree resolve_catalog(CatalogKind kind, const Tree& given, const std::string& base_dir, const std::string& path,
+                     Diagnostics& d) {
+  if (given.is_scalar()) {
+    const std::string& text = given.text();
+    if (text.ends_with(".yaml") || text.ends_with(".yml")) return load_yaml(resolve_path(base_dir, text), d);
+    return load_catalog(kind, text, given.place(), path, d);
+  }
+  if (!given.is_map()) {
+    d.add(given.place(), path, std::string("expected the name of a ") + catalog_name(kind) + ", a path or a mapping");
+    return {};
+  }
+  Tree over = given;
+  Tree base;
+  if (const Tree* name = given.find("base")) {
+    base = resolve_catalog(kind, *name, base_dir, path + ".base", d);
+    over.erase("base");
+  }
+  return Tree::merged(std::move(base), over);
+}
+
+std::string resolve_path(const std::string& base_dir, const std::string& file) {
+  if (file.starts_with('/') || base_dir.empty()) return file;
+  return (fs::path(base_dir) / file).lexically_normal().string();
+}
+
+}  // namespace kvsim

@@ -1,0 +1,167 @@
+#include "sim/scenario/scenario.h"
+
+#include <filesystem>
+
+#include "sim/scenario/catalog.h"
+#include "sim/scenario/yaml.h"
+
+namespace kvsim {
+
+// ---- a trace: our own keys, the rest belongs to the format
+
+bool Codec<TraceSpec>::read(const Tree& t, TraceSpec& out, Reader& r) {
+  if (!t.is_map()) {
+    r.error(t, "expected {file: PATH, format: NAME}");
+    return false;
+  }
+  bool good = true;
+  Tree rest = t;
+  if (const Tree* file = t.find("file")) {
+    const Reader::Scope scope(r, "file");
+    good = Codec<std::string>::read(*file, out.file, r) && good;
+  }
+  if (out.file.empty() && good) {
+    r.error(t, "has no 'file'");
+    good = false;
+  }
+  if (const Tree* lenient = t.find("lenient")) {
+    const Reader::Scope scope(r, "lenient");
+    good = Codec<bool>::read(*lenient, out.lenient, r) && good;
+  }
+  rest.erase("file");
+  rest.erase("lenient");
+  return Codec<Choice<"trace-format", "format">>::read(rest, out.format, r) && good;
+}
+
+Tree Codec<TraceSpec>::write(const TraceSpec& v) {
+  Tree t = Tree::map();
+  t.set("file", Tree::scalar(v.file));
+  t.set("lenient", Codec<bool>::write(v.lenient));
+  return Tree::merged(std::move(t), Codec<Choice<"trace-format", "format">>::write(v.format));
+}
+
+TypeInfo Codec<TraceSpec>::info() {
+  TypeInfo i = Codec<Choice<"trace-format", "format">>::info();
+  i.name = "a trace file";
+  i.fields.push_back({"file", "path of the trace; relative to the scenario", {}, {}, Codec<std::string>::info()});
+  i.fields.push_back({"lenient", "skip and count broken records instead of stopping", "false", {}, Codec<bool>::info()});
+  return i;
+}
+
+namespace {
+
+constexpr int kMostIncludes = 8;  // levels
+
+// Merges the files named by `include:` under the tree.
+Tree expand_includes(Tree t, const std::string& base_dir, int level, Diagnostics& d) {
+  const Tree* include = t.find("include");
+  if (include == nullptr) return t;
+  const Tree list = *include;
+  t.erase("include");
+  if (level >= kMostIncludes) {
+    d.add(list.place(), "include", "files include each other more than 8 levels deep");
+    return t;
+  }
+  Tree base = Tree::map();
+  const auto add = [&](const Tree& name) {
+    if (!name.is_scalar()) return d.add(name.place(), "include", "expected a path or a list of paths");
+    const std::string path = resolve_path(base_dir, name.text());
+    Tree part = load_yaml(path, d);
+    base = Tree::merged(std::move(base), expand_includes(std::move(part), std::filesystem::path(path).parent_path().string(), level + 1, d));
+  };
+  if (list.is_list()) {
+    for (const Tree& name : list.items()) add(name);
+  } else {
+    add(list);
+  }
+  return Tree::merged(std::move(base), t);
+}
+
+// "engine.max_running=64", "workload.trace.file=x.jsonl", "a.0.b=1": the value is YAML.
+void apply_override(Tree& root, const std::string& text, Diagnostics& d) {
+  const Place place{std::make_shared<const std::string>("--set " + text), 0, 0};
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    d.add(place, "", "expected PATH=VALUE, such as engine.max_running=64");
+    return;
+  }
+  const Tree value = parse_yaml(text.substr(equals + 1), "--set " + text, d);
+  Tree* at = &root;
+  std::string_view path = std::string_view(text).substr(0, equals);
+  while (true) {
+    const std::size_t dot = path.find('.');
+    const std::string key(path.substr(0, dot));
+    if (at->is_list()) {
+      const auto index = parse_int(key);
+      if (!index || *index < 0 || static_cast<std::size_t>(*index) >= at->items().size()) {
+        d.add(place, key, "is no index of this list");
+        return;
+      }
+      at = &at->items()[static_cast<std::size_t>(*index)];
+      if (dot == std::string_view::npos) *at = value;
+    } else {
+      // A bare name (router: least-loaded) cannot take further keys: it becomes the mapping it stands for.
+      if (at->is_scalar()) {
+        Tree map = Tree::map(at->place());
+        map.set("base", *at);
+        *at = std::move(map);
+      }
+      Tree* next = at->find(key);
+      if (next == nullptr) next = &at->set(key, Tree{}, place);
+      at = next;
+      if (dot == std::string_view::npos) *at = value;
+    }
+    if (dot == std::string_view::npos) return;
+    path.remove_prefix(dot + 1);
+  }
+}
+
+// The engine's preset goes under what the file says.
+void apply_preset(Tree& root, Diagnostics& d) {
+  Tree* engine = root.find("engine");
+  if (engine != nullptr && !engine->is_map() && !engine->is_null()) return;  // reported by the reader
+  const Tree* named = engine == nullptr ? nullptr : engine->find("preset");
+  if (named != nullptr && !named->is_scalar()) return;
+  const std::string id = named == nullptr ? EngineSpec{}.preset : named->text();
+  Tree preset = load_catalog(CatalogKind::preset, id, named == nullptr ? Place{} : named->place(), "engine.preset", d);
+  preset.erase("text");
+  preset.erase("source");
+  Tree merged = Tree::merged(std::move(preset), engine == nullptr ? Tree::map() : *engine);
+  merged.set("preset", Tree::scalar(id));
+  root.set("engine", std::move(merged));
+}
+
+}  // namespace
+
+LoadedScenario read_scenario(Tree tree, const std::string& base_dir, const std::vector<std::string>& overrides,
+                             Diagnostics& d) {
+  LoadedScenario out;
+  out.base_dir = base_dir;
+  tree = expand_includes(std::move(tree), base_dir, 0, d);
+  if (tree.is_null()) tree = Tree::map(tree.place());
+  if (!tree.is_map()) {
+    d.add(tree.place(), "", "a scenario is a map of key: value");
+    return out;
+  }
+  for (const std::string& text : overrides) apply_override(tree, text, d);
+  apply_preset(tree, d);
+  Reader r(d);
+  read_fields(out.value, tree, r);
+  if (out.value.workload.trace.has_value() && !out.value.workload.generate.is_null())
+    r.error_at(tree.place(), "workload", "has both 'trace' and 'generate'", "keep one of them");
+  const Tree* workload = tree.find("workload");
+  if (workload == nullptr || (workload->is_map() && workload->find("trace") == nullptr && workload->find("generate") == nullptr))
+    r.error_at(workload == nullptr ? tree.place() : workload->place(), "workload", "has neither 'trace' nor 'generate'",
+               "for example: workload: {trace: {file: requests.jsonl, format: mooncake}}");
+  out.tree = std::move(tree);
+  return out;
+}
+
+LoadedScenario load_scenario(const std::string& path, const std::vector<std::string>& overrides, Diagnostics& d) {
+  const std::size_t before = d.all().size();
+  Tree tree = load_yaml(path, d);
+  if (d.all().size() != before) return {};
+  return read_scenario(std::move(tree), std::filesystem::path(path).parent_path().string(), overrides, d);
+}
+
+}  // namespace kvsim

@@ -1,0 +1,112 @@
+// The fast decode path and the engine's own sequence-by-sequence order give the same bytes.
+#include <gtest/gtest.h>
+
+#include "tests/support/engine_fixture.h"
+
+namespace kvsim {
+namespace {
+
+struct Scenario {
+  EngineConfig engine;
+  std::vector<Request> requests;
+  int data_parallel = 1;
+  bool lockstep = false;
+  Duration sample_every{};
+};
+
+Scenario random_scenario(std::uint64_t seed) {
+  Rng rng(seed, "fast-exact");
+  Scenario s;
+  EngineConfig& e = s.engine;
+  e.block_tokens = std::int64_t{1} << rng.below(5);
+  e.max_running = 1 + static_cast<std::int64_t>(rng.below(12));
+  e.max_batched_tokens = e.max_running + static_cast<std::int64_t>(rng.below(64));
+  e.async_scheduling = rng.below(2) == 0;
+  e.prefix_caching = rng.below(4) != 0;
+  e.unhashed_first = rng.below(2) == 0;
+  e.full_sequence_admission = rng.below(2) == 0;
+  e.priority = rng.below(4) == 0;
+  e.watermark = rng.below(3) == 0 ? 0.05 : 0.0;
+  e.overhead = Duration{static_cast<std::int64_t>(rng.below(50))};
+  e.schedule_time = Duration{static_cast<std::int64_t>(rng.below(200))};
+  e.front_end = Duration{static_cast<std::int64_t>(rng.below(3) * 17)};
+  e.back_end = Duration{static_cast<std::int64_t>(rng.below(3) * 13)};
+  if (rng.below(5) == 0) e.long_prefill_threshold = 8;
+  if (rng.below(6) == 0) e.request_timeout = Duration{20'000};
+  if (rng.below(3) == 0) e.windows = {24, rng.below(2) == 0 ? 60 : 0};
+  if (rng.below(2) == 0) e.graph_sizes = {1, 2, 4, 8, 16};
+  if (rng.below(5) == 0) s.data_parallel = 2, s.lockstep = rng.below(2) == 0;
+  if (rng.below(3) == 0) s.sample_every = Duration{5'000};
+  std::int64_t at = 0, longest = 0;
+  const std::size_t n = 5 + rng.below(60);
+  for (std::size_t i = 0; i < n; ++i) {
+    at += static_cast<std::int64_t>(rng.exponential(1 + static_cast<double>(rng.below(4000))));
+    const auto prompt = 1 + static_cast<std::int64_t>(rng.below(rng.below(3) == 0 ? 120 : 30));
+    const auto output = 1 + static_cast<std::int64_t>(rng.below(rng.below(3) == 0 ? 200 : 20));
+    std::vector<Segment> segments;
+    std::uint64_t key = 5;
+    std::int64_t covered = 0;
+    const std::int64_t until = rng.below(2) == 0 ? prompt + output : prompt;  // sometimes the output is known too
+    while (covered < until) {
+      key = hash_combine(key, rng.below(3));
+      const std::int64_t t = std::min<std::int64_t>(until - covered, 1 + static_cast<std::int64_t>(key % 40));
+      if (t < 1 + static_cast<std::int64_t>(key % 40)) key = hash_combine(key, 1000 + static_cast<std::uint64_t>(t));
+      segments.push_back({key, t});
+      covered += t;
+    }
+    s.requests.push_back(test::request(at, prompt, output, segments));
+    s.requests.back().priority = static_cast<std::int32_t>(rng.below(3));
+    longest = std::max(longest, prompt + output);
+  }
+  e.kv_blocks = e.blocks_for(longest) + static_cast<std::int64_t>(rng.below(rng.below(2) == 0 ? 20 : 200));
+  return s;
+}
+
+void expect_same(const RunOutcome& a, const RunOutcome& b, std::uint64_t seed) {
+  ASSERT_EQ(a.digest, b.digest) << "seed " << seed;
+  ASSERT_EQ(a.requests.size(), b.requests.size());
+  for (std::size_t i = 0; i < a.requests.size(); ++i) {
+    ASSERT_EQ(a.requests[i].ttft_ns, b.requests[i].ttft_ns) << "seed " << seed << " request " << i;
+    ASSERT_EQ(a.requests[i].after_ns, b.requests[i].after_ns) << "seed " << seed << " request " << i;
+    ASSERT_EQ(a.requests[i].miss_tokens, b.requests[i].miss_tokens) << "seed " << seed << " request " << i;
+    ASSERT_EQ(a.requests[i].recomputed_tokens, b.requests[i].recomputed_tokens) << "seed " << seed << " request " << i;
+  }
+  ASSERT_EQ(a.itl.count(), b.itl.count()) << "seed " << seed;
+  ASSERT_EQ(a.itl.mean_ns(), b.itl.mean_ns()) << "seed " << seed;
+  for (std::size_t r = 0; r < a.ranks.size(); ++r) ASSERT_EQ(a.ranks[r].peak_blocks, b.ranks[r].peak_blocks) << "seed " << seed;
+  ASSERT_EQ(a.samples.size(), b.samples.size());
+  for (std::size_t i = 0; i < a.samples.size(); ++i) {
+    ASSERT_EQ(a.samples[i].used_blocks, b.samples[i].used_blocks) << "seed " << seed << " sample " << i;
+    ASSERT_EQ(a.samples[i].output_tokens, b.samples[i].output_tokens) << "seed " << seed << " sample " << i;
+  }
+}
+
+TEST(FastExact, SameBytesOnRandomScenarios) {
+  std::int64_t preemptions = 0, timeouts = 0, hits = 0;
+  for (std::uint64_t seed = 0; seed < 1000; ++seed) {
+    Scenario s = random_scenario(seed);
+    test::LinearCost cost(100, 3, 1);
+    World::Options options;
+    options.sample_every = s.sample_every;
+    const RunOutcome fast = test::simulate(s.engine, s.requests, cost, options, s.data_parallel, s.lockstep);
+    s.engine.exact_steps = true;
+    const RunOutcome exact = test::simulate(s.engine, s.requests, cost, options, s.data_parallel, s.lockstep);
+    expect_same(fast, exact, seed);
+    if (HasFatalFailure()) return;
+    for (const RequestOutcome& r : fast.requests) {
+      preemptions += r.preemptions;
+      timeouts += r.outcome == Outcome::timed_out ? 1 : 0;
+      hits += r.hit_tokens;
+      std::int64_t missed = 0;
+      for (const std::int64_t m : r.miss_tokens) missed += m;
+      if (r.outcome == Outcome::finished) { ASSERT_EQ(r.hit_tokens + missed, r.prompt_tokens) << "seed " << seed; }
+    }
+  }
+  // The scenarios reach what they are meant to reach.
+  EXPECT_GT(preemptions, 100);
+  EXPECT_GT(timeouts, 10);
+  EXPECT_GT(hits, 1000);
+}
+
+}  // namespace
+}  // namespace kvsim

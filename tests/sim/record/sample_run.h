@@ -1,0 +1,100 @@
+#pragma once
+// A made-up run whose rows obey the conservation laws of outcome.h, and files that vanish with the test.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+
+#include "sim/base/random.h"
+#include "sim/record/recorder.h"
+
+namespace kvsim::record_test {
+
+// A directory of its own that is removed at the end.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "kvsim-record-XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
+    path_ = name;
+  }
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::permissions(path_, std::filesystem::perms::owner_all, ignored);
+    std::filesystem::remove_all(path_, ignored);
+  }
+  [[nodiscard]] std::string operator/(const char* file) const { return (path_ / file).string(); }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline RequestOutcome sample_request(std::uint64_t index, Rng rng) {
+  RequestOutcome r;
+  r.index = index;
+  r.session = index / 3;
+  r.turn = static_cast<std::uint32_t>(index % 3);
+  r.tenant = static_cast<std::uint32_t>(rng.below(2));
+  r.instance = static_cast<std::uint32_t>(rng.below(3));
+  r.prompt_tokens = static_cast<std::int64_t>(1 + rng.below(4000));
+  r.arrival = Time{Duration{static_cast<std::int64_t>(index * 10'000'000 + rng.below(5'000'000))}};
+  if (rng.below(50) == 0) {
+    r.outcome = rng.below(2) == 0 ? Outcome::rejected : Outcome::timed_out;
+    r.reason = "longer than the context";
+    return r;
+  }
+  r.output_tokens = static_cast<std::int64_t>(1 + rng.below(300));
+  r.queried_tokens = r.prompt_tokens;
+  r.hit_tokens = r.prompt_tokens / 2 / 16 * 16;
+  r.miss_tokens[0] = (r.prompt_tokens - r.hit_tokens) / 2;
+  r.miss_tokens[3] = r.prompt_tokens - r.hit_tokens - r.miss_tokens[0];
+  r.preemptions = static_cast<std::uint32_t>(rng.below(2));
+  std::int64_t ttft = 0, after = 0;
+  for (std::size_t k = 0; k < kIntervals; ++k) {
+    if (rng.below(3) > 0) ttft += r.ttft_ns[k] = static_cast<std::int64_t>(rng.below(40'000'000));
+    if (r.output_tokens > 1 && rng.below(3) > 0) after += r.after_ns[k] = static_cast<std::int64_t>(rng.below(900'000'000));
+  }
+  r.scheduled = r.arrival + Duration{r.ttft_ns[0] + r.ttft_ns[1] + r.ttft_ns[2]};
+  r.first_token = r.arrival + Duration{ttft};
+  r.last_token = r.first_token + Duration{after};
+  return r;
+}
+
+inline RunOutcome sample_run(std::uint64_t requests, std::uint64_t seed = 1) {
+  RunOutcome run;
+  const Rng rng(seed, "sample");
+  for (std::uint64_t i = 0; i < requests; ++i) {
+    run.requests.push_back(sample_request(i, rng.at(i)));
+    const RequestOutcome& r = run.requests.back();
+    if (r.last_token != kNever) run.end = std::max(run.end, r.last_token);
+    if (r.output_tokens > 1)
+      run.itl.add(to_ns(r.last_token - r.first_token) / (r.output_tokens - 1), r.output_tokens - 1);
+  }
+  run.iterations.push_back({1, 0, Time{Duration{5}}, Time{Duration{25}}, 3, 4, 5, 6, 7, 8, 9});
+  run.samples.push_back({Time{Duration{1'000'000'000}}, 2, 1, 3, 4, 50, 60, 100, 700, 80});
+  for (std::uint32_t i = 0; i < 3; ++i)
+    run.ranks.push_back({i, 0, 1000, 200, 150, 2, 9000, 800, 10000, 4000, 11, 12, 13, 1'000'000, 800'000, 200'000, 500});
+  run.injected = requests;
+  run.digest = 0xfedcba9876543210ULL;
+  return run;
+}
+
+inline RunHeader sample_header() {
+  return {"sample",
+          "name: sample\nmodel: it's quoted\n",
+          42,
+          "0.1.0",
+          {std::chrono::milliseconds(200), std::chrono::milliseconds(20), std::nullopt},
+          {{"engine.block_tokens", "16"}, {"cache.tiers.0.capacity", "80 GiB"}}};
+}
+
+// Writes the run to `path`, reproducibly.
+inline void write_sample(const std::string& path, const RunOutcome& run) {
+  const RunHeader header = sample_header();
+  Recorder recorder(path, header);
+  recorder.finish(run, compute_metrics(run, header.slo), std::nullopt);
+}
+
+}  // namespace kvsim::record_test
