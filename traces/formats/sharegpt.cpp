@@ -48,7 +48,7 @@ class ShareGpt final : public SessionSource {
   static bool is_answer(std::string_view from) {
     if (from == "gpt" || from == "assistant" || from == "chatgpt" || from == "bing" || from == "bard") return true;
     if (from == "human" || from == "user" || from == "system" || from == "tool" || from == "function") return false;
-    bad_value("from", from, "human, gpt, system, user, assistant, chatgpt, bing, bard, tool or function");
+    bad_value("", from, "human, gpt, system, user, assistant, chatgpt, bing, bard, tool or function");
   }
 
   void read_messages(JsonValue& list) {
