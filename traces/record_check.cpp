@@ -35,13 +35,15 @@ void missing_field(std::string field) { throw BadRecord{std::move(field), "is mi
 
 std::int64_t parse_tokens(const char* field, std::string_view text, std::int64_t low) {
   const auto n = parse_int(text);
-  if (!n || *n < low || *n > kMaxTokens) bad_value(field, text, fmt::format("a whole number of tokens from {} to {}", low, kMaxTokens));
+  if (!n || *n < low || *n > kMaxTokens)
+    bad_value(field, text, fmt::format("a whole number of tokens from {} to {}", low, kMaxTokens));
   return *n;
 }
 
 double parse_seconds(const char* field, std::string_view text) {
   const auto s = parse_double(text);
-  if (!s || !(*s >= 0) || *s > kMaxSeconds) bad_value(field, text, "a number of seconds, 0 or more (at most 100 years)");
+  if (!s || !(*s >= 0) || *s > kMaxSeconds)
+    bad_value(field, text, "a number of seconds, 0 or more (at most 100 years)");
   return *s;
 }
 

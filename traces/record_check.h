@@ -15,7 +15,7 @@ struct BadRecord {
   std::string message;  // what was read, what was expected
 };
 
-inline constexpr std::int64_t kMaxTokens = 100'000'000;  // of one request; more is a unit mistake
+inline constexpr std::int64_t kMaxTokens = 100'000'000;     // of one request; more is a unit mistake
 inline constexpr double kMaxSeconds = 100.0 * 366 * 86400;  // of an arrival after the start of the trace
 
 // Throws InputError with one diagnostic: the file or a place in it is unusable, in lenient mode too.

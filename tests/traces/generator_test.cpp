@@ -145,7 +145,8 @@ TEST(Generator, EqualSeedsEqualRequestsOtherSeedsOthers) {
   p.prompt.mean = 500;
   p.prefixes.count = 10;
   p.requests = 200;
-  const auto a = drain(*make_generator(p, seeded(1))), b = drain(*make_generator(p, seeded(1))), c = drain(*make_generator(p, seeded(2)));
+  const auto a = drain(*make_generator(p, seeded(1))), b = drain(*make_generator(p, seeded(1))),
+             c = drain(*make_generator(p, seeded(2)));
   ASSERT_EQ(a.size(), 200U);
   int same_length = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {

@@ -8,9 +8,9 @@ namespace kvsim {
 namespace {
 
 using namespace std::chrono_literals;
-using test::TempFile;
 using test::drain;
 using test::open_trace;
+using test::TempFile;
 
 constexpr const char* kAgents =
     "{\"id\": \"a\", \"block_size\": 64, \"requests\": ["
@@ -45,7 +45,9 @@ TEST(AgenticSessions, SubAgentsRunSideBySideWhileTheParentWaits) {
 TEST(AgenticSessions, IdsAreLocalAndSessionsBeginAtTheRate) {
   std::string text;
   for (int i = 0; i < 200; ++i)
-    text += "{\"id\": \"s" + std::to_string(i) + "\", \"block_size\": 64, \"requests\": [{\"t\": 0, \"type\": \"n\", \"in\": 64, \"out\": 5, \"runs\": [[1, 1]]}]}\n";
+    text += "{\"id\": \"s" + std::to_string(i) +
+            "\", \"block_size\": 64, \"requests\": [{\"t\": 0, \"type\": \"n\", \"in\": 64, \"out\": 5, \"runs\": [[1, "
+            "1]]}]}\n";
   const TempFile file(text);
   const TraceInfo i = trace_info(*open_trace("agentic-sessions", file.path(), {{"session_rate", "0.5 /s"}}));
   EXPECT_EQ(i.sessions, 200U);
@@ -56,7 +58,9 @@ TEST(AgenticSessions, IdsAreLocalAndSessionsBeginAtTheRate) {
 TEST(AgenticSessions, ConcurrencyStartsTheNextWhenOneEnds) {
   std::string text;
   for (int i = 0; i < 6; ++i)
-    text += "{\"id\": \"s" + std::to_string(i) + "\", \"block_size\": 64, \"requests\": [{\"t\": 0, \"type\": \"n\", \"in\": 64, \"out\": 5, \"runs\": [[1, 1]]}]}\n";
+    text += "{\"id\": \"s" + std::to_string(i) +
+            "\", \"block_size\": 64, \"requests\": [{\"t\": 0, \"type\": \"n\", \"in\": 64, \"out\": 5, \"runs\": [[1, "
+            "1]]}]}\n";
   const TempFile file(text);
   const auto r = drain(*open_trace("agentic-sessions", file.path(), {{"concurrency", "2"}}), 3s);
   ASSERT_EQ(r.size(), 6U);
@@ -64,10 +68,12 @@ TEST(AgenticSessions, ConcurrencyStartsTheNextWhenOneEnds) {
 }
 
 constexpr const char* kChats =
-    "[ {\"id\": \"x\", \"conversations\": [{\"from\": \"human\", \"value\": \"12345678\"}, {\"from\": \"gpt\", \"value\": \"1234\"},"
+    "[ {\"id\": \"x\", \"conversations\": [{\"from\": \"human\", \"value\": \"12345678\"}, {\"from\": \"gpt\", "
+    "\"value\": \"1234\"},"
     " {\"from\": \"human\", \"value\": \"a]\\\"}{\"}, {\"from\": \"gpt\", \"value\": \"\"}]},\n"
     "{\"id\": \"y\", \"conversations\": [{\"from\": \"gpt\", \"value\": \"hello\"}]},\n"
-    "{\"conversations\": [{\"from\": \"human\", \"value\": \"12345678\"}, {\"from\": \"gpt\", \"value\": \"\xc3\xa9\xc3\xa9x\"}]} ]\n";
+    "{\"conversations\": [{\"from\": \"human\", \"value\": \"12345678\"}, {\"from\": \"gpt\", \"value\": "
+    "\"\xc3\xa9\xc3\xa9x\"}]} ]\n";
 
 TEST(ShareGpt, TurnsCarryHistoryAndWaitForAnswers) {
   const TempFile file(kChats);
@@ -81,9 +87,9 @@ TEST(ShareGpt, TurnsCarryHistoryAndWaitForAnswers) {
   EXPECT_EQ(r[1].arrival - r[0].arrival, 2s);
   EXPECT_EQ(r[1].session, r[0].session);
   EXPECT_EQ(r[1].segments[1].key, r[0].segments[1].key);
-  EXPECT_EQ(r[2].output_tokens, 2);  // 5 bytes in UTF-8
+  EXPECT_EQ(r[2].output_tokens, 2);                       // 5 bytes in UTF-8
   EXPECT_EQ(r[2].segments[0].key, r[0].segments[0].key);  // same text, same content
-  EXPECT_EQ(source->skipped().records, 1U);  // no message before the answer
+  EXPECT_EQ(source->skipped().records, 1U);               // no message before the answer
 }
 
 TEST(ShareGpt, IndependentRequestsArriveAtTheRate) {
@@ -97,9 +103,12 @@ TEST(ShareGpt, IndependentRequestsArriveAtTheRate) {
 
 TEST(QwenBailian, HashesAreChainedAndChatsFollowTheirParents) {
   const TempFile file(
-      "{\"chat_id\": 1, \"parent_chat_id\": -1, \"timestamp\": 0.5, \"input_length\": 40, \"output_length\": 3, \"type\": \"text\", \"turn\": 1, \"hash_ids\": [7, 8, 9]}\n"
-      "{\"chat_id\": 2, \"parent_chat_id\": 1, \"timestamp\": 1.5, \"input_length\": 40, \"output_length\": 3, \"type\": \"text\", \"turn\": 2, \"hash_ids\": [7, 8]}\n"
-      "{\"chat_id\": 3, \"parent_chat_id\": 99, \"timestamp\": 1.5, \"input_length\": 16, \"output_length\": 3, \"type\": \"text\", \"turn\": 4, \"hash_ids\": [8]}\n");
+      "{\"chat_id\": 1, \"parent_chat_id\": -1, \"timestamp\": 0.5, \"input_length\": 40, \"output_length\": 3, "
+      "\"type\": \"text\", \"turn\": 1, \"hash_ids\": [7, 8, 9]}\n"
+      "{\"chat_id\": 2, \"parent_chat_id\": 1, \"timestamp\": 1.5, \"input_length\": 40, \"output_length\": 3, "
+      "\"type\": \"text\", \"turn\": 2, \"hash_ids\": [7, 8]}\n"
+      "{\"chat_id\": 3, \"parent_chat_id\": 99, \"timestamp\": 1.5, \"input_length\": 16, \"output_length\": 3, "
+      "\"type\": \"text\", \"turn\": 4, \"hash_ids\": [8]}\n");
   const auto r = drain(*open_trace("qwen-bailian", file.path()));
   ASSERT_EQ(r.size(), 3U);
   EXPECT_EQ(r[1].segments[1].key, r[0].segments[1].key);
@@ -116,7 +125,8 @@ constexpr const char* kClients =
     " \"lengths\": {\"0\": {\"input_tokens\": {\"10\": 0.5, \"20\": 0.5}, \"output_tokens\": {\"5\": 1.0}},"
     " \"600\": {\"input_tokens\": {\"100\": 1.0}, \"output_tokens\": {\"0\": 1.0}}}}\n"
     "{\"client\": 9, \"rates\": [[600, 1, 1, \"Gamma\", 1, 1]],"
-    " \"lengths\": {\"0\": {\"text_tokens\": {\"7\": 1.0}, \"image_tokens\": {\"100\": 1.0}, \"image_count\": {\"2\": 1.0}, \"output_tokens\": {\"6\": 1.0}}}}\n";
+    " \"lengths\": {\"0\": {\"text_tokens\": {\"7\": 1.0}, \"image_tokens\": {\"100\": 1.0}, \"image_count\": {\"2\": "
+    "1.0}, \"output_tokens\": {\"6\": 1.0}}}}\n";
 
 TEST(ServeGen, DrawsWindowsInOrderWithTheirLengths) {
   const TempFile file(kClients);
@@ -136,7 +146,8 @@ TEST(ServeGen, DrawsWindowsInOrderWithTheirLengths) {
 
 TEST(ServeGen, StartDurationAndClients) {
   const TempFile file(kClients);
-  const auto r = drain(*open_trace("servegen", file.path(), {{"start", "10 min"}, {"duration", "5 min"}, {"clients", "1"}}));
+  const auto r =
+      drain(*open_trace("servegen", file.path(), {{"start", "10 min"}, {"duration", "5 min"}, {"clients", "1"}}));
   EXPECT_NEAR(static_cast<double>(r.size()), 600, 200);
   EXPECT_LT(r.back().arrival - kTimeZero, 300s);
 }

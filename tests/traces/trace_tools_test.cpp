@@ -13,9 +13,9 @@ namespace kvsim {
 namespace {
 
 using namespace std::chrono_literals;
-using test::TempFile;
 using test::drain;
 using test::open_trace;
+using test::TempFile;
 
 std::string read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -46,7 +46,8 @@ TEST(LineReader, EveryCodingGivesTheSameLines) {
     text += expected.back() + (i % 3 == 0 ? "\r\n" : "\n");
   }
   for (const std::string suffix : {"", ".gz", ".zst"}) {
-    const std::string half = compressed(text.substr(0, text.size() / 2), suffix) + compressed(text.substr(text.size() / 2), suffix);
+    const std::string half =
+        compressed(text.substr(0, text.size() / 2), suffix) + compressed(text.substr(text.size() / 2), suffix);
     EXPECT_EQ(lines_of(TempFile(compressed(text, suffix)).path()), expected) << suffix;
     EXPECT_EQ(lines_of(TempFile(half).path()), expected) << suffix << " in two members";
   }
@@ -71,7 +72,8 @@ TEST(JsonListReader, SplitsElementsAcrossBuffers) {
   std::string text = "[";
   std::vector<std::string> expected;
   for (int i = 0; i < 3000; ++i) {
-    expected.push_back("{\"a\": \"]}\\\\\\\"" + std::string(static_cast<std::size_t>(i % 500), 'z') + "\", \"b\": [{}, [" + std::to_string(i) + "]]}");
+    expected.push_back("{\"a\": \"]}\\\\\\\"" + std::string(static_cast<std::size_t>(i % 500), 'z') +
+                       "\", \"b\": [{}, [" + std::to_string(i) + "]]}");
     text += (i > 0 ? " ,\n" : "") + expected.back();
   }
   text += "]";
@@ -135,7 +137,8 @@ TEST(MissRatioCurve, AgreesWithAnLruList) {
       }
     });
     EXPECT_EQ(curve.accesses, accesses);
-    EXPECT_DOUBLE_EQ(curve.miss_ratio(capacity), 1.0 - static_cast<double>(hits) / static_cast<double>(accesses)) << capacity;
+    EXPECT_DOUBLE_EQ(curve.miss_ratio(capacity), 1.0 - static_cast<double>(hits) / static_cast<double>(accesses))
+        << capacity;
   }
 }
 
@@ -145,7 +148,9 @@ TEST(WriteTrace, MooncakeGivesBackWhatItRead) {
   WriteOptions options;
   options.block_tokens = 64;
   const auto source = open_trace("mooncake", file.path(), {{"hash_block", "64"}});
-  EXPECT_EQ(write_mooncake(*source, [&](std::string_view t) { text += t; }, options), 4U);
+  EXPECT_EQ(write_mooncake(
+                *source, [&](std::string_view t) { text += t; }, options),
+            4U);
   EXPECT_EQ(text, kFour);
 }
 
@@ -191,7 +196,8 @@ TEST(WriteTrace, VidurAndAzureRoundTrip) {
       EXPECT_EQ(got[i].prompt_tokens, wanted[i].prompt_tokens);
       EXPECT_EQ(got[i].output_tokens, wanted[i].output_tokens);
       const Duration offset = relative ? wanted[0].arrival - kTimeZero : 0ns;
-      EXPECT_NEAR(static_cast<double>(to_ns(got[i].arrival)), static_cast<double>(to_ns(wanted[i].arrival - offset)), relative ? 100 : 0);
+      EXPECT_NEAR(static_cast<double>(to_ns(got[i].arrival)), static_cast<double>(to_ns(wanted[i].arrival - offset)),
+                  relative ? 100 : 0);
     }
   }
 }
@@ -201,7 +207,8 @@ TEST(WriteTrace, UnknownFormatNamesTheKnownOnes) {
     write_trace(*make_generator({}, {}), "moonkake", "/nowhere");
     FAIL();
   } catch (const InputError& e) {
-    EXPECT_NE(std::string(e.what()).find("did you mean 'mooncake'? valid: azure, mooncake, vidur"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("did you mean 'mooncake'? valid: azure, mooncake, vidur"), std::string::npos)
+        << e.what();
   }
 }
 
