@@ -272,7 +272,7 @@ std::vector<Broken> list_and_session_files() {
       {"length no number", "servegen", client("[[0, 1, 1, \"Gamma\", 1, 1]]", "{\"ten\": 1}"), 1,
        "read 'ten', expected a whole number of tokens"},
       {"huge rate", "servegen", client("[[0, 1e9, 1, \"Gamma\", 1, 1]]"), 1,
-       "rates[0][1]: read '1000000000', expected a number from 0 to 100000"},
+       "rates[0][1]: read '1000000000', expected a number from 0 to 10000"},
   };
 }
 

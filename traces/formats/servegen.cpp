@@ -100,7 +100,7 @@ class ServeGen final : public TraceSource {
 
  private:
   static constexpr std::size_t kMaxValues = 50'000'000;  // of all distributions
-  static constexpr double kMaxRate = 1e5;                // requests/s of one client
+  static constexpr double kMaxRate = 1e4;                // requests/s of one client
 
   void read_pdf(JsonValue& v, Pdf& out) {
     std::vector<std::pair<std::int64_t, double>> all;
