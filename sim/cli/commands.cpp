@@ -22,12 +22,6 @@ const Command* find_command(const std::string& name) {
 }
 
 namespace {
-struct Declared {
-  po::options_description options{"options"};
-  po::positional_options_description positional;
-  po::options_description hidden;  // positional arguments, not shown
-};
-
 void declare(const Command& c, po::options_description& options, po::positional_options_description& positional) {
   options.add_options()("help,h", "this text");
   c.declare(options, positional);

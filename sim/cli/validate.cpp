@@ -4,6 +4,8 @@
 #include <cmath>
 #include <filesystem>
 
+#include "sim/base/diagnostics.h"
+#include "sim/base/tree.h"
 #include "sim/cli/command.h"
 #include "sim/run/validation.h"
 
