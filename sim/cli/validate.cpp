@@ -21,9 +21,9 @@ void declare(po::options_description& o, po::positional_options_description& p) 
 }
 
 void print_table(const Comparison& c) {
-  fmt::print("{}\n{:<10}{:<12}{:>14}{:>14}{:>14}\n", c.name, "metric", "statistic", "simulated", "measured", "difference");
+  fmt::print("{}\n{:<12}{:<10}{:>14}{:>14}{:>14}\n", c.name, "metric", "statistic", "simulated", "measured", "difference");
   for (const Comparison::Row& r : c.rows)
-    fmt::print("{:<10}{:<12}{:>11.2f} ms{:>11.2f} ms{:>12.2f} %\n", r.metric, r.statistic, r.simulated_ms, r.measured_ms, r.difference_percent);
+    fmt::print("{:<12}{:<10}{:>11.2f} ms{:>11.2f} ms{:>12.2f} %\n", r.metric, r.statistic, r.simulated_ms, r.measured_ms, r.difference_percent);
   fmt::print("largest difference {:.2f} %\n", c.largest_difference_percent);
 }
 
