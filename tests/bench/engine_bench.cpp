@@ -83,8 +83,8 @@ Case decode_only() {
   return {"c",
           "name: c\nmodel: llama-3.1-8b\ndeployment: {hardware: h200}\nengine: {max_running: 256, max_batched_tokens: 8192, kv_blocks: 200000}\n"
           "workload:\n  generate:\n    arrivals: {process: all-at-once}\n    prompt: {law: constant, value: 16}\n"
-          "    output: {law: constant, value: 8000}\n    requests: 256\n",
-          256, 256 * 8000};
+          "    output: {law: constant, value: 8000}\n    requests: 10240\n",  // 40 waves
+          10240, 10240 * 8000};
 }
 
 }  // namespace
@@ -98,7 +98,7 @@ int main(int argc, char** argv) {
     for (const std::string& w : wanted) {
       if (w == "a") kvsim::run_case(std::filesystem::exists(shared) ? kvsim::mooncake(shared) : kvsim::generated("a", 8, 12031, 60), 5);
       if (w == "b") kvsim::run_case(kvsim::generated("b", 64, 1'000'000, 400), 1);
-      if (w == "c") kvsim::run_case(kvsim::decode_only(), 20);
+      if (w == "c") kvsim::run_case(kvsim::decode_only(), 5);
     }
   } catch (const std::exception& e) {
     fmt::print(stderr, "{}\n", e.what());
