@@ -150,7 +150,8 @@ struct ByteSink::Impl {
     ZSTD_freeCStream(zstd);
   }
   void put(const char* data, std::size_t size) {
-    if (std::fwrite(data, 1, size, file.get()) != size) fail(path, fmt::format("cannot write: {}", std::strerror(errno)));
+    if (std::fwrite(data, 1, size, file.get()) != size)
+      fail(path, fmt::format("cannot write: {}", std::strerror(errno)));
   }
   void deflate_some(const char* data, std::size_t size, bool last) {
     gzip.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(data));

@@ -55,17 +55,19 @@ std::size_t CsvSource::column(std::initializer_list<const char*> names) {
   for (const char* name : names) {
     const auto at = std::find(names_.begin(), names_.end(), name);
     if (at == names_.end()) continue;
-    if (std::find(at + 1, names_.end(), name) != names_.end()) file().fail("", fmt::format("two columns are called '{}'", name));
+    if (std::find(at + 1, names_.end(), name) != names_.end())
+      file().fail("", fmt::format("two columns are called '{}'", name));
     return static_cast<std::size_t>(at - names_.begin());
   }
   constexpr std::size_t kShown = 12;
-  std::vector<std::string> shown;
+  std::vector<std::string> shown_names;
   for (const std::string& n : names_) {
-    if (shown.size() == kShown) break;
-    shown.push_back(n.substr(0, 40));
+    if (shown_names.size() == kShown) break;
+    shown_names.push_back(shown(n, 40));
   }
-  file().fail("", fmt::format("has no column '{}', expected in the first line; it names: {}", fmt::join(names, "' or '"),
-                              fmt::join(shown, ", ")),
+  file().fail("",
+              fmt::format("has no column '{}', expected in the first line; it names: {}", fmt::join(names, "' or '"),
+                          fmt::join(shown_names, ", ")),
               "is the file in this format?");
 }
 

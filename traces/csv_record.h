@@ -23,7 +23,9 @@ class CsvSource : public RecordSource {
   [[nodiscard]] std::int64_t tokens(std::size_t column, std::int64_t low = 1) const {
     return parse_tokens(names_[column].c_str(), cells_[column], low);
   }
-  [[nodiscard]] double seconds(std::size_t column) const { return parse_seconds(names_[column].c_str(), cells_[column]); }
+  [[nodiscard]] double seconds(std::size_t column) const {
+    return parse_seconds(names_[column].c_str(), cells_[column]);
+  }
 
  private:
   std::vector<std::string> names_;

@@ -15,7 +15,8 @@ constexpr std::int64_t kMaxTurns = 100'000;  // requests of one session
 class Generator final : public SessionSource {
  public:
   Generator(const GeneratorParams& p, const Context& c)
-      : SessionSource(c.limit > 0 ? std::min(c.limit, p.requests) : p.requests, static_cast<std::uint64_t>(p.sessions.concurrency)),
+      : SessionSource(c.limit > 0 ? std::min(c.limit, p.requests) : p.requests,
+                      static_cast<std::uint64_t>(p.sessions.concurrency)),
         params_(p),
         total_(c.limit > 0 ? std::min(c.limit, p.requests) : p.requests),
         arrivals_(p.arrivals, c.rate_scale, c.seed),
@@ -60,7 +61,8 @@ class Generator final : public SessionSource {
   }
 
   // Appends a request that adds `fresh` tokens to the history; false when the context would grow too long.
-  bool add_request(Session& out, std::optional<Segment> prefix, std::int64_t fresh, std::int64_t output, Duration pause) {
+  bool add_request(Session& out, std::optional<Segment> prefix, std::int64_t fresh, std::int64_t output,
+                   Duration pause) {
     const std::int64_t most = params_.sessions.max_context.count();
     const bool is_first = out.turns.empty();
     std::int64_t before = prefix ? prefix->tokens : 0;
@@ -106,7 +108,8 @@ class Generator final : public SessionSource {
         const LengthLaw& answer = step + 1 < steps ? step_output_ : output_;
         Duration pause{0};
         if (step > 0) pause = draw_pause(params_.agent.pause, params_.agent.pause_cv, pauses_.at(number).at(n));
-        else if (turn > 0) pause = draw_pause(params_.sessions.think_time, params_.sessions.think_cv, pauses_.at(number).at(n));
+        else if (turn > 0)
+          pause = draw_pause(params_.sessions.think_time, params_.sessions.think_cv, pauses_.at(number).at(n));
         if (!add_request(out, prefix, fresh.draw(p, row), answer.draw(o, row), pause)) return true;
       }
     }

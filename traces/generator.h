@@ -28,7 +28,8 @@ struct SessionParams {
       field("turns", &SessionParams::turns, any, "user messages of a session"),
       field("message", &SessionParams::message, any, "new tokens of the later messages (default: as the prompt)"),
       field("think_time", &SessionParams::think_time, any, "mean pause between an answer and the next message"),
-      field("think_cv", &SessionParams::think_cv, between(0.0, 100.0), "deviation / mean of that pause (gamma); 0 = constant"),
+      field("think_cv", &SessionParams::think_cv, between(0.0, 100.0),
+            "deviation / mean of that pause (gamma); 0 = constant"),
       field("concurrency", &SessionParams::concurrency, between(0, 1'000'000),
             "above 0: this many sessions at a time, each next one when another ends; the arrivals are not used"),
       field("keep_history", &SessionParams::keep_history, any, "false: each message is a prompt of its own"),
@@ -82,8 +83,8 @@ struct GeneratorParams {
       field("requests", &GeneratorParams::requests, between<std::int64_t>(1, 1'000'000'000), "requests in all")};
 };
 
-// Context: seed, rate_scale (divides arrivals, not pauses), limit; `path` is the folder where files of lengths are looked
-// for. Throws InputError for parameters that do not fit together.
+// Context: seed, rate_scale (divides arrivals, not pauses), limit; `path` is the folder where files of lengths are
+// looked for. Throws InputError for parameters that do not fit together.
 std::unique_ptr<TraceSource> make_generator(const GeneratorParams&, const TraceSource::Context&);
 
 }  // namespace kvsim

@@ -164,7 +164,10 @@ void JsonParser::parse(std::string_view record, JsonValue::OnField on_field) {
   const simdjson::padded_string_view padded(record.data(), record.size(), record.size() + kRecordPadding);
   if (const auto e = impl_->parser.iterate(padded).get(document)) malformed(e);
   od::object object;
-  if (document.get_object().get(object)) bad_value("", record, "a JSON object");
+  if (const auto e = document.get_object().get(object)) {
+    if (e != simdjson::INCORRECT_TYPE) malformed(e);
+    bad_value("", record, "a JSON object");
+  }
   each_field(object, on_field);
   const char* behind = nullptr;
   if (document.current_location().get(behind) == simdjson::SUCCESS)

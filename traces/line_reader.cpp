@@ -39,13 +39,15 @@ bool LineReader::next(std::string_view& line) {
   std::size_t searched = at_;
   while (true) {
     const std::string_view all = data();
-    const void* found = searched < all.size() ? std::memchr(all.data() + searched, '\n', all.size() - searched) : nullptr;
+    const void* found =
+        searched < all.size() ? std::memchr(all.data() + searched, '\n', all.size() - searched) : nullptr;
     std::size_t end = all.size();
     if (found != nullptr) {
       end = static_cast<std::size_t>(static_cast<const char*>(found) - all.data());
     } else {
       if (all.size() - at_ > kMaxRecord)
-        fail(lines_ + 1, fmt::format("the line is longer than {} MiB", kMaxRecord >> 20), "is this a trace of this format?");
+        fail(lines_ + 1, fmt::format("the line is longer than {} MiB", kMaxRecord >> 20),
+             "is this a trace of this format?");
       std::size_t dropped = 0;
       searched = all.size();
       const bool got = more(at_, dropped);
@@ -57,7 +59,8 @@ bool LineReader::next(std::string_view& line) {
     }
     line = data().substr(at_, end - at_);
     if (line.size() > kMaxRecord)
-      fail(lines_ + 1, fmt::format("the line is longer than {} MiB", kMaxRecord >> 20), "is this a trace of this format?");
+      fail(lines_ + 1, fmt::format("the line is longer than {} MiB", kMaxRecord >> 20),
+           "is this a trace of this format?");
     at_ = std::min(end + 1, data().size());
     searched = at_;
     line_ = ++lines_;
@@ -98,7 +101,8 @@ bool JsonListReader::next(std::string_view& element) {
   const bool is_first = !begun_;
   if (is_first) open_list();
   const auto need = [&](const char* expected) {
-    if (!skip_space()) fail(lines_, fmt::format("the JSON list ends too early: expected {}", expected), "the file is cut off");
+    if (!skip_space())
+      fail(lines_, fmt::format("the JSON list ends too early: expected {}", expected), "the file is cut off");
     return peek();
   };
   int c = need("an object or ']'");
@@ -120,7 +124,8 @@ bool JsonListReader::next(std::string_view& element) {
   while (true) {
     c = peek();
     if (c < 0) fail(line_, "the object that begins here is not closed", "the file is cut off");
-    if (at_ - keep_ >= kMaxRecord) fail(line_, fmt::format("the object that begins here is longer than {} MiB", kMaxRecord >> 20));
+    if (at_ - keep_ >= kMaxRecord)
+      fail(line_, fmt::format("the object that begins here is longer than {} MiB", kMaxRecord >> 20));
     ++at_;
     if (c == '\n') ++lines_;
     if (quoted) {

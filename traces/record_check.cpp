@@ -19,29 +19,34 @@ void fail_at(Place place, std::string field, std::string message, std::string hi
   throw InputError(std::move(one));
 }
 
-void bad_value(std::string field, std::string_view read, std::string_view expected) {
-  constexpr std::size_t kShown = 60;
-  std::string shown;
-  for (const char c : read.substr(0, kShown)) {
+std::string shown(std::string_view text, std::size_t most) {
+  std::string out;
+  for (const char c : text.substr(0, most)) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) shown += fmt::format("\\x{:02x}", byte);
-    else shown += c;
+    if (byte < 0x20 || byte == 0x7f) out += fmt::format("\\x{:02x}", byte);
+    else out += c;
   }
-  if (read.size() > kShown) shown += "...";
-  throw BadRecord{std::move(field), fmt::format("read '{}', expected {}", shown, expected)};
+  if (text.size() > most) out += "...";
+  return out;
+}
+
+void bad_value(std::string field, std::string_view read, std::string_view expected) {
+  throw BadRecord{std::move(field), fmt::format("read '{}', expected {}", shown(read, 60), expected)};
 }
 
 void missing_field(std::string field) { throw BadRecord{std::move(field), "is missing"}; }
 
 std::int64_t parse_tokens(const char* field, std::string_view text, std::int64_t low) {
   const auto n = parse_int(text);
-  if (!n || *n < low || *n > kMaxTokens) bad_value(field, text, fmt::format("a whole number of tokens from {} to {}", low, kMaxTokens));
+  if (!n || *n < low || *n > kMaxTokens)
+    bad_value(field, text, fmt::format("a whole number of tokens from {} to {}", low, kMaxTokens));
   return *n;
 }
 
 double parse_seconds(const char* field, std::string_view text) {
   const auto s = parse_double(text);
-  if (!s || !(*s >= 0) || *s > kMaxSeconds) bad_value(field, text, "a number of seconds, 0 or more (at most 100 years)");
+  if (!s || !(*s >= 0) || *s > kMaxSeconds)
+    bad_value(field, text, "a number of seconds, 0 or more (at most 100 years)");
   return *s;
 }
 

@@ -15,12 +15,14 @@ struct BadRecord {
   std::string message;  // what was read, what was expected
 };
 
-inline constexpr std::int64_t kMaxTokens = 100'000'000;  // of one request; more is a unit mistake
+inline constexpr std::int64_t kMaxTokens = 100'000'000;     // of one request; more is a unit mistake
 inline constexpr double kMaxSeconds = 100.0 * 366 * 86400;  // of an arrival after the start of the trace
 
 // Throws InputError with one diagnostic: the file or a place in it is unusable, in lenient mode too.
 [[noreturn]] void fail_at(Place, std::string field, std::string message, std::string hint = {});
 
+// Text of a file as it may stand in a message: control characters as \x1b, cut after `most` bytes.
+std::string shown(std::string_view text, std::size_t most);
 // "read 'x', expected y"; long text is cut.
 [[noreturn]] void bad_value(std::string field, std::string_view read, std::string_view expected);
 [[noreturn]] void missing_field(std::string field);

@@ -14,7 +14,8 @@ void RecordFile::fail(const std::string& field, const std::string& message, std:
 
 void RecordFile::left_out(const std::string& field, const std::string& message) {
   ++skipped_.records;
-  if (skipped_.first_reason.empty()) skipped_.first_reason = to_string(Diagnostic{records_->place(), field, message, {}});
+  if (skipped_.first_reason.empty())
+    skipped_.first_reason = to_string(Diagnostic{records_->place(), field, message, {}});
 }
 
 void RecordFile::reordered(const std::string& message) {
@@ -35,13 +36,15 @@ bool RecordFile::next(FunctionRef<bool(std::string_view)> parse) {
       ++used_;
       return true;
     } catch (const BadRecord& bad) {
-      if (!lenient_) fail(bad.field, bad.message, "fix the record, or read the trace leniently to leave such records out");
+      if (!lenient_)
+        fail(bad.field, bad.message, "fix the record, or read the trace leniently to leave such records out");
       left_out(bad.field, bad.message);
     }
   }
   if (used_ == 0) {
     if (skipped_.records == 0) fail("", "the trace holds no records");
-    fail("", fmt::format("all {} records of the trace were left out; first: {}", skipped_.records, skipped_.first_reason));
+    fail("",
+         fmt::format("all {} records of the trace were left out; first: {}", skipped_.records, skipped_.first_reason));
   }
   return false;
 }
@@ -54,7 +57,8 @@ ArrivalScale::ArrivalScale(double rate_scale) : scale_(rate_scale) {
 Time ArrivalScale::at(Duration since_start) const {
   if (scale_ == 1.0) return Time{since_start};
   const double ns = static_cast<double>(since_start.count()) / scale_;
-  if (!(ns < 9e18)) throw BadRecord{"", fmt::format("arrives beyond 285 years after division by the rate scale {}", scale_)};
+  if (!(ns < 9e18))
+    throw BadRecord{"", fmt::format("arrives beyond 285 years after division by the rate scale {}", scale_)};
   return Time{Duration{std::llround(ns)}};
 }
 
@@ -82,14 +86,18 @@ bool RecordSource::accept(std::string_view record) {
   return true;
 }
 
-bool RecordSource::set_lengths(Request& out, std::int64_t prompt, std::int64_t output, ZeroLengths rule, const char* prompt_field,
-                               const char* output_field) {
+bool RecordSource::set_lengths(Request& out, std::int64_t prompt, std::int64_t output, ZeroLengths rule,
+                               const char* prompt_field, const char* output_field) {
   out.prompt_tokens = std::max<std::int64_t>(prompt, 1);
   out.output_tokens = std::max<std::int64_t>(output, 1);
   if (rule == ZeroLengths::one || (prompt > 0 && output > 0)) return true;
   const char* name = prompt > 0 ? output_field : prompt_field;
   if (rule == ZeroLengths::error)
-    bad_value(name, "0", fmt::format("a whole number of tokens from 1 to {} (parameter zero_lengths: one takes it as 1, skip leaves it out)", kMaxTokens));
+    bad_value(
+        name, "0",
+        fmt::format(
+            "a whole number of tokens from 1 to {} (parameter zero_lengths: one takes it as 1, skip leaves it out)",
+            kMaxTokens));
   file_.left_out(name, "is 0: left out (zero_lengths: skip)");
   return false;
 }

@@ -59,9 +59,11 @@ class ArrivalOrder {
 // What to do with a request whose prompt or output has no tokens. Real traces hold some: cancelled or refused ones.
 enum class ZeroLengths : std::uint8_t { error, one, skip };
 constexpr auto enum_names(ZeroLengths) {
-  return std::array{std::pair{ZeroLengths::error, "error"}, std::pair{ZeroLengths::one, "one"}, std::pair{ZeroLengths::skip, "skip"}};
+  return std::array{std::pair{ZeroLengths::error, "error"}, std::pair{ZeroLengths::one, "one"},
+                    std::pair{ZeroLengths::skip, "skip"}};
 }
-inline constexpr const char* kZeroLengthsText = "requests without prompt or output tokens: refuse them, take 0 as 1, or leave them out";
+inline constexpr const char* kZeroLengthsText =
+    "requests without prompt or output tokens: refuse them, take 0 as 1, or leave them out";
 
 // A trace whose requests come at the times written in it, whatever happens to them.
 class RecordSource : public TraceSource {
@@ -71,16 +73,16 @@ class RecordSource : public TraceSource {
   [[nodiscard]] Skipped skipped() const final { return file_.skipped(); }
 
  protected:
-  explicit RecordSource(const Context& context)
-      : RecordSource(std::make_unique<LineReader>(context.path), context) {}
+  explicit RecordSource(const Context& context) : RecordSource(std::make_unique<LineReader>(context.path), context) {}
   RecordSource(std::unique_ptr<TextRecords> records, const Context& context)
       : file_(std::move(records), context), scale_(context.rate_scale), limit_(context.limit) {}
-  // Fills everything but `index`; `out` holds defaults except that `segments` is empty with capacity. `arrival` is unscaled.
-  // False leaves the record out (the reader has called file().left_out). Throws BadRecord.
+  // Fills everything but `index`; `out` holds defaults except that `segments` is empty with capacity. `arrival` is
+  // unscaled. False leaves the record out (the reader has called file().left_out). Throws BadRecord.
   virtual bool parse(std::string_view record, Request& out) = 0;
   [[nodiscard]] RecordFile& file() { return file_; }
   // Sets the lengths (0 or more), as the rule says; false when the record is to be left out.
-  bool set_lengths(Request&, std::int64_t prompt, std::int64_t output, ZeroLengths, const char* prompt_field, const char* output_field);
+  bool set_lengths(Request&, std::int64_t prompt, std::int64_t output, ZeroLengths, const char* prompt_field,
+                   const char* output_field);
 
  private:
   bool accept(std::string_view record);

@@ -47,7 +47,9 @@ bool SessionSource::load() {
 }
 
 void SessionSource::push(Time at, std::uint32_t slot, std::uint32_t turn) {
-  const auto later_first = [](const Ready& a, const Ready& b) { return std::tie(a.at, a.order) > std::tie(b.at, b.order); };
+  const auto later_first = [](const Ready& a, const Ready& b) {
+    return std::tie(a.at, a.order) > std::tie(b.at, b.order);
+  };
   heap_.push_back({at, pushed_++, slot, turn});
   std::push_heap(heap_.begin(), heap_.end(), later_first);
 }
@@ -98,7 +100,9 @@ std::optional<Time> SessionSource::next_arrival() {
 
 void SessionSource::pop(Request& out) {
   if (!next_arrival()) throw InputError("the trace has no further request now");
-  const auto later_first = [](const Ready& a, const Ready& b) { return std::tie(a.at, a.order) > std::tie(b.at, b.order); };
+  const auto later_first = [](const Ready& a, const Ready& b) {
+    return std::tie(a.at, a.order) > std::tie(b.at, b.order);
+  };
   std::pop_heap(heap_.begin(), heap_.end(), later_first);
   const Ready ready = heap_.back();
   heap_.pop_back();

@@ -13,8 +13,8 @@ namespace kvsim {
 struct Turn {
   std::int64_t prompt_tokens = 0;
   std::int64_t output_tokens = 0;
-  Duration pause{};                 // after the last turn it waits for is over (a first turn: after the session's start)
-  std::uint32_t waits_for = 0;      // how many turns name it in `then`
+  Duration pause{};             // after the last turn it waits for is over (a first turn: after the session's start)
+  std::uint32_t waits_for = 0;  // how many turns name it in `then`
   std::vector<std::uint32_t> then;  // turns that wait for this one
   std::vector<Segment> segments;
 };

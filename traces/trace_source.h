@@ -52,13 +52,14 @@ class TraceSource {
   // What was left out: broken records in lenient mode, and records a format leaves out by its own rule.
   struct Skipped {
     std::uint64_t records = 0;
-    std::string first_reason;    // "file:line: reason"
+    std::string first_reason;     // "file:line: reason"
     std::uint64_t reordered = 0;  // arrivals moved up to the one before (lenient mode)
   };
 
   virtual ~TraceSource() = default;
-  // Arrival of the next request known now, or nothing: then more may follow once a request in flight finishes; with none
-  // in flight the source is exhausted. A completion may bring an earlier one (never before it). Throws InputError for a broken record (strict mode), naming file and line.
+  // Arrival of the next request known now, or nothing: then more may follow once a request in flight finishes; with
+  // none in flight the source is exhausted. A completion may bring an earlier one (never before it). Throws InputError
+  // for a broken record (strict mode), naming file and line.
   virtual std::optional<Time> next_arrival() = 0;
   // The request next_arrival() spoke of. `out`'s vectors are reused.
   virtual void pop(Request& out) = 0;

@@ -93,7 +93,9 @@ struct Moments {
     mean += d / static_cast<double>(n);
     squares += d * (x - mean);
   }
-  [[nodiscard]] double cv() const { return n == 0 || mean == 0 ? 0 : std::sqrt(squares / static_cast<double>(n)) / mean; }
+  [[nodiscard]] double cv() const {
+    return n == 0 || mean == 0 ? 0 : std::sqrt(squares / static_cast<double>(n)) / mean;
+  }
 };
 
 }  // namespace

@@ -22,9 +22,9 @@ struct LengthStats {  // tokens; percentiles by nearest rank, so they are length
 
 struct TraceInfo {
   std::uint64_t requests = 0;
-  Duration span{};         // from the first arrival to the last
-  double rate = 0;         // requests / span in 1/s; 0 when the span is 0
-  double gap_cv = 0;       // deviation / mean of the times between arrivals
+  Duration span{};    // from the first arrival to the last
+  double rate = 0;    // requests / span in 1/s; 0 when the span is 0
+  double gap_cv = 0;  // deviation / mean of the times between arrivals
   LengthStats input, output;
   std::uint64_t sessions = 0, tenants = 0;
   // Prompt segments (blocks, in traces of block hashes): all, and with different content.
@@ -35,9 +35,15 @@ struct TraceInfo {
   std::int64_t hit_tokens = 0, prompt_tokens = 0, output_tokens = 0;
   std::uint64_t requests_with_hit = 0;
   TraceSource::Skipped skipped;
-  [[nodiscard]] double segment_hit_share() const { return segments == 0 ? 0 : static_cast<double>(hit_segments) / static_cast<double>(segments); }
-  [[nodiscard]] double token_hit_share() const { return prompt_tokens == 0 ? 0 : static_cast<double>(hit_tokens) / static_cast<double>(prompt_tokens); }
-  [[nodiscard]] double request_hit_share() const { return requests == 0 ? 0 : static_cast<double>(requests_with_hit) / static_cast<double>(requests); }
+  [[nodiscard]] double segment_hit_share() const {
+    return segments == 0 ? 0 : static_cast<double>(hit_segments) / static_cast<double>(segments);
+  }
+  [[nodiscard]] double token_hit_share() const {
+    return prompt_tokens == 0 ? 0 : static_cast<double>(hit_tokens) / static_cast<double>(prompt_tokens);
+  }
+  [[nodiscard]] double request_hit_share() const {
+    return requests == 0 ? 0 : static_cast<double>(requests_with_hit) / static_cast<double>(requests);
+  }
 };
 TraceInfo trace_info(TraceSource&, Duration service = std::chrono::seconds(1));
 
@@ -55,8 +61,9 @@ struct MissRatioCurve {
 MissRatioCurve miss_ratio_curve(TraceSource&, Duration service = std::chrono::seconds(1));
 
 struct WriteOptions {
-  std::int64_t block_tokens = 512;  // mooncake: tokens of one hash id; content is known at the source's grain or coarser
-  bool whole_ms = true;             // mooncake: round times to ms as the format has them; false keeps ns as decimals
+  std::int64_t block_tokens =
+      512;               // mooncake: tokens of one hash id; content is known at the source's grain or coarser
+  bool whole_ms = true;  // mooncake: round times to ms as the format has them; false keeps ns as decimals
   Duration service = std::chrono::seconds(1);
 };
 using TextSink = FunctionRef<void(std::string_view)>;

@@ -86,7 +86,9 @@ std::uint64_t write_azure(TraceSource& source, TextSink sink, const WriteOptions
     std::int64_t day = seconds / 86400, year = 2000, month = 1;
     const auto leap = [&] { return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0); };
     for (; day >= (leap() ? 366 : 365); ++year) day -= leap() ? 366 : 365;
-    const auto days_of_month = [&] { return month == 2 ? (leap() ? 29 : 28) : month == 4 || month == 6 || month == 9 || month == 11 ? 30 : 31; };
+    const auto days_of_month = [&] {
+      return month == 2 ? (leap() ? 29 : 28) : month == 4 || month == 6 || month == 9 || month == 11 ? 30 : 31;
+    };
     for (; day >= days_of_month(); ++month) day -= days_of_month();
     sink(fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:07},{},{}\n", year, month, day + 1, seconds / 3600 % 24,
                      seconds / 60 % 60, seconds % 60, ticks % 10'000'000, r.prompt_tokens, r.output_tokens));
@@ -95,13 +97,16 @@ std::uint64_t write_azure(TraceSource& source, TextSink sink, const WriteOptions
   return written;
 }
 
-std::uint64_t write_trace(TraceSource& source, const std::string& format, const std::string& path, const WriteOptions& options) {
+std::uint64_t write_trace(TraceSource& source, const std::string& format, const std::string& path,
+                          const WriteOptions& options) {
   using Write = std::uint64_t (*)(TraceSource&, TextSink, const WriteOptions&);
-  const std::pair<const char*, Write> writers[] = {{"azure", write_azure}, {"mooncake", write_mooncake}, {"vidur", write_vidur}};
+  const std::pair<const char*, Write> writers[] = {
+      {"azure", write_azure}, {"mooncake", write_mooncake}, {"vidur", write_vidur}};
   for (const auto& [name, write] : writers) {
     if (format != name) continue;
     ByteSink out(path);
-    const std::uint64_t written = write(source, [&](std::string_view text) { out.write(text.data(), text.size()); }, options);
+    const std::uint64_t written = write(
+        source, [&](std::string_view text) { out.write(text.data(), text.size()); }, options);
     out.close();
     return written;
   }

@@ -177,7 +177,8 @@ TEST(RealTraces, AgenticOpenLoop) {
 TEST(RealTraces, ServeGenMeetsThePublishedRate) {
   KVSIM_SHARED_FILE(path, "traces/servegen_deepseek-r1.jsonl.gz");
   const TraceInfo i = trace_info(*open_trace("servegen", path, {{"duration", "1 d"}}));
-  EXPECT_NEAR(static_cast<double>(i.requests), 1'383'669, 200);  // rate x 600 s summed; only fractions are left to chance
+  EXPECT_NEAR(static_cast<double>(i.requests), 1'383'669,
+              200);  // rate x 600 s summed; only fractions are left to chance
   EXPECT_NEAR(i.input.mean, 1268.2, 0.01 * 1268.2);
   EXPECT_NEAR(i.output.mean, 1527.4, 0.01 * 1527.4);
   EXPECT_EQ(i.tenants, 73U);

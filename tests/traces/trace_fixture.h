@@ -22,7 +22,8 @@ class TempFile {
   explicit TempFile(const std::string& content = "", const std::string& suffix = "") {
     static int count = 0;
     path_ = (std::filesystem::temp_directory_path() /
-             ("kvsim_trace_" + std::to_string(::getpid()) + "_" + std::to_string(count++) + suffix)).string();
+             ("kvsim_trace_" + std::to_string(::getpid()) + "_" + std::to_string(count++) + suffix))
+                .string();
     std::ofstream(path_, std::ios::binary) << content;
   }
   ~TempFile() { std::remove(path_.c_str()); }
@@ -37,8 +38,8 @@ class TempFile {
 // Parameters as a flat map of scalars.
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
-inline std::unique_ptr<TraceSource> open_trace(const std::string& format, const std::string& path, const Pairs& params = {},
-                                               TraceSource::Context context = {}) {
+inline std::unique_ptr<TraceSource> open_trace(const std::string& format, const std::string& path,
+                                               const Pairs& params = {}, TraceSource::Context context = {}) {
   context.path = path;
   Tree tree = Tree::map();
   for (const auto& [key, value] : params) tree.set(key, Tree::scalar(value));
@@ -77,6 +78,6 @@ inline std::string shared_file(const std::string& name) {
 
 }  // namespace kvsim::test
 
-#define KVSIM_SHARED_FILE(variable, name)                             \
-  const std::string variable = ::kvsim::test::shared_file(name);      \
+#define KVSIM_SHARED_FILE(variable, name)                        \
+  const std::string variable = ::kvsim::test::shared_file(name); \
   if (variable.empty()) GTEST_SKIP() << "no ../shared/" << (name)

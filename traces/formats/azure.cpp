@@ -80,7 +80,8 @@ class Azure final : public CsvSource {
   bool parse(std::string_view line, Request& out) override {
     split(line);
     const std::int64_t at = parse_timestamp(cell(time_));
-    if (!set_lengths(out, tokens(input_, 0), tokens(output_, 0), zero_lengths_, "ContextTokens", "GeneratedTokens")) return false;
+    if (!set_lengths(out, tokens(input_, 0), tokens(output_, 0), zero_lengths_, "ContextTokens", "GeneratedTokens"))
+      return false;
     if (!start_) start_ = at;
     if (at < *start_) bad_value("TIMESTAMP", cell(time_), "a time not before the first row's");
     out.arrival = Time{Duration{at - *start_}};
@@ -94,7 +95,8 @@ class Azure final : public CsvSource {
   std::uint64_t rows_ = 0;
 };
 
-const Register<Azure> kSelf{"azure", "CSV with TIMESTAMP, ContextTokens, GeneratedTokens; no content, so no prefix hits",
+const Register<Azure> kSelf{"azure",
+                            "CSV with TIMESTAMP, ContextTokens, GeneratedTokens; no content, so no prefix hits",
                             "Patel et al., Splitwise, ISCA 2024; github.com/Azure/AzurePublicDataset"};
 
 }  // namespace

@@ -57,8 +57,9 @@ class BurstGpt final : public CsvSource {
   std::unordered_map<std::uint64_t, std::uint32_t> turns_;
 };
 
-const Register<BurstGpt> kSelf{"burstgpt", "CSV with Timestamp, Request tokens, Response tokens; rows without response are left out",
-                               "Wang et al., BurstGPT, KDD 2025, arXiv:2401.17644; github.com/HPMLL/BurstGPT"};
+const Register<BurstGpt> kSelf{
+    "burstgpt", "CSV with Timestamp, Request tokens, Response tokens; rows without response are left out",
+    "Wang et al., BurstGPT, KDD 2025, arXiv:2401.17644; github.com/HPMLL/BurstGPT"};
 
 }  // namespace
 }  // namespace kvsim

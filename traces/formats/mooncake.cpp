@@ -56,7 +56,8 @@ class Mooncake final : public RecordSource {
     } else if (key == "priority") {
       once(f.priority, v.whole(-1'000'000, 1'000'000));
     } else if (key == "session_id") {
-      if (!v.is_null()) f.session = session_of_name(v.is_text() ? std::string(v.text()) : fmt::to_string(v.whole(0, INT64_MAX)));
+      if (!v.is_null())
+        f.session = session_of_name(v.is_text() ? std::string(v.text()) : fmt::to_string(v.whole(0, INT64_MAX)));
     } else if (key == "delay" || key == "delay_ms") {
       f.has_delay = true;
     }
@@ -66,7 +67,8 @@ class Mooncake final : public RecordSource {
     Fields f;
     parser_.parse(record, [&](std::string_view key, JsonValue& v) { read_field(f, key, v); });
     if (!f.arrival_ms && f.has_delay)
-      throw BadRecord{"timestamp", "is missing: rows that follow a 'delay' after another are not supported, give each a timestamp"};
+      throw BadRecord{"timestamp",
+                      "is missing: rows that follow a 'delay' after another are not supported, give each a timestamp"};
     if (!f.arrival_ms) missing_field("timestamp");
     if (!f.input) missing_field("input_length");
     if (!f.output) missing_field("output_length");
@@ -85,8 +87,10 @@ class Mooncake final : public RecordSource {
   void set_blocks(Request& out) const {
     const auto expected = static_cast<std::uint64_t>((out.prompt_tokens + block_ - 1) / block_);
     if (ids_.size() != expected)
-      throw BadRecord{"hash_ids", fmt::format("read {} ids, expected {} for {} prompt tokens in blocks of {} (parameter hash_block)",
-                                              ids_.size(), expected, out.prompt_tokens, block_)};
+      throw BadRecord{
+          "hash_ids",
+          fmt::format("read {} ids, expected {} for {} prompt tokens in blocks of {} (parameter hash_block)",
+                      ids_.size(), expected, out.prompt_tokens, block_)};
     out.segments.reserve(ids_.size());
     std::int64_t left = out.prompt_tokens;
     for (const std::uint64_t id : ids_) {  // an id already names everything before it
@@ -104,8 +108,9 @@ class Mooncake final : public RecordSource {
   std::unordered_map<std::uint64_t, std::uint32_t> turns_;
 };
 
-const Register<Mooncake> kSelf{"mooncake", "JSON lines with one hash id per block of 512 prompt tokens; also AIPerf and Dynamo names",
-                               "Qin et al., Mooncake, FAST 2025; github.com/kvcache-ai/Mooncake"};
+const Register<Mooncake> kSelf{
+    "mooncake", "JSON lines with one hash id per block of 512 prompt tokens; also AIPerf and Dynamo names",
+    "Qin et al., Mooncake, FAST 2025; github.com/kvcache-ai/Mooncake"};
 
 }  // namespace
 }  // namespace kvsim

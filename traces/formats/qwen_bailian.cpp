@@ -20,7 +20,7 @@ class QwenBailian final : public RecordSource {
         field("zero_lengths", &Params::zero_lengths, any, kZeroLengthsText)};
   };
 
-  QwenBailian(Params params, const Context& context) 
+  QwenBailian(Params params, const Context& context)
       : RecordSource(context), zero_lengths_(params.zero_lengths), block_(params.hash_block.count()) {}
 
  private:
@@ -58,8 +58,11 @@ class QwenBailian final : public RecordSource {
   // A chat belongs to the session of its parent; a root (parent -1, or one from before the trace) begins one.
   void set_session(const Fields& f, Request& out) {
     const auto parent = f.parent && *f.parent >= 0 ? chats_.find(*f.parent) : chats_.end();
-    const std::uint64_t root = parent != chats_.end() ? parent->second.first : hash_combine(kSalt, static_cast<std::uint64_t>(*f.chat)) | 1;
-    const std::uint32_t turn = f.turn ? static_cast<std::uint32_t>(*f.turn - 1) : parent != chats_.end() ? parent->second.second + 1 : 0;
+    const std::uint64_t root =
+        parent != chats_.end() ? parent->second.first : hash_combine(kSalt, static_cast<std::uint64_t>(*f.chat)) | 1;
+    const std::uint32_t turn = f.turn                   ? static_cast<std::uint32_t>(*f.turn - 1)
+                               : parent != chats_.end() ? parent->second.second + 1
+                                                        : 0;
     chats_[*f.chat] = {root, turn};
     out.session = root;
     out.turn = turn;
@@ -70,8 +73,10 @@ class QwenBailian final : public RecordSource {
     const auto full = static_cast<std::uint64_t>(out.prompt_tokens / block_);
     const std::uint64_t all = full + (out.prompt_tokens % block_ != 0 ? 1 : 0);
     if (ids_.size() != full && ids_.size() != all)
-      throw BadRecord{"hash_ids", fmt::format("read {} hashes, expected {} for {} prompt tokens in blocks of {} (parameter hash_block)",
-                                              ids_.size(), all, out.prompt_tokens, block_)};
+      throw BadRecord{
+          "hash_ids",
+          fmt::format("read {} hashes, expected {} for {} prompt tokens in blocks of {} (parameter hash_block)",
+                      ids_.size(), all, out.prompt_tokens, block_)};
     std::uint64_t key = kSalt;
     std::int64_t left = out.prompt_tokens;
     for (const std::uint64_t id : ids_) {  // a hash names its block alone: chain them
@@ -90,8 +95,9 @@ class QwenBailian final : public RecordSource {
   std::uint64_t unknown_ = 0;
 };
 
-const Register<QwenBailian> kSelf{"qwen-bailian", "JSON lines with hashes of 16-token blocks, each by itself, and chat_id, parent_chat_id",
-                                  "Wang et al., KVCache in the wild, USENIX ATC 2025; github.com/alibaba-edu/qwen-bailian-usagetraces-anon"};
+const Register<QwenBailian> kSelf{
+    "qwen-bailian", "JSON lines with hashes of 16-token blocks, each by itself, and chat_id, parent_chat_id",
+    "Wang et al., KVCache in the wild, USENIX ATC 2025; github.com/alibaba-edu/qwen-bailian-usagetraces-anon"};
 
 }  // namespace
 }  // namespace kvsim

@@ -35,11 +35,11 @@ struct Window {
 };
 
 struct Client {
-  std::uint64_t id = 0;           // place in the file; names its random streams
+  std::uint64_t id = 0;  // place in the file; names its random streams
   std::vector<Window> windows;
   std::vector<Lengths> lengths;
-  std::size_t window = 0;         // whose arrivals are in `times`
-  std::vector<double> times;      // s, of one window
+  std::size_t window = 0;     // whose arrivals are in `times`
+  std::vector<double> times;  // s, of one window
   std::size_t next = 0;
   std::uint64_t drawn = 0;
 };
@@ -51,9 +51,11 @@ class ServeGen final : public TraceSource {
     Duration duration{std::chrono::hours(1)};
     int clients = 0;
     static constexpr std::tuple kFields{
-        field("start", &Params::start, any, "first instant drawn, from the start of the published period; becomes time 0"),
+        field("start", &Params::start, any,
+              "first instant drawn, from the start of the published period; becomes time 0"),
         field("duration", &Params::duration, any, "span that is drawn"),
-        field("clients", &Params::clients, between(0, 1'000'000), "only the first so many clients of the file; 0 = all")};
+        field("clients", &Params::clients, between(0, 1'000'000),
+              "only the first so many clients of the file; 0 = all")};
   };
 
   ServeGen(Params params, const Context& context)
@@ -97,20 +99,23 @@ class ServeGen final : public TraceSource {
   [[nodiscard]] Skipped skipped() const override { return file_.skipped(); }
 
  private:
-  static constexpr std::size_t kMaxValues = 50'000'000;   // of all distributions
-  static constexpr double kMaxRate = 1e5;                 // requests/s of one client
+  static constexpr std::size_t kMaxValues = 50'000'000;  // of all distributions
+  static constexpr double kMaxRate = 1e4;                // requests/s of one client
 
   void read_pdf(JsonValue& v, Pdf& out) {
     std::vector<std::pair<std::int64_t, double>> all;
-    v.fields([&](std::string_view key, JsonValue& p) { all.emplace_back(parse_tokens("value", key, 0), p.number(0, 1)); });
+    v.fields(
+        [&](std::string_view key, JsonValue& p) { all.emplace_back(parse_tokens("value", key, 0), p.number(0, 1)); });
     std::sort(all.begin(), all.end());
     double sum = 0;
     for (const auto& [value, probability] : all) {
       out.values.push_back(value);
       out.cumulative.push_back(sum += probability);
     }
-    if (!(sum > 0.99 && sum < 1.01)) throw BadRecord{"", fmt::format("the probabilities sum to {:.6g}, expected 1", sum)};
-    if ((values_ += all.size()) > kMaxValues) file_.fail("lengths", fmt::format("more than {} values in all", kMaxValues));
+    if (!(sum > 0.99 && sum < 1.01))
+      throw BadRecord{"", fmt::format("the probabilities sum to {:.6g}, expected 1", sum)};
+    if ((values_ += all.size()) > kMaxValues)
+      file_.fail("lengths", fmt::format("more than {} values in all", kMaxValues));
   }
 
   void read_rates(JsonValue& list, Client& c) {
@@ -126,9 +131,11 @@ class ServeGen final : public TraceSource {
         else (void)v.number(0, 1e12);
         ++column;
       });
-      if (column != 6) throw BadRecord{"", fmt::format("read {} values, expected [t, rate, cv, pattern, shape, scale]", column)};
+      if (column != 6)
+        throw BadRecord{"", fmt::format("read {} values, expected [t, rate, cv, pattern, shape, scale]", column)};
       if (!c.windows.empty() && w.from < c.windows.back().from + kWindow)
-        throw BadRecord{"[0]", fmt::format("read {}, expected at least {}: windows of 600 s in order", w.from, c.windows.back().from + kWindow)};
+        throw BadRecord{"[0]", fmt::format("read {}, expected at least {}: windows of 600 s in order", w.from,
+                                           c.windows.back().from + kWindow)};
       c.windows.push_back(w);
     });
   }
@@ -173,8 +180,8 @@ class ServeGen final : public TraceSource {
     return true;
   }
 
-  // Arrivals of one window: rate x 600 s of them (the fraction by chance), spaced by gaps of the fitted pattern's shape and
-  // stretched to the window, so that the published rate is met without bias however bursty the gaps are.
+  // Arrivals of one window: rate x 600 s of them (the fraction by chance), spaced by gaps of the fitted pattern's shape
+  // and stretched to the window, so that the published rate is met without bias however bursty the gaps are.
   void draw_window(Client& c, std::size_t w) const {
     const Window& window = c.windows[w];
     Rng rng = arrivals_.at(c.id).at(w);
@@ -213,7 +220,8 @@ class ServeGen final : public TraceSource {
 
   void draw_lengths(Client& c, Request& out) {
     const double now = c.times[c.next];
-    const auto after = std::upper_bound(c.lengths.begin(), c.lengths.end(), now, [](double t, const Lengths& l) { return t < l.from; });
+    const auto after = std::upper_bound(c.lengths.begin(), c.lengths.end(), now,
+                                        [](double t, const Lengths& l) { return t < l.from; });
     const Lengths& l = after == c.lengths.begin() ? c.lengths.front() : *(after - 1);
     Rng rng = lengths_.at(c.id).at(c.drawn++);
     std::int64_t prompt = l.input.empty() ? l.text.draw(rng) : l.input.draw(rng);
@@ -238,7 +246,8 @@ class ServeGen final : public TraceSource {
   std::size_t values_ = 0;
 };
 
-const Register<ServeGen> kSelf{"servegen", "JSON lines of per-client rates and length distributions: requests are drawn from them",
+const Register<ServeGen> kSelf{"servegen",
+                               "JSON lines of per-client rates and length distributions: requests are drawn from them",
                                "Xiang et al., ServeGen, arXiv:2505.09999; github.com/alibaba/ServeGen"};
 
 }  // namespace

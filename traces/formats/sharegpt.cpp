@@ -24,8 +24,10 @@ class ShareGpt final : public SessionSource {
         field("bytes_per_token", &Params::bytes_per_token, between(0.25, 64.0),
               "tokens of a message = UTF-8 bytes / this, rounded up, at least 1; 4 is common for English"),
         field("session_rate", &Params::session_rate, between(Rate{1e-9}, Rate{1e9}), "Poisson rate of conversations"),
-        field("concurrency", &Params::concurrency, between(0, 1'000'000), "above 0: this many conversations at a time instead"),
-        field("think_time", &Params::think_time, any, "mean of the exponential pause between an answer and the next message"),
+        field("concurrency", &Params::concurrency, between(0, 1'000'000),
+              "above 0: this many conversations at a time instead"),
+        field("think_time", &Params::think_time, any,
+              "mean of the exponential pause between an answer and the next message"),
         field("independent", &Params::independent, any,
               "open loop: every message with its history is a request of its own at session_rate, none waits")};
   };
@@ -48,7 +50,7 @@ class ShareGpt final : public SessionSource {
   static bool is_answer(std::string_view from) {
     if (from == "gpt" || from == "assistant" || from == "chatgpt" || from == "bing" || from == "bard") return true;
     if (from == "human" || from == "user" || from == "system" || from == "tool" || from == "function") return false;
-    bad_value("from", from, "human, gpt, system, user, assistant, chatgpt, bing, bard, tool or function");
+    bad_value("", from, "human, gpt, system, user, assistant, chatgpt, bing, bard, tool or function");
   }
 
   void read_messages(JsonValue& list) {
@@ -62,7 +64,8 @@ class ShareGpt final : public SessionSource {
         if (name != "value") return;
         const std::string_view text = v.text();
         content = hash_text(text);
-        m.segment.tokens = std::max<std::int64_t>(1, std::llround(std::ceil(static_cast<double>(text.size()) / params_.bytes_per_token)));
+        m.segment.tokens = std::max<std::int64_t>(
+            1, std::llround(std::ceil(static_cast<double>(text.size()) / params_.bytes_per_token)));
       });
       if (!answer) missing_field("from");
       if (!content) missing_field("value");

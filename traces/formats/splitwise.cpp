@@ -24,7 +24,8 @@ class Splitwise final : public CsvSource {
   bool parse(std::string_view line, Request& out) override {
     split(line);
     out.arrival = Time{duration_of_seconds(seconds(time_))};
-    if (!set_lengths(out, tokens(input_, 0), tokens(output_, 0), zero_lengths_, "prompt_size", "token_size")) return false;
+    if (!set_lengths(out, tokens(input_, 0), tokens(output_, 0), zero_lengths_, "prompt_size", "token_size"))
+      return false;
     set_unknown_content(out, hash_text("splitwise"), ++rows_);
     return true;
   }

@@ -99,12 +99,14 @@ class TokenIds final : public SessionSource {
     std::optional<std::int64_t> arrival;
     parser_.parse(line, [&](std::string_view key, JsonValue& v) {
       if (key == "arrival_time_ns") arrival = v.whole(0, kMaxNs);
-      else if (key == "session_id") out.id = session_of_name(v.is_text() ? std::string(v.text()) : fmt::to_string(v.whole(0, INT64_MAX)));
+      else if (key == "session_id")
+        out.id = session_of_name(v.is_text() ? std::string(v.text()) : fmt::to_string(v.whole(0, INT64_MAX)));
       else if (key == "sub_requests") has_subs = true, read_sub_requests(v, out);
       else flat = read_field(f, key, v) || flat;
     });
     if (!arrival) missing_field("arrival_time_ns");
-    if (has_subs && flat) throw BadRecord{"sub_requests", "stands beside fields of a single request; expected one of the two forms"};
+    if (has_subs && flat)
+      throw BadRecord{"sub_requests", "stands beside fields of a single request; expected one of the two forms"};
     if (!has_subs) out.turns.push_back(make_turn(f));
     else if (out.id == 0) out.id = unique_key(kSalt, ++unnamed_) | 1;
     out.start = scale_.at(order_.checked(Duration{*arrival}, file_));
@@ -126,7 +128,8 @@ class TokenIds final : public SessionSource {
   std::uint64_t unknown_ = 0, unnamed_ = 0;
 };
 
-const Register<TokenIds> kSelf{"token-ids", "JSON lines with token ids, single requests or closed-loop sessions (sub_requests)",
+const Register<TokenIds> kSelf{"token-ids",
+                               "JSON lines with token ids, single requests or closed-loop sessions (sub_requests)",
                                "github.com/casys-kaist/LLMServingSim (workload format)"};
 
 }  // namespace

@@ -25,14 +25,16 @@ class Vidur final : public CsvSource {
         gaps_(context.seed, "traces/vidur/arrivals") {
     if (params_.rate) return;
     if (!has_column("arrived_at"))
-      file().fail("", "has no column 'arrived_at': this file holds lengths only", "give the reader a rate, such as rate: 2 /s");
+      file().fail("", "has no column 'arrived_at': this file holds lengths only",
+                  "give the reader a rate, such as rate: 2 /s");
     time_ = column({"arrived_at"});
   }
 
  private:
   bool parse(std::string_view line, Request& out) override {
     split(line);
-    if (!set_lengths(out, tokens(input_, 0), tokens(output_, 0), params_.zero_lengths, "num_prefill_tokens", "num_decode_tokens"))
+    if (!set_lengths(out, tokens(input_, 0), tokens(output_, 0), params_.zero_lengths, "num_prefill_tokens",
+                     "num_decode_tokens"))
       return false;
     if (params_.rate) {
       if (rows_ > 0) now_ += gaps_.at(rows_).exponential(1.0 / params_.rate->value);
@@ -52,7 +54,8 @@ class Vidur final : public CsvSource {
   std::uint64_t rows_ = 0;
 };
 
-const Register<Vidur> kSelf{"vidur", "CSV with arrived_at, num_prefill_tokens, num_decode_tokens, or lengths only and a rate",
+const Register<Vidur> kSelf{"vidur",
+                            "CSV with arrived_at, num_prefill_tokens, num_decode_tokens, or lengths only and a rate",
                             "Agrawal et al., Vidur, MLSys 2024; github.com/microsoft/vidur"};
 
 }  // namespace

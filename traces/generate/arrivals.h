@@ -9,9 +9,9 @@ namespace kvsim {
 
 enum class ArrivalKind : std::uint8_t { poisson, gamma, weibull, constant, diurnal, spike, all_at_once };
 constexpr auto enum_names(ArrivalKind) {
-  return std::array{std::pair{ArrivalKind::poisson, "poisson"},   std::pair{ArrivalKind::gamma, "gamma"},
-                    std::pair{ArrivalKind::weibull, "weibull"},   std::pair{ArrivalKind::constant, "constant"},
-                    std::pair{ArrivalKind::diurnal, "diurnal"},   std::pair{ArrivalKind::spike, "spike"},
+  return std::array{std::pair{ArrivalKind::poisson, "poisson"},        std::pair{ArrivalKind::gamma, "gamma"},
+                    std::pair{ArrivalKind::weibull, "weibull"},        std::pair{ArrivalKind::constant, "constant"},
+                    std::pair{ArrivalKind::diurnal, "diurnal"},        std::pair{ArrivalKind::spike, "spike"},
                     std::pair{ArrivalKind::all_at_once, "all-at-once"}};
 }
 
@@ -28,9 +28,11 @@ struct ArrivalParams {
   static constexpr std::tuple kFields{
       field("process", &ArrivalParams::process, any, "law of the gaps and course of the rate"),
       field("rate", &ArrivalParams::rate, between(Rate{1e-9}, Rate{1e9}), "mean rate (spike: outside the spike)"),
-      field("cv", &ArrivalParams::cv, between(0.01, 100.0), "gamma, diurnal, spike: deviation / mean of the gaps; 1 = Poisson"),
+      field("cv", &ArrivalParams::cv, between(0.01, 100.0),
+            "gamma, diurnal, spike: deviation / mean of the gaps; 1 = Poisson"),
       field("shape", &ArrivalParams::shape, between(0.1, 100.0), "weibull: shape; 1 = Poisson, below 1 = bursts"),
-      field("peak_to_trough", &ArrivalParams::peak_to_trough, between(1.0, 1e6), "diurnal: highest / lowest rate of the sine"),
+      field("peak_to_trough", &ArrivalParams::peak_to_trough, between(1.0, 1e6),
+            "diurnal: highest / lowest rate of the sine"),
       field("period", &ArrivalParams::period, any, "diurnal: of the sine; time 0 is the trough"),
       field("at", &ArrivalParams::at, any, "spike: begins"),
       field("duration", &ArrivalParams::duration, any, "spike: lasts"),

@@ -20,7 +20,8 @@ std::size_t place_of(const std::vector<double>& cumulative, double u) {
   return std::min(static_cast<std::size_t>(at), cumulative.size() - 1);
 }
 
-std::vector<std::int64_t> read_lengths(const LengthParams& p, const std::string& name, const std::string& folder, TraceLength which) {
+std::vector<std::int64_t> read_lengths(const LengthParams& p, const std::string& name, const std::string& folder,
+                                       TraceLength which) {
   if (p.file.empty() || p.format.empty()) throw InputError(name + ": law 'trace' needs 'file' and 'format'");
   const PluginInfo* info = Registry::instance().find(TraceSource::kKind, p.format);
   if (info == nullptr)
@@ -38,7 +39,8 @@ std::vector<std::int64_t> read_lengths(const LengthParams& p, const std::string&
     source->pop(r);
     source->finished(r.index, *at);
     lengths.push_back(which == TraceLength::prompt ? r.prompt_tokens : r.output_tokens);
-    if (lengths.size() > kMaxRows) throw InputError(fmt::format("{}: the trace has more than {} requests", name, kMaxRows));
+    if (lengths.size() > kMaxRows)
+      throw InputError(fmt::format("{}: the trace has more than {} requests", name, kMaxRows));
   }
   return lengths;
 }
@@ -53,7 +55,8 @@ ZipfRanks::ZipfRanks(std::size_t n, double exponent) {
 
 std::size_t ZipfRanks::draw(Rng& rng) const { return place_of(cumulative_, rng.uniform()); }
 
-LengthLaw::LengthLaw(const LengthParams& p, const std::string& name, const std::string& folder, TraceLength which) : params_(p) {
+LengthLaw::LengthLaw(const LengthParams& p, const std::string& name, const std::string& folder, TraceLength which)
+    : params_(p) {
   if (p.min > p.max) throw InputError(fmt::format("{}: min {} is above max {}", name, p.min, p.max));
   switch (p.law) {
     case LengthKind::constant:
@@ -82,7 +85,8 @@ LengthLaw::LengthLaw(const LengthParams& p, const std::string& name, const std::
       if (!p.weights.empty() && p.weights.size() != p.values.size())
         throw InputError(fmt::format("{}: {} weights for {} values", name, p.weights.size(), p.values.size()));
       double sum = 0;
-      for (std::size_t i = 0; i < p.values.size(); ++i) cumulative_.push_back(sum += p.weights.empty() ? 1.0 : p.weights[i]);
+      for (std::size_t i = 0; i < p.values.size(); ++i)
+        cumulative_.push_back(sum += p.weights.empty() ? 1.0 : p.weights[i]);
       if (!(sum > 0)) throw InputError(name + ": the weights sum to 0");
       break;
     }
@@ -95,7 +99,9 @@ std::int64_t LengthLaw::draw(Rng rng, Rng rows) const {
   std::int64_t n = 0;
   switch (p.law) {
     case LengthKind::constant: n = *p.value; break;
-    case LengthKind::uniform: n = p.min + static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(p.max - p.min) + 1)); break;
+    case LengthKind::uniform:
+      n = p.min + static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(p.max - p.min) + 1));
+      break;
     case LengthKind::lognormal: n = std::llround(std::min(rng.lognormal(mu_, sigma_), 1e12)); break;
     case LengthKind::zipf: n = p.min + static_cast<std::int64_t>(zipf_->draw(rng)); break;
     case LengthKind::empirical: n = p.values[place_of(cumulative_, rng.uniform())]; break;

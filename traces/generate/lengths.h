@@ -33,14 +33,19 @@ struct LengthParams {
       field("mean", &LengthParams::mean, between(1e-3, 1e8), "lognormal: mean before bounds"),
       field("cv", &LengthParams::cv, between(0.0, 100.0), "lognormal: deviation / mean (default 1)"),
       field("median", &LengthParams::median, between(1e-3, 1e8), "lognormal: median, instead of mean"),
-      field("sigma", &LengthParams::sigma, between(0.0, 10.0), "lognormal: deviation of the logarithm, with median (default 1)"),
-      field("exponent", &LengthParams::exponent, between(0.0, 10.0), "zipf: min has weight 1, min + k has (k + 1)^-exponent"),
+      field("sigma", &LengthParams::sigma, between(0.0, 10.0),
+            "lognormal: deviation of the logarithm, with median (default 1)"),
+      field("exponent", &LengthParams::exponent, between(0.0, 10.0),
+            "zipf: min has weight 1, min + k has (k + 1)^-exponent"),
       field("values", &LengthParams::values, between<std::int64_t>(1, 100'000'000), "empirical: the numbers"),
       field("weights", &LengthParams::weights, between(0.0, 1e12), "empirical: weight of each number (default equal)"),
-      field("file", &LengthParams::file, any, "trace: file whose lengths are drawn; the same row for prompt and output of one file"),
+      field("file", &LengthParams::file, any,
+            "trace: file whose lengths are drawn; the same row for prompt and output of one file"),
       field("format", &LengthParams::format, any, "trace: its format"),
-      field("min", &LengthParams::min, between<std::int64_t>(1, 100'000'000), "smaller draws become this; uniform and zipf begin here"),
-      field("max", &LengthParams::max, between<std::int64_t>(1, 100'000'000), "larger draws become this; uniform and zipf end here")};
+      field("min", &LengthParams::min, between<std::int64_t>(1, 100'000'000),
+            "smaller draws become this; uniform and zipf begin here"),
+      field("max", &LengthParams::max, between<std::int64_t>(1, 100'000'000),
+            "larger draws become this; uniform and zipf end here")};
 };
 
 // Ranks 0..n-1 with weight (rank + 1)^-exponent. Requires 1 <= n <= 10^6.
