@@ -39,14 +39,17 @@ std::vector<std::string> defects(const DeviceSpec& d) {
   const double wide = std::max(rate("bf16"), rate("fp16"));
   need(out, wide > 0, "neither a bf16 nor an fp16 rate");
   for (const char* narrow : {"fp8", "int8", "fp4"})
-    need(out, rate(narrow) == 0 || rate(narrow) >= wide, std::string(narrow) + " is slower than 16 bits");
+    need(out, rate(narrow) == 0 || rate(narrow) >= wide,
+         std::string(narrow) + " is slower than 16 bits");
   need(out, rate("fp32") <= wide, "fp32 is faster than 16 bits");
-  need(out, d.idle_power.value > 0 && d.idle_power < d.busy_power, "idle power is not between 0 and busy power");
+  need(out, d.idle_power.value > 0 && d.idle_power < d.busy_power,
+       "idle power is not between 0 and busy power");
   need(out, d.price.value > 0, "no price");
   check_link(out, d.gpu_link, "gpu_link");
   check_link(out, d.host_link, "host_link");
   need(out, !d.efficiency.source.empty(), "efficiency has no source");
-  check_sources(out, d.source, {"memory", "bandwidth", "compute", "idle_power", "busy_power", "price"});
+  check_sources(out, d.source,
+                {"memory", "bandwidth", "compute", "idle_power", "busy_power", "price"});
   return out;
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// What the files of hardware/catalog must satisfy beyond their fields, and the node that a bare device implies.
-// Files are loaded by sim/scenario through Codec<DeviceSpec> and Codec<NodeSpec>.
+// What the files of hardware/catalog must satisfy beyond their fields, and the node that a bare
+// device implies. Files are loaded by sim/scenario through Codec<DeviceSpec> and Codec<NodeSpec>.
 #include <string>
 #include <vector>
 
@@ -8,12 +8,13 @@
 
 namespace kvsim {
 
-// Figures without a source, and figures that cannot be (zero bandwidth, no 16-bit rate, a dearer precision that is
-// slower, idle power above busy power). Empty = good.
+// Figures without a source, and figures that cannot be (zero bandwidth, no 16-bit rate, a dearer
+// precision that is slower, idle power above busy power). Empty = good.
 std::vector<std::string> defects(const DeviceSpec&);
 std::vector<std::string> defects(const NodeSpec&);
 
-// A machine of `devices` such devices with the links its catalogue file gives; host memory and network stay 0.
+// A machine of `devices` such devices with the links its catalogue file gives; host memory and
+// network stay 0.
 NodeSpec implied_node(const DeviceSpec&, int devices);
 
 }  // namespace kvsim

@@ -1,6 +1,6 @@
 #pragma once
-// Time of collectives on one link between p equal ranks, in ns. Ring algorithms (Patarasuk and Yuan 2009,
-// doi:10.1016/j.jpdc.2008.09.002): every step sends one message of bytes/p to the neighbour.
+// Time of collectives on one link between p equal ranks, in ns. Ring algorithms (Patarasuk and Yuan
+// 2009, doi:10.1016/j.jpdc.2008.09.002): every step sends one message of bytes/p to the neighbour.
 //   all-reduce           2(p-1) steps
 //   all-gather, reduce-scatter   p-1 steps each; `bytes` is the gathered size
 #include "hardware/device.h"

@@ -21,11 +21,13 @@ constexpr std::size_t kMostErrors = 20;  // further ones add nothing
 
 [[noreturn]] void fail(const std::string& path, std::string message, std::string hint) {
   Diagnostics d;
-  d.add(Place{std::make_shared<const std::string>(path), 0, 0}, {}, std::move(message), std::move(hint));
+  d.add(Place{std::make_shared<const std::string>(path), 0, 0}, {}, std::move(message),
+        std::move(hint));
   d.throw_if_any();
   throw InputError(path);  // not reached
 }
 
+// zlib reads plain files as they are. A truncated archive shows only as an error state after the last byte.
 std::string read_all(const std::string& path) {
   const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose);
   if (!file) fail(path, "cannot open the table", "check that the file exists and may be read");
@@ -36,15 +38,19 @@ std::string read_all(const std::string& path) {
     if (n < 0) {
       int code = Z_OK;
       const char* why = gzerror(file.get(), &code);
-      fail(path, fmt::format("cannot unpack the table: {}", why), "the file is truncated or corrupt: copy it again");
+      fail(path, fmt::format("cannot unpack the table: {}", why),
+           "the file is truncated or corrupt: copy it again");
     }
     if (n == 0) break;
     text.append(chunk.data(), static_cast<std::size_t>(n));
-    if (text.size() > kMostBytes) fail(path, "the table is larger than 64 MiB", "a layer profile is a few MiB");
+    if (text.size() > kMostBytes)
+      fail(path, "the table is larger than 64 MiB", "a layer profile is a few MiB");
   }
   int code = Z_OK;
   gzerror(file.get(), &code);
-  if (code != Z_OK) fail(path, "cannot unpack the table: it ends too early", "the file is truncated: copy it again");
+  if (code != Z_OK)
+    fail(path, "cannot unpack the table: it ends too early",
+         "the file is truncated: copy it again");
   return text;
 }
 
@@ -60,8 +66,9 @@ void split(std::string_view line, std::vector<std::string_view>& cells) {
 }
 
 // Position in the header of every wanted column.
-std::vector<std::size_t> locate(std::span<const std::string_view> wanted, const std::vector<std::string_view>& header,
-                                const Place& place, Diagnostics& d) {
+std::vector<std::size_t> locate(std::span<const std::string_view> wanted,
+                                const std::vector<std::string_view>& header, const Place& place,
+                                Diagnostics& d) {
   std::vector<std::size_t> at;
   for (const std::string_view name : wanted) {
     const auto found = std::find(header.begin(), header.end(), name);
@@ -79,12 +86,14 @@ std::vector<std::size_t> locate(std::span<const std::string_view> wanted, const 
 }  // namespace
 
 void CsvRow::error(std::string message, std::string hint) const {
-  if (diagnostics_.all().size() < kMostErrors) diagnostics_.add(place_, {}, std::move(message), std::move(hint));
+  if (diagnostics_.all().size() < kMostErrors)
+    diagnostics_.add(place_, {}, std::move(message), std::move(hint));
 }
 
 double CsvRow::number(std::size_t i, double low, double high) const {
   const auto v = parse_double(cells_[i]);
-  if (!v) return error(fmt::format("{}: '{}' is not a number", columns_[i], cells_[i].substr(0, 40))), 0;
+  if (!v)
+    return error(fmt::format("{}: '{}' is not a number", columns_[i], cells_[i].substr(0, 40))), 0;
   if (*v < low || *v > high)
     return error(fmt::format("{}: {} is out of bounds: {} to {}", columns_[i], *v, low, high)), 0;
   return *v;
@@ -92,7 +101,10 @@ double CsvRow::number(std::size_t i, double low, double high) const {
 
 std::int64_t CsvRow::whole(std::size_t i, std::int64_t low, std::int64_t high) const {
   const auto v = parse_int(cells_[i]);
-  if (!v) return error(fmt::format("{}: '{}' is not a whole number", columns_[i], cells_[i].substr(0, 40))), 0;
+  if (!v)
+    return error(
+               fmt::format("{}: '{}' is not a whole number", columns_[i], cells_[i].substr(0, 40))),
+           0;
   if (*v < low || *v > high)
     return error(fmt::format("{}: {} is out of bounds: {} to {}", columns_[i], *v, low, high)), 0;
   return *v;
@@ -112,7 +124,9 @@ void read_csv(const std::string& path, std::span<const std::string_view> columns
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
     ++place.line;
     if (line.empty()) continue;
-    if (line.size() > kMostLine) fail(path, fmt::format("line {} has more than {} characters", place.line, kMostLine), "is it a CSV table?");
+    if (line.size() > kMostLine)
+      fail(path, fmt::format("line {} has more than {} characters", place.line, kMostLine),
+           "is it a CSV table?");
     split(line, cells);
     if (header == 0) {
       at = locate(columns, cells, place, d);
@@ -130,7 +144,8 @@ void read_csv(const std::string& path, std::span<const std::string_view> columns
   }
   d.throw_if_any();
   if (rows == 0)
-    fail(path, "the table is empty", fmt::format("expected the header {} and at least one row", fmt::join(columns, ",")));
+    fail(path, "the table is empty",
+         fmt::format("expected the header {} and at least one row", fmt::join(columns, ",")));
 }
 
 std::string find_csv(const std::string& folder, const std::string& name) {

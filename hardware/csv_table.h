@@ -1,7 +1,8 @@
 #pragma once
-// Numeric tables in CSV files, plain or gzip-compressed, read strictly: one header line, comma-separated cells
-// without quotes, every cell of a wanted column a finite number in its range. Columns are found by name; others are
-// passed over. Mistakes are collected with file and line and thrown together as InputError.
+// Numeric tables in CSV files, plain or gzip-compressed, read strictly: one header line,
+// comma-separated cells without quotes, every cell of a wanted column a finite number in its range.
+// Columns are found by name; others are passed over. Mistakes are collected with file and line and
+// thrown together as InputError.
 #include <cstdint>
 #include <functional>
 #include <span>

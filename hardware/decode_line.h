@@ -13,24 +13,29 @@ struct RealLine {
   std::array<double, kMaxWindows> per_window{};
 };
 
-// Ends the cell early where the price could leave 62 bits (about 270 s); throws InputError when it already has:
-// tables or figures must be wrong.
+// Ends the cell early where the price could leave 62 bits (about 270 s); throws InputError when it
+// already has: tables or figures must be wrong.
 inline DecodeLine to_integers(const RealLine& r, const StepShape& s, std::int64_t iterations) {
   constexpr double kOne = static_cast<double>(std::int64_t{1} << DecodeLine::kShift);
   constexpr double kMostIterations = 1 << 20;
   const auto n = static_cast<double>(s.decodes), sum = static_cast<double>(s.decode_context_sum);
   double slope = std::abs(r.per_context);
   for (const double w : r.per_window) slope += std::abs(w);
-  const double size = std::abs(r.base) + slope * (sum + n) + std::abs(r.per_max) * (static_cast<double>(s.decode_context_max) + 1);
+  const double size = std::abs(r.base) + slope * (sum + n) +
+                      std::abs(r.per_max) * (static_cast<double>(s.decode_context_max) + 1);
   const double room = 0x1p62 / kOne - size, growth = slope * n + std::abs(r.per_max);
-  if (!(room > 0)) throw InputError("an iteration would take more than 270 s: check the cost tables, efficiencies and links");
+  if (!(room > 0))
+    throw InputError(
+        "an iteration would take more than 270 s: check the cost tables, efficiencies and links");
   DecodeLine line;
-  const double most = growth * kMostIterations < room ? kMostIterations : std::max(room / growth, 1.0);
+  const double most =
+      growth * kMostIterations < room ? kMostIterations : std::max(room / growth, 1.0);
   line.iterations = std::clamp<std::int64_t>(iterations, 1, static_cast<std::int64_t>(most));
   line.base = std::llround(r.base * kOne);
   line.per_context = std::llround(r.per_context * kOne);
   line.per_max = std::llround(r.per_max * kOne);
-  for (std::size_t i = 0; i < kMaxWindows; ++i) line.per_window[i] = std::llround(r.per_window[i] * kOne);
+  for (std::size_t i = 0; i < kMaxWindows; ++i)
+    line.per_window[i] = std::llround(r.per_window[i] * kOne);
   return line;
 }
 

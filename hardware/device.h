@@ -1,6 +1,6 @@
 #pragma once
-// Devices, links and nodes as the catalogue describes them (hardware/catalog). Every figure of a catalogue file
-// has its source beside it.
+// Devices, links and nodes as the catalogue describes them (hardware/catalog). Every figure of a
+// catalogue file has its source beside it.
 #include <map>
 #include <string>
 #include <tuple>
@@ -10,47 +10,59 @@
 
 namespace kvsim {
 
-// Shares of the peak that real kernels reach: the seven numbers of the roofline law (hardware/README.md), fitted per
-// accelerator, never per model.
+// Shares of the peak that real kernels reach: the seven numbers of the roofline law
+// (hardware/README.md), fitted per accelerator, never per model.
 struct Efficiency {
-  double gemm = 0.75;                  // of peak flops, large matrix products
-  double gemm_half_tokens = 64;        // rows at which a product reaches half of it: a product of n rows costs n + this
+  double gemm = 0.7;  // of peak flops, large matrix products
+  double gemm_half_tokens =
+      100;  // rows at which a product reaches half of it: a product of n rows costs n + this
   double attention = 0.5;              // of peak flops, attention of long prefills
-  double attention_half_tokens = 200;  // prefill tokens at which attention reaches half of it
+  double attention_half_tokens = 300;  // prefill tokens at which attention reaches half of it
   double memory = 0.85;                // of memory bandwidth, weights and activations
   double kv_memory = 0.8;              // of memory bandwidth, KV read by attention
-  Duration launch{2500};               // fixed time of an operator that graphs cannot hide
+  Duration launch{2200};               // fixed time of an operator that graphs cannot hide
   std::string source;
   static constexpr std::tuple kFields{
-      field("gemm", &Efficiency::gemm, between(0.01, 1.0), "share of peak compute in large matrix products"),
-      field("gemm_half_tokens", &Efficiency::gemm_half_tokens, between(0.0, 4096.0), "rows at which a product reaches half of that share"),
-      field("attention", &Efficiency::attention, between(0.01, 1.0), "share of peak compute in attention of long prefills"),
-      field("attention_half_tokens", &Efficiency::attention_half_tokens, between(0.0, 65536.0), "prefill tokens at which attention reaches half of that share"),
-      field("memory", &Efficiency::memory, between(0.01, 1.0), "share of memory bandwidth for weights and activations"),
-      field("kv_memory", &Efficiency::kv_memory, between(0.01, 1.0), "share of memory bandwidth for KV read by attention"),
-      field("launch", &Efficiency::launch, between<Duration>(Duration{0}, Duration{10'000'000}), "fixed time per operator"),
+      field("gemm", &Efficiency::gemm, between(0.01, 1.0),
+            "share of peak compute in large matrix products"),
+      field("gemm_half_tokens", &Efficiency::gemm_half_tokens, between(0.0, 4096.0),
+            "rows at which a product reaches half of that share"),
+      field("attention", &Efficiency::attention, between(0.01, 1.0),
+            "share of peak compute in attention of long prefills"),
+      field("attention_half_tokens", &Efficiency::attention_half_tokens, between(0.0, 65536.0),
+            "prefill tokens at which attention reaches half of that share"),
+      field("memory", &Efficiency::memory, between(0.01, 1.0),
+            "share of memory bandwidth for weights and activations"),
+      field("kv_memory", &Efficiency::kv_memory, between(0.01, 1.0),
+            "share of memory bandwidth for KV read by attention"),
+      field("launch", &Efficiency::launch, between<Duration>(Duration{0}, Duration{10'000'000}),
+            "fixed time per operator"),
       field("source", &Efficiency::source, any, "how these were obtained")};
 };
 
 struct LinkSpec {
   std::string name;
-  Bandwidth bandwidth;  // per direction and GPU, as transfers reach it (not the raw signalling rate)
-  Duration latency{};   // of one message; a ring all-reduce over p GPUs pays 2 (p - 1)
+  Bandwidth
+      bandwidth;       // per direction and GPU, as transfers reach it (not the raw signalling rate)
+  Duration latency{};  // of one message; a ring all-reduce over p GPUs pays 2 (p - 1)
   std::string source;
-  static constexpr std::tuple kFields{field("name", &LinkSpec::name, any, "kind of link"),
-                                      field("bandwidth", &LinkSpec::bandwidth, any, "per direction and GPU"),
-                                      field("latency", &LinkSpec::latency, any, "of one message"),
-                                      field("source", &LinkSpec::source, any, "where the figures come from")};
+  static constexpr std::tuple kFields{
+      field("name", &LinkSpec::name, any, "kind of link"),
+      field("bandwidth", &LinkSpec::bandwidth, any, "per direction and GPU"),
+      field("latency", &LinkSpec::latency, any, "of one message"),
+      field("source", &LinkSpec::source, any, "where the figures come from")};
 };
 
 struct DeviceSpec {
   std::string name, vendor, text;
   Bytes memory;  // what a program finds (cudaMemGetInfo), a little less than the label says
   Bandwidth bandwidth;
-  std::map<std::string, FlopRate> compute;  // dense peak by precision: fp32, tf32, fp16, bf16, fp8, int8, fp4
+  std::map<std::string, FlopRate>
+      compute;  // dense peak by precision: fp32, tf32, fp16, bf16, fp8, int8, fp4
   Power idle_power, busy_power;
   Price price;
-  LinkSpec gpu_link;   // to another of its kind in a usual machine: what a file that names only a device gets
+  LinkSpec gpu_link;   // to another of its kind in a usual machine: what a file that names only a
+                       // device gets
   LinkSpec host_link;  // to host memory there
   Efficiency efficiency;
   std::map<std::string, std::string> source;  // figure -> where it comes from
@@ -64,7 +76,8 @@ struct DeviceSpec {
       field("idle_power", &DeviceSpec::idle_power, any, "power when idle"),
       field("busy_power", &DeviceSpec::busy_power, any, "board power"),
       field("price", &DeviceSpec::price, any, "typical rent of one device"),
-      field("gpu_link", &DeviceSpec::gpu_link, any, "link to another of its kind in a usual machine"),
+      field("gpu_link", &DeviceSpec::gpu_link, any,
+            "link to another of its kind in a usual machine"),
       field("host_link", &DeviceSpec::host_link, any, "link to host memory in a usual machine"),
       field("efficiency", &DeviceSpec::efficiency, any, "fitted shares of the peaks"),
       field("source", &DeviceSpec::source, any, "figure: where it comes from")};
@@ -72,12 +85,12 @@ struct DeviceSpec {
 
 struct NodeSpec {
   std::string name, text;
-  std::string device;       // id of a DeviceSpec
+  std::string device;  // id of a DeviceSpec
   int devices = 1;
-  LinkSpec gpu_link;        // between the GPUs of the node
-  LinkSpec host_link;       // GPU to host memory
+  LinkSpec gpu_link;   // between the GPUs of the node
+  LinkSpec host_link;  // GPU to host memory
   Bytes host_memory;
-  LinkSpec network;         // between nodes
+  LinkSpec network;  // between nodes
   std::map<std::string, std::string> source;
   static constexpr std::tuple kFields{
       field("name", &NodeSpec::name, any, "id in the catalogue"),

@@ -1,15 +1,18 @@
 #pragma once
-// Piecewise linear functions over measured points, nested to any number of axes. Between two points: the straight
-// line; beyond the ends: the line of the last two points, with a slope that lets time neither fall when there is more
-// work nor become negative when there is less. The points of one axis may differ from slice to slice.
+// Piecewise linear functions over measured points, nested to any number of axes. Between two
+// points: the straight line; beyond the ends: the line of the last two points, with a slope that
+// lets time neither fall when there is more work nor become negative when there is less. The points
+// of one axis may differ from slice to slice.
 #include <algorithm>
 #include <cstddef>
 #include <vector>
 
+#include "sim/base/diagnostics.h"
+
 namespace kvsim {
 
-// The line through (x0, y0) and (x1, y1) where x lies before, between or behind them; `first` and `last` tell
-// whether x0 is the first and x1 the last measured point. Requires x0 < x1, 0 <= x0.
+// The line through (x0, y0) and (x1, y1) where x lies before, between or behind them; `first` and
+// `last` tell whether x0 is the first and x1 the last measured point. Requires x0 < x1, 0 <= x0.
 struct LineSegment {
   double at_zero = 0, slope = 0;
   [[nodiscard]] double at(double x) const { return at_zero + slope * x; }
@@ -27,7 +30,8 @@ inline LineSegment segment(double x0, double y0, double x1, double y1, bool befo
 // Number of knots <= x: 0 is before the first, size() at or behind the last.
 template <class X>
 std::size_t cell_of(const std::vector<double>& knots, X x) {
-  return static_cast<std::size_t>(std::upper_bound(knots.begin(), knots.end(), static_cast<double>(x)) - knots.begin());
+  return static_cast<std::size_t>(
+      std::upper_bound(knots.begin(), knots.end(), static_cast<double>(x)) - knots.begin());
 }
 
 template <class Child>
@@ -35,12 +39,16 @@ struct Nested {
   std::vector<double> x;  // ascending, >= 1 point
   std::vector<Child> y;
 
-  // The child at x, inserted in order when new.
+  static constexpr std::size_t kMostPoints = 8192;  // of one axis: no honest grid has more
+
+  // The child at x, inserted in order when new. Throws InputError beyond kMostPoints.
   Child& slot(double at, bool& is_new) {
     const auto it = std::lower_bound(x.begin(), x.end(), at);
     const auto i = it - x.begin();
     is_new = it == x.end() || *it != at;
     if (is_new) {
+      if (x.size() == kMostPoints)
+        throw InputError("a table has more than 8192 points on one axis", "is it a grid?");
       x.insert(it, at);
       y.insert(y.begin() + i, Child{});
     }
@@ -54,8 +62,10 @@ struct Nested {
   template <class... Rest>
   [[nodiscard]] double at(double q, Rest... rest) const {
     const auto value = [&](std::size_t i) {
-      if constexpr (sizeof...(Rest) == 0) return y[i];
-      else return y[i].at(rest...);
+      if constexpr (sizeof...(Rest) == 0)
+        return y[i];
+      else
+        return y[i].at(rest...);
     };
     if (x.size() == 1) return value(0);
     const std::size_t cell = cell_of(x, q);

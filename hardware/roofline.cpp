@@ -20,11 +20,17 @@ double peak_rate(const DeviceSpec& device, const std::string& precision, double 
     if (rate(precision) > 0) return rate(precision);
     std::vector<std::string> names;
     for (const auto& [name, value] : device.compute) names.push_back(name);
-    throw InputError(fmt::format("device {} has no compute rate '{}'", device.name, precision), name_hint(precision, names));
+    throw InputError(fmt::format("device {} has no compute rate '{}'", device.name, precision),
+                     name_hint(precision, names));
   }
   const double wide = std::max(rate("bf16"), rate("bf16") > 0 ? 0 : rate("fp16"));
-  const double peak = bits == 8 && rate("fp8") > 0 ? rate("fp8") : (bits > 16 && rate("fp32") > 0 ? rate("fp32") : wide);
-  if (!(peak > 0)) throw InputError(fmt::format("device {} has neither a bf16 nor an fp16 compute rate", device.name), "give one in its catalogue file");
+  const double peak = bits == 8 && rate("fp8") > 0
+                          ? rate("fp8")
+                          : (bits > 16 && rate("fp32") > 0 ? rate("fp32") : wide);
+  if (!(peak > 0))
+    throw InputError(
+        fmt::format("device {} has neither a bf16 nor an fp16 compute rate", device.name),
+        "give one in its catalogue file");
   return peak;
 }
 
@@ -36,16 +42,23 @@ double Roofline::compute_ns(const Work& w, const Rows& r) const {
   switch (w.op) {
     case Operator::attention_prefill:
       return ns(r.prefill, efficiency.attention_half_tokens, attention_peak * efficiency.attention);
-    // The tensor cores idle between KV tiles at decode; what is left never decides on the devices fitted so far.
-    case Operator::attention_decode: return ns(1, 0, attention_peak * efficiency.attention);
-    case Operator::lm_head: return ns(r.sampling, efficiency.gemm_half_tokens, gemm_peak * efficiency.gemm);
-    case Operator::experts: return ns(r.per_expert, efficiency.gemm_half_tokens, gemm_peak * efficiency.gemm);
-    default: return ns(r.tokens, efficiency.gemm_half_tokens, gemm_peak * efficiency.gemm);
+    // The tensor cores idle between KV tiles at decode; what is left never decides on the devices
+    // fitted so far.
+    case Operator::attention_decode:
+      return ns(1, 0, attention_peak * efficiency.attention);
+    case Operator::lm_head:
+      return ns(r.sampling, efficiency.gemm_half_tokens, gemm_peak * efficiency.gemm);
+    case Operator::experts:
+      return ns(r.per_expert, efficiency.gemm_half_tokens, gemm_peak * efficiency.gemm);
+    default:
+      return ns(r.tokens, efficiency.gemm_half_tokens, gemm_peak * efficiency.gemm);
   }
 }
 
 double Roofline::memory_ns(const Work& w) const {
-  return ((w.weight_bytes + w.activation_bytes) / efficiency.memory + w.kv_bytes / efficiency.kv_memory) / bandwidth * 1e9;
+  return ((w.weight_bytes + w.activation_bytes) / efficiency.memory +
+          w.kv_bytes / efficiency.kv_memory) /
+         bandwidth * 1e9;
 }
 
 double Roofline::price(const Work& w, const Rows& r, bool* compute_bound) const {
@@ -53,12 +66,17 @@ double Roofline::price(const Work& w, const Rows& r, bool* compute_bound) const 
   const int p = parallel.tensor, all = parallel.tensor * parallel.data;
   switch (w.op) {
     case Operator::all_reduce:
-      return p > 1 ? 2 * (p - 1.0) / p * w.comm_bytes * link.ns_per_byte + w.launches * 2 * (p - 1) * link.ns_per_step + launch_ns(w) : 0;
+      return p > 1 ? 2 * (p - 1.0) / p * w.comm_bytes * link.ns_per_byte +
+                         w.launches * 2 * (p - 1) * link.ns_per_step + launch_ns(w)
+                   : 0;
     case Operator::all_to_all:
-      return all > 1 ? w.comm_bytes * link.ns_per_byte + w.launches * (all - 1) * link.ns_per_step + launch_ns(w) : 0;
+      return all > 1 ? w.comm_bytes * link.ns_per_byte + w.launches * (all - 1) * link.ns_per_step +
+                           launch_ns(w)
+                     : 0;
     case Operator::stage_transfer:
       return w.comm_bytes * link.ns_per_byte + w.launches * link.ns_per_step;
-    default: break;
+    default:
+      break;
   }
   const double compute = compute_ns(w, r), memory = memory_ns(w);
   if (compute_bound != nullptr) *compute_bound = compute > memory;
@@ -68,35 +86,47 @@ double Roofline::price(const Work& w, const Rows& r, bool* compute_bound) const 
 namespace {
 
 constexpr std::array<const char*, kOperators> kNames{
-    "embedding", "norm", "qkv_proj", "rotary", "attention_prefill", "attention_decode", "o_proj", "ffn_up", "ffn_act",
-    "ffn_down", "moe_router", "experts", "lm_head", "sampler", "all_reduce", "all_to_all", "stage_transfer"};
+    "embedding", "norm",    "qkv_proj",   "rotary",     "attention_prefill", "attention_decode",
+    "o_proj",    "ffn_up",  "ffn_act",    "ffn_down",   "moe_router",        "experts",
+    "lm_head",   "sampler", "all_reduce", "all_to_all", "stage_transfer"};
 
 class RooflineModel final : public CostModel {
  public:
   struct Params {
     std::string compute = "auto";
-    std::optional<double> gemm, gemm_half_tokens, attention, attention_half_tokens, memory, kv_memory;
+    std::optional<double> gemm, gemm_half_tokens, attention, attention_half_tokens, memory,
+        kv_memory;
     std::optional<Duration> launch;
     static constexpr std::tuple kFields{
-        field("compute", &Params::compute, any, "precision of the matrix products, a key of the device's rates; auto = from the weights"),
-        field("gemm", &Params::gemm, between(0.01, 1.0), "instead of the device's efficiency of this name"),
+        field("compute", &Params::compute, any,
+              "precision of the matrix products, a key of the device's rates; auto = from the "
+              "weights"),
+        field("gemm", &Params::gemm, between(0.01, 1.0),
+              "instead of the device's efficiency of this name"),
         field("gemm_half_tokens", &Params::gemm_half_tokens, between(0.0, 4096.0), "likewise"),
         field("attention", &Params::attention, between(0.01, 1.0), "likewise"),
-        field("attention_half_tokens", &Params::attention_half_tokens, between(0.0, 65536.0), "likewise"),
+        field("attention_half_tokens", &Params::attention_half_tokens, between(0.0, 65536.0),
+              "likewise"),
         field("memory", &Params::memory, between(0.01, 1.0), "likewise"),
         field("kv_memory", &Params::kv_memory, between(0.01, 1.0), "likewise"),
-        field("launch", &Params::launch, between<Duration>(Duration{0}, Duration{10'000'000}), "likewise")};
+        field("launch", &Params::launch, between<Duration>(Duration{0}, Duration{10'000'000}),
+              "likewise")};
   };
 
   RooflineModel(const Params& p, const Context& c) : model_(c.model), lines_(kLines) {
-    if (c.model == nullptr || c.device == nullptr) throw InputError("cost model roofline needs a model and a device");
-    if (c.parallel.gpus() > 1 && (c.interconnect == nullptr || !(c.interconnect->bandwidth.value > 0)))
-      throw InputError("several GPUs per instance, but the link between them has no bandwidth", "set deployment.interconnect");
+    if (c.model == nullptr || c.device == nullptr)
+      throw InputError("cost model roofline needs a model and a device");
+    if (c.parallel.gpus() > 1 &&
+        (c.interconnect == nullptr || !(c.interconnect->bandwidth.value > 0)))
+      throw InputError("several GPUs per instance, but the link between them has no bandwidth",
+                       "set deployment.interconnect");
     const ModelWork::Facts& facts = c.model->facts();
     law_.gemm_peak = peak_rate(*c.device, p.compute, facts.weight_bits);
     law_.attention_peak = peak_rate(*c.device, "auto", 16);
     law_.bandwidth = c.device->bandwidth.value;
-    if (!(law_.bandwidth > 0)) throw InputError(fmt::format("device {} has no memory bandwidth", c.device->name), "give it in its catalogue file");
+    if (!(law_.bandwidth > 0))
+      throw InputError(fmt::format("device {} has no memory bandwidth", c.device->name),
+                       "give it in its catalogue file");
     Efficiency& e = law_.efficiency = c.device->efficiency;
     e.gemm = p.gemm.value_or(e.gemm);
     e.gemm_half_tokens = p.gemm_half_tokens.value_or(e.gemm_half_tokens);
@@ -136,7 +166,8 @@ class RooflineModel final : public CostModel {
       double rest = 0;
       for (const Part& p : parts) rest += p.ns;
       double all = r.base + r.per_context * static_cast<double>(s.decode_context_sum);
-      for (std::size_t i = 0; i < kMaxWindows; ++i) all += r.per_window[i] * static_cast<double>(s.decode_window_sum[i]);
+      for (std::size_t i = 0; i < kMaxWindows; ++i)
+        all += r.per_window[i] * static_cast<double>(s.decode_window_sum[i]);
       parts.push_back({"attention_decode", all - rest});
     }
     return parts;
@@ -151,17 +182,23 @@ class RooflineModel final : public CostModel {
 
   [[nodiscard]] Roofline::Rows rows_of(const StepShape& s) const {
     const ModelWork::Facts& f = model_->facts();
-    const auto tokens = static_cast<double>(s.prefills.empty() ? std::max(s.padded_decodes, s.decodes) : s.tokens());
+    const auto tokens = static_cast<double>(
+        s.prefills.empty() ? std::max(s.padded_decodes, s.decodes) : s.tokens());
     const double routed = s.group_tokens > 0 ? static_cast<double>(s.group_tokens) : tokens;
-    const double share = f.experts > 0 ? static_cast<double>(f.active_experts) / static_cast<double>(f.experts) : 0;
-    return {tokens, static_cast<double>(s.sampling()), static_cast<double>(s.prefill_tokens()), std::max(routed * share, 1.0)};
+    const double share =
+        f.experts > 0 ? static_cast<double>(f.active_experts) / static_cast<double>(f.experts) : 0;
+    return {tokens, static_cast<double>(s.sampling()), static_cast<double>(s.prefill_tokens()),
+            std::max(routed * share, 1.0)};
   }
 
-  // The price of a decode-only iteration as a line, remembered by what its coefficients depend on. A model's decode
-  // work is affine in the sums of contexts, so a few probes of step() give it.
+  // The price of a decode-only iteration as a line, remembered by what its coefficients depend on.
+  // A model's decode work is affine in the sums of contexts, so a few probes of step() give it.
   const RealLine& line(const StepShape& s) {
-    Line& l = lines_[static_cast<std::size_t>(s.decodes ^ (s.padded_decodes << 3) ^ (s.group_tokens * 31)) % kLines];
-    if (l.decodes == s.decodes && l.padded == s.padded_decodes && l.group == s.group_tokens && l.group_max == s.group_tokens_max)
+    Line& l = lines_[static_cast<std::size_t>(s.decodes ^ (s.padded_decodes << 3) ^
+                                              (s.group_tokens * 31)) %
+                     kLines];
+    if (l.decodes == s.decodes && l.padded == s.padded_decodes && l.group == s.group_tokens &&
+        l.group_max == s.group_tokens_max)
       return l.price;
     l = {s.decodes, s.padded_decodes, s.group_tokens, s.group_tokens_max, {}};
     StepShape probe = s;  // contexts of one token
@@ -191,8 +228,9 @@ class RooflineModel final : public CostModel {
     return all;
   }
 
-  // Arithmetic and traffic of decode attention grow in step, so one side decides at every context: the one that is
-  // slower at 4096 tokens a sequence. It depends on the number of decodes only, hence one line per number.
+  // Arithmetic and traffic of decode attention grow in step, so one side decides at every context:
+  // the one that is slower at 4096 tokens a sequence. It depends on the number of decodes only,
+  // hence one line per number.
   void add_attention(const StepShape& unit, const Roofline::Rows& rows, RealLine& out) {
     const std::int64_t far = 4096 * unit.decodes;
     const Sides at_unit = attention_at(unit, rows);
@@ -203,12 +241,15 @@ class RooflineModel final : public CostModel {
       (i == 0 ? probe.decode_context_sum : probe.decode_window_sum[i - 1]) += far;
       grown[i] = attention_at(probe, rows);
       // A window counts at the reference only up to its own length.
-      const std::int64_t window = i == 0 ? 4096 : std::min<std::int64_t>(4096, model_->facts().windows[i - 1]);
+      const std::int64_t window =
+          i == 0 ? 4096 : std::min<std::int64_t>(4096, model_->facts().windows[i - 1]);
       const double share = static_cast<double>(window) / 4096;
       reference.compute += share * (grown[i].compute - at_unit.compute);
       reference.memory += share * (grown[i].memory - at_unit.memory);
     }
-    const auto side = [&](const Sides& s) { return reference.compute > reference.memory ? s.compute : s.memory; };
+    const auto side = [&](const Sides& s) {
+      return reference.compute > reference.memory ? s.compute : s.memory;
+    };
     out.base += side(at_unit) + at_unit.launch;
     for (std::size_t i = 0; i <= kMaxWindows; ++i) {
       const double slope = (side(grown[i]) - side(at_unit)) / static_cast<double>(far);
@@ -223,8 +264,10 @@ class RooflineModel final : public CostModel {
   std::vector<Work> work_;  // scratch
 };
 
-const Register<RooflineModel> kSelf{"roofline", "flops and bytes of every operator over the device's rates, with fitted efficiencies",
-                                    "doi:10.1145/1498765.1498785"};
+const Register<RooflineModel> kSelf{
+    "roofline",
+    "flops and bytes of every operator over the device's rates, with fitted efficiencies",
+    "doi:10.1145/1498765.1498785"};
 
 }  // namespace
 

@@ -1,11 +1,14 @@
 #pragma once
-// The roofline law: an operator takes as long as the slower of its arithmetic and its memory traffic, plus a fixed
-// time per launch (Williams, Waterman and Patterson 2009, doi:10.1145/1498765.1498785).
+// The roofline law: an operator takes as long as the slower of its arithmetic and its memory
+// traffic, plus a fixed time per launch (Williams, Waterman and Patterson 2009,
+// doi:10.1145/1498765.1498785).
 //
-//   t = max(flops (1 + h/n) / (peak e_f), bytes / (bandwidth e_b)) + launches * launch (three times for attention)
+//   t = max(flops (1 + h/n) / (peak e_f), bytes / (bandwidth e_b)) + launches * launch (three times
+//   for attention)
 //
-// n = rows of the matrix product (tokens; sampled sequences in the head; tokens per touched expert), or tokens of the
-// prefill for its attention; h = half-efficiency point. e_f, e_b, h: struct Efficiency. Collectives: ring on the link.
+// n = rows of the matrix product (tokens; sampled sequences in the head; tokens per touched
+// expert), or tokens of the prefill for its attention; h = half-efficiency point. e_f, e_b, h:
+// struct Efficiency. Collectives: ring on the link.
 #include <string>
 
 #include "hardware/collectives.h"
@@ -34,15 +37,18 @@ struct Roofline {
   // The two sides and the launches, for callers that must choose a side themselves; ns.
   [[nodiscard]] double compute_ns(const Work&, const Rows&) const;
   [[nodiscard]] double memory_ns(const Work&) const;
-  // Attention counts three per launch: its schedule, the kernel, and the merge of the parts of split contexts.
+  // Attention counts three per launch: its schedule, the kernel, and the merge of the parts of
+  // split contexts.
   [[nodiscard]] double launch_ns(const Work& w) const {
-    const bool attention = w.op == Operator::attention_prefill || w.op == Operator::attention_decode;
+    const bool attention =
+        w.op == Operator::attention_prefill || w.op == Operator::attention_decode;
     return (attention ? 3 : 1) * w.launches * static_cast<double>(efficiency.launch.count());
   }
 };
 
-// The peak at which weights of `bits` multiply. precision: a key of device.compute, or "auto" = fp8 for 8 bits where
-// the device has it, else bf16, else fp16 (narrower weights are widened first). Throws InputError for an unknown key.
+// The peak at which weights of `bits` multiply. precision: a key of device.compute, or "auto" = fp8
+// for 8 bits where the device has it, else bf16, else fp16 (narrower weights are widened first).
+// Throws InputError for an unknown key.
 double peak_rate(const DeviceSpec&, const std::string& precision, double bits);
 
 }  // namespace kvsim

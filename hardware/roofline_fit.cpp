@@ -61,45 +61,62 @@ double quantile(std::vector<double> v, double q) {
   return v[std::min(v.size() - 1, static_cast<std::size_t>(q * static_cast<double>(v.size())))];
 }
 
-std::vector<double> errors(const Roofline& law, std::span<const FitSample> samples, const std::string* only) {
+std::vector<double> errors(const Roofline& law, std::span<const FitSample> samples,
+                           const std::string* only) {
   std::vector<double> all;
   for (const FitSample& s : samples)
-    if (only == nullptr || s.group == *only) all.push_back(std::abs(law.price(s.work, s.rows) / s.ns - 1));
+    if (only == nullptr || s.group == *only)
+      all.push_back(std::abs(law.price(s.work, s.rows) / s.ns - 1));
   return all;
 }
 
 }  // namespace
 
+// Hooke and Jeeves 1961, doi:10.1145/321062.321069: one step along each parameter, then a leap
+// along what the sweep changed, which follows valleys that lie across the axes. The leap starts
+// over with wide steps four times.
 double coordinate_descent(const std::function<double(std::span<const double>)>& loss,
                           std::vector<FitParameter>& parameters, int evaluations) {
-  std::vector<double> v, step;
-  for (const FitParameter& p : parameters) {
-    v.push_back(std::clamp(p.value, p.low, p.high));
-    step.push_back(p.on_log ? 0.2 : std::max(0.3 * std::abs(v.back()), 0.01 * (p.high - p.low)));
-  }
+  constexpr int kRounds = 4;
+  std::vector<double> v, step(parameters.size());
+  for (const FitParameter& p : parameters) v.push_back(std::clamp(p.value, p.low, p.high));
+  const auto scale = [&](std::size_t i) {
+    const FitParameter& p = parameters[i];
+    return p.on_log ? 1.0 : std::max(std::abs(v[i]), 1e-3 * (p.high - p.low));
+  };
+  const auto moved = [&](std::size_t i, double by) {
+    const FitParameter& p = parameters[i];
+    return std::clamp(p.on_log ? v[i] * std::exp(by) : v[i] + by, p.low, p.high);
+  };
   double best = loss(v);
-  for (bool moving = true; moving && evaluations > 0;) {
-    moving = false;
-    for (std::size_t i = 0; i < v.size(); ++i) {
-      const double before = v[i];
-      bool better = false;
-      for (const double direction : {1.0, -1.0}) {
-        const double move = direction * step[i];
-        const FitParameter& p = parameters[i];
-        v[i] = std::clamp(p.on_log ? before * std::exp(move) : before + move, p.low, p.high);
-        if (v[i] == before) continue;
-        --evaluations;
-        const double now = loss(v);
-        if (now < best) {
-          best = now;
-          better = true;
-          break;
+  const auto accept = [&](const std::vector<double>& trial) {
+    --evaluations;
+    const double now = loss(trial);
+    if (!(now < best)) return false;
+    best = now;
+    v = trial;
+    return true;
+  };
+  for (int round = 0; round < kRounds; ++round) {
+    for (std::size_t i = 0; i < v.size(); ++i) step[i] = 0.2 * scale(i);
+    for (bool moving = true; moving && evaluations > 0;) {
+      moving = false;
+      const std::vector<double> before = v;
+      for (std::size_t i = 0; i < v.size(); ++i) {
+        bool better = false;
+        for (const double direction : {1.0, -1.0}) {
+          std::vector<double> trial = v;
+          trial[i] = moved(i, direction * step[i]);
+          better = trial[i] != v[i] && accept(trial);
+          if (better) break;
         }
+        step[i] *= better ? 1.6 : 0.5;
+        moving = moving || step[i] > 1e-4 * scale(i);
       }
-      if (!better) v[i] = before;
-      step[i] *= better ? 1.6 : 0.5;
-      const double scale = parameters[i].on_log ? 1.0 : std::max(std::abs(v[i]), 1e-3 * (parameters[i].high - parameters[i].low));
-      moving = moving || step[i] > 1e-4 * scale;
+      std::vector<double> leap = v;
+      for (std::size_t i = 0; i < v.size(); ++i)
+        leap[i] = std::clamp(2 * v[i] - before[i], parameters[i].low, parameters[i].high);
+      if (leap != v) accept(leap);
     }
   }
   for (std::size_t i = 0; i < v.size(); ++i) parameters[i].value = v[i];
@@ -122,7 +139,8 @@ FitReport fit_efficiency(Roofline law, std::span<const FitSample> samples) {
   for (const auto& [name, n] : groups) {
     Roofline without = start;
     without.efficiency = fit(start, samples, &name);
-    report.groups.push_back({name, n, quantile(errors(law, samples, &name), 0.5), quantile(errors(without, samples, &name), 0.5)});
+    report.groups.push_back({name, n, quantile(errors(law, samples, &name), 0.5),
+                             quantile(errors(without, samples, &name), 0.5)});
   }
   return report;
 }

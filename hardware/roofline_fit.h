@@ -1,6 +1,7 @@
 #pragma once
-// Fitting the roofline's efficiencies to measured times: coordinate descent on the mean squared logarithm of
-// predicted over measured (a factor of two too slow weighs as much as one too fast), with leave-one-group-out errors.
+// Fitting the roofline's efficiencies to measured times: coordinate descent on the mean squared
+// logarithm of predicted over measured (a factor of two too slow weighs as much as one too fast),
+// with leave-one-group-out errors.
 #include <functional>
 #include <span>
 #include <string>
@@ -16,10 +17,10 @@ struct FitParameter {
   double value = 0, low = 0, high = 1;
   bool on_log = false;
 };
-// Lowers loss(values) by searching along one parameter at a time; deterministic; any loss, such as a replay of
-// measured deployments. Returns the loss. At most `evaluations` calls.
-double coordinate_descent(const std::function<double(std::span<const double>)>& loss, std::vector<FitParameter>&,
-                          int evaluations = 4000);
+// Lowers loss(values) by direct search without derivatives; deterministic; any loss, such as
+// a replay of measured deployments. Returns the loss. At most `evaluations` calls.
+double coordinate_descent(const std::function<double(std::span<const double>)>& loss,
+                          std::vector<FitParameter>&, int evaluations = 20000);
 
 struct FitSample {
   Work work;
@@ -38,7 +39,8 @@ struct FitReport {
   };
   std::vector<Group> groups;  // sorted by name
 };
-// Fits the seven numbers of law.efficiency, starting from them. Throws InputError without samples or with times <= 0.
+// Fits the seven numbers of law.efficiency, starting from them. Throws InputError without samples
+// or with times <= 0.
 FitReport fit_efficiency(Roofline law, std::span<const FitSample>);
 
 }  // namespace kvsim

@@ -109,17 +109,7 @@ Hardware build_hardware(const Tree& given, const std::string& base_dir, const st
   if (d.all().size() != before) return out;
   if (t.find("device") == nullptr) {
     if (!read_fields(out.device, t, r)) return out;
-    // A device by itself: the link of the first catalogue node that is built of it.
-    for (const std::string& node_id : catalog_ids(CatalogKind::node)) {
-      const Tree node_tree = load_catalog(CatalogKind::node, node_id, t.place(), path, d);
-      const Tree* device = node_tree.find("device");
-      if (device == nullptr || device->text() != out.device.name) continue;
-      NodeSpec node;
-      read_fields(node, node_tree, r);
-      out.gpu_link = node.gpu_link;
-      out.devices = node.devices;
-      break;
-    }
+    out.gpu_link = out.device.gpu_link;  // of the machines it is usually found in
     return out;
   }
   NodeSpec node;
@@ -128,7 +118,6 @@ Hardware build_hardware(const Tree& given, const std::string& base_dir, const st
   const Tree device = load_catalog(CatalogKind::device, node.device, t.place(), path + ".device", d);
   if (d.all().size() == before) read_fields(out.device, device, r);
   out.gpu_link = node.gpu_link;
-  out.devices = node.devices;
   return out;
 }
 

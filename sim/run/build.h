@@ -42,7 +42,6 @@ ModelSpec build_model(const Tree& given, const std::string& base_dir, const std:
 struct Hardware {
   DeviceSpec device;
   LinkSpec gpu_link;
-  int devices = 1;
 };
 Hardware build_hardware(const Tree& given, const std::string& base_dir, const std::string& path, Diagnostics&);
 // Opens a trace or a generator; `limit` 0 = all.

@@ -1,5 +1,5 @@
-// Every file of the catalogue loads, names its sources, refers to devices that exist, and its figures stand in the
-// order that everyone who owns these machines knows.
+// Every file of the catalogue loads, names its sources, refers to devices that exist, and its
+// figures stand in the order that everyone who owns these machines knows.
 #include "hardware/catalog.h"
 
 #include <gtest/gtest.h>
@@ -47,12 +47,14 @@ TEST(Catalog, EveryDeviceLoadsWithSources) {
   rising({"t4", "v100-32", "a100-80", "h100-sxm", "b200"}, compute);
   rising({"rtx-3090", "rtx-4090", "l40s", "rtx-pro-6000"}, compute);
   const auto bandwidth = [&](const char* n) { return all.at(n).bandwidth.value; };
-  rising({"l4", "t4", "a10g", "v100-16", "a100-40", "a100-80", "h100-sxm", "h200", "b200"}, bandwidth);
+  rising({"l4", "t4", "a10g", "v100-16", "a100-40", "a100-80", "h100-sxm", "h200", "b200"},
+         bandwidth);
   const auto memory = [&](const char* n) { return static_cast<double>(all.at(n).memory.count()); };
-  rising({"t4", "v100-16", "l4", "v100-32", "a100-40", "l40s", "a100-80", "h200", "b200", "mi300x"}, memory);
+  rising({"t4", "v100-16", "l4", "v100-32", "a100-40", "l40s", "a100-80", "h200", "b200", "mi300x"},
+         memory);
   for (const auto& [name, d] : all) {
-    // No accelerator since 2017 has fewer than 60 or more than 600 16-bit flops for each byte of memory traffic,
-    // save the H20, which was cut on purpose.
+    // No accelerator since 2017 has fewer than 60 or more than 600 16-bit flops for each byte of
+    // memory traffic, save the H20, which was cut on purpose.
     const double ratio = compute(name.c_str()) / d.bandwidth.value;
     EXPECT_TRUE((ratio > 60 && ratio < 600) || name == "h20") << name << ' ' << ratio;
   }
