@@ -53,6 +53,8 @@ std::vector<ParameterRow> parameter_rows(const std::vector<FieldInfo>& fields, c
 std::vector<ParameterRow> scenario_rows() {
   const Tree defaults = write_fields(Scenario{});
   std::vector<ParameterRow> rows = parameter_rows(describe_fields<Scenario>(), &defaults);
+  for (ParameterRow& r : rows)
+    if (r.type == "anything") r.type = r.path == "workload.generate" ? "mapping" : "name, path or mapping";
   rows.push_back({"include", "text, or a list", "", "", "other scenario files that this one overrides, relative to it", false});
   return rows;
 }

@@ -53,8 +53,8 @@ std::vector<std::string> names_of(const std::string& kind) {
   std::string within;  // names that contain what was written, such as "llama"
   int found = 0;
   for (const std::string& id : all)
-    if (name.size() >= 3 && id.find(name) != std::string::npos && ++found <= 8) within += (within.empty() ? "" : ", ") + id;
-  if (!within.empty()) hint = fmt::format("names with it: {}{}; ", within, found > 8 ? ", ..." : "");
+    if (name.size() >= 3 && id != near && id.find(name) != std::string::npos && ++found <= 8) within += (within.empty() ? "" : ", ") + id;
+  if (!within.empty()) hint += fmt::format("names with it: {}{}; ", within, found > 8 ? ", ..." : "");
   throw InputError("kvsim show: nothing is called '" + name + "'", hint + "kvsim list shows all names");
 }
 

@@ -15,12 +15,12 @@ namespace {
 
 using Sources = std::map<std::string, std::string>;
 
-// Figures of a tree, one row a value; `sources` by figure, else the one of the section they stand in.
+// Figures of a tree, one row a value. Their source: at the top level that of the figure, in a section the section's own.
 void figure_rows(const Tree& t, const std::string& prefix, const std::string& section_source, const Sources& sources, TextTable& table) {
   for (const Tree::Entry& e : t.entries()) {
     if (e.key == "source") continue;
     const std::string path = prefix.empty() ? e.key : prefix + "." + e.key;
-    const auto own = sources.find(e.key);
+    const auto own = prefix.empty() ? sources.find(e.key) : sources.end();
     std::string source = own == sources.end() ? section_source : own->second;
     if (e.value.is_map()) {
       if (const Tree* inner = e.value.find("source"); inner != nullptr && inner->is_scalar()) source = inner->text();
@@ -70,6 +70,11 @@ std::string figures_text(const Tree& resolved, const Sources& sources) {
   return out;
 }
 
+// All figures, defaults included, those of the file in the file's units.
+Tree as_written(Tree resolved, CatalogKind kind, const std::string& id) {
+  return Tree::merged(std::move(resolved), catalog_tree(kind, id));
+}
+
 Page catalog_page(const char* kind, const std::string& id, const std::string& text, Tree values, const Sources& sources) {
   Page page;
   page.text = fmt::format("{} {}: {}\n{}", kind, id, text, figures_text(values, sources));
@@ -84,12 +89,12 @@ Page catalog_page(const char* kind, const std::string& id, const std::string& te
 
 Page device_page(const std::string& id) {
   const DeviceSpec d = read_entry<DeviceSpec>(CatalogKind::device, id);
-  return catalog_page("device", id, d.text, write_fields(d), d.source);
+  return catalog_page("device", id, d.text, as_written(write_fields(d), CatalogKind::device, id), d.source);
 }
 
 Page node_page(const std::string& id) {
   const NodeSpec n = read_entry<NodeSpec>(CatalogKind::node, id);
-  Page page = catalog_page("node", id, n.text, write_fields(n), n.source);
+  Page page = catalog_page("node", id, n.text, as_written(write_fields(n), CatalogKind::node, id), n.source);
   page.text += fmt::format("\nkvsim show {} tells the figures of one accelerator\n", n.device);
   return page;
 }

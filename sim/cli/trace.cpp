@@ -107,9 +107,9 @@ void print_info(const std::string& file, const Opened& opened, const TraceInfo& 
   t.row({"output tokens", fmt::format("{}; {}", grouped(static_cast<std::uint64_t>(i.output_tokens)), lengths_text(i.output))});
   t.row({"sessions", fmt::format("{}, tenants {}", grouped(i.sessions), grouped(i.tenants))});
   t.row({"segments", fmt::format("{} in prompts, {} different (blocks, where the trace has block hashes)", grouped(i.segments), grouped(i.distinct_segments))});
-  t.row({"seen before", share(i.hit_segments, i.segments) + " segments at the start of a prompt: an unbounded prefix cache hits them"});
+  t.row({"prefix hits", share(i.hit_segments, i.segments) + " segments: hits of an unbounded prefix cache"});
   t.row({"", share(static_cast<std::uint64_t>(i.hit_tokens), static_cast<std::uint64_t>(i.prompt_tokens)) + " input tokens"});
-  t.row({"", share(i.requests_with_hit, i.requests) + " requests have such a start"});
+  t.row({"", share(i.requests_with_hit, i.requests) + " requests have a hit"});
   if (i.skipped.records > 0) t.row({"left out", fmt::format("{} records; first: {}", i.skipped.records, printable(i.skipped.first_reason))});
   if (i.skipped.reordered > 0) t.row({"moved", fmt::format("{} arrivals that came before their predecessor", i.skipped.reordered)});
   fmt::print("{}", t.text());
@@ -236,8 +236,24 @@ int run_mrc(const po::variables_map& v, const std::string& file) {
   return 0;
 }
 
+using Action = int (*)(const po::variables_map&, const std::string&);
+
+// Messages of readers speak of keys of a scenario: say how they are given here.
+int explained(Action action, const po::variables_map& v, const std::string& file) {
+  try {
+    return action(v, file);
+  } catch (const InputError& e) {
+    std::vector<Diagnostic> all = e.all();
+    std::string& hint = all.back().hint;
+    if (hint.find("leniently") != std::string::npos) hint += "; here: --lenient";
+    else if (hint.find(": ") != std::string::npos && hint.find("--") == std::string::npos && hint.find("valid:") == std::string::npos)
+      hint += "; here: --set KEY=VALUE";
+    throw InputError(std::move(all));
+  }
+}
+
 int run(const po::variables_map& v) {
-  const std::pair<const char*, int (*)(const po::variables_map&, const std::string&)> kActions[] = {
+  const std::pair<const char*, Action> kActions[] = {
       {"info", run_info}, {"convert", run_convert}, {"generate", run_generate}, {"mrc", run_mrc}};
   std::vector<std::string> names;
   for (const auto& [name, action] : kActions) names.emplace_back(name);
@@ -246,7 +262,7 @@ int run(const po::variables_map& v) {
   for (const auto& [name, action] : kActions) {
     if (wanted != name) continue;
     if (v.count("file") == 0) throw InputError("kvsim trace " + wanted + ": no file given", "kvsim trace --help shows examples");
-    return action(v, v["file"].as<std::string>());
+    return explained(action, v, v["file"].as<std::string>());
   }
   throw InputError("kvsim trace: unknown action '" + wanted + "'", name_hint(wanted, names));
 }
