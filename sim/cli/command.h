@@ -21,10 +21,14 @@ struct Command {
 
 const std::vector<const Command*>& commands();
 const Command* find_command(const std::string& name);
-// Help of one verb.
+// Help of one verb, and of the program.
 std::string help_text(const Command&);
-// Parses `arguments` (without program and verb) and runs; prints help for --help. Throws InputError for wrong arguments.
+std::string help_text();
+// Parses `arguments` (without program and verb) and runs; prints help for --help. Throws InputError for wrong arguments,
+// with the nearest option for an unknown one.
 int run_command(const Command&, const std::vector<std::string>& arguments);
+// The program: verb and its arguments. Errors are printed to stderr and become the exit code.
+int run_program(const std::vector<std::string>& arguments);
 
 // Helpers for verbs.
 template <class T>

@@ -4,6 +4,8 @@
 
 #include <optional>
 
+#include "sim/cli/text_table.h"
+
 namespace kvsim {
 
 namespace {
@@ -14,8 +16,23 @@ std::optional<double> find(const std::vector<Metric>& all, std::string_view name
   return std::nullopt;
 }
 
+constexpr std::size_t kLabel = 11;  // width of the labels before the lines of the summary
+
 std::string number(std::optional<double> v, int decimals) { return v ? fmt::format("{:.{}f}", *v, decimals) : "-"; }
 std::string percent(std::optional<double> v) { return v ? fmt::format("{:.2f} %", *v * 100) : "-"; }
+
+// Long lines go on below their text, not below their label.
+std::string fitted(const std::string& lines) {
+  std::string out;
+  for (std::size_t at = 0; at < lines.size();) {
+    const std::size_t end = lines.find('\n', at);
+    const std::string line = lines.substr(at, end - at);
+    const std::size_t label = std::min(kLabel, line.size());
+    out += line.substr(0, label) + wrapped(line.substr(label), kTerminalWidth, kLabel) + "\n";
+    at = end + 1;
+  }
+  return out;
+}
 
 void latency_rows(std::string& out, const std::vector<Metric>& m) {
   out += fmt::format("\n{:<22}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}\n", "", "mean", "median", "p90", "p95", "p99", "max");
@@ -60,6 +77,7 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
   if (s.slo.ttft || s.slo.tpot || s.slo.e2e)
     out += fmt::format("SLO        {} of the requests meet it, goodput {} requests/s\n", percent(find(m, "slo_attainment")),
                        number(find(m, "request_goodput"), 3));
+  out = fitted(out);
   latency_rows(out, m);
   return out;
 }

@@ -1,0 +1,72 @@
+#include "sim/cli/entries.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace kvsim {
+
+namespace {
+
+constexpr std::pair<const char*, CatalogKind> kCatalogs[] = {{"model", CatalogKind::model},
+                                                             {"device", CatalogKind::device},
+                                                             {"node", CatalogKind::node},
+                                                             {"preset", CatalogKind::preset}};
+
+constexpr std::pair<const char*, const char*> kKindTexts[] = {
+    {"model", "shapes of transformers; scenario key model"},
+    {"device", "accelerators; scenario key deployment.hardware"},
+    {"node", "machines of several accelerators; scenario key deployment.hardware"},
+    {"preset", "defaults that follow an engine and its version; scenario key engine.preset"},
+    {"router", "which instance serves a request; scenario key router"},
+    {"cost-model", "what an iteration costs; scenario key cost"},
+    {"trace-format", "requests from a file; scenario key workload.trace.format"}};
+
+}  // namespace
+
+std::vector<std::string> entry_kinds() {
+  std::vector<std::string> kinds;
+  for (const auto& [name, kind] : kCatalogs) kinds.emplace_back(name);
+  for (std::string& k : Registry::instance().kinds()) kinds.push_back(std::move(k));
+  return kinds;
+}
+
+std::string kind_text(const std::string& kind) {
+  for (const auto& [name, text] : kKindTexts)
+    if (kind == name) return text;
+  return "plug-ins of kind " + kind;
+}
+
+std::optional<std::string> kind_of(const std::string& word) {
+  for (const std::string& k : entry_kinds())
+    if (word == k || word == k + "s") return k;
+  return std::nullopt;
+}
+
+std::optional<CatalogKind> catalog_kind(const std::string& kind) {
+  for (const auto& [name, value] : kCatalogs)
+    if (kind == name) return value;
+  return std::nullopt;
+}
+
+Tree catalog_tree(CatalogKind kind, const std::string& id) {
+  Diagnostics d;
+  Tree t = load_catalog(kind, id, {}, catalog_name(kind), d);
+  d.throw_if_any();
+  return t;
+}
+
+std::vector<Entry> entries_of(const std::string& kind) {
+  std::vector<Entry> all;
+  if (const auto catalog = catalog_kind(kind)) {
+    for (const std::string& id : catalog_ids(*catalog)) {
+      const Tree t = catalog_tree(*catalog, id);
+      const Tree* text = t.find("text");
+      all.push_back({kind, id, text == nullptr ? "" : text->text()});
+    }
+    return all;
+  }
+  for (const PluginInfo* p : Registry::instance().of_kind(kind)) all.push_back({kind, p->name, p->text});
+  return all;
+}
+
+}  // namespace kvsim

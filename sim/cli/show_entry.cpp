@@ -1,0 +1,144 @@
+#include "sim/cli/show_entry.h"
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "hardware/device.h"
+#include "sim/cli/describe.h"
+#include "sim/cli/entries.h"
+#include "sim/cli/text_table.h"
+
+namespace kvsim {
+
+namespace {
+
+using Sources = std::map<std::string, std::string>;
+
+// Figures of a tree, one row a value. Their source: at the top level that of the figure, in a section the section's own.
+void figure_rows(const Tree& t, const std::string& prefix, const std::string& section_source, const Sources& sources, TextTable& table) {
+  for (const Tree::Entry& e : t.entries()) {
+    if (e.key == "source") continue;
+    const std::string path = prefix.empty() ? e.key : prefix + "." + e.key;
+    const auto own = prefix.empty() ? sources.find(e.key) : sources.end();
+    std::string source = own == sources.end() ? section_source : own->second;
+    if (e.value.is_map()) {
+      if (const Tree* inner = e.value.find("source"); inner != nullptr && inner->is_scalar()) source = inner->text();
+      figure_rows(e.value, path, source, sources, table);
+    } else {
+      table.row({path, e.value.is_scalar() ? e.value.text() : to_json(e.value), source});
+    }
+  }
+}
+
+// The same source in many rows is named by number, and printed once below.
+std::string figures_text(const Tree& resolved, const Sources& sources) {
+  Tree shown = resolved;
+  for (const char* key : {"name", "text", "source"}) shown.erase(key);
+  TextTable plain({"figure", "value", "source"});
+  std::vector<std::string> known;
+  class Numbered {
+   public:
+    explicit Numbered(std::vector<std::string>& all) : all_(all) {}
+    std::string operator()(const std::string& source) {
+      if (source.empty()) return "";
+      for (std::size_t i = 0; i < all_.size(); ++i)
+        if (all_[i] == source) return fmt::format("[{}]", i + 1);
+      all_.push_back(source);
+      return fmt::format("[{}]", all_.size());
+    }
+
+   private:
+    std::vector<std::string>& all_;
+  } number(known);
+  Sources by_number;
+  for (const auto& [figure, source] : sources) by_number[figure] = number(source);
+  const auto renumber = [&](auto& self, Tree& t) -> void {
+    for (const Tree::Entry& e : t.entries()) {
+      Tree* value = t.find(e.key);
+      if (e.key == "source" && value->is_scalar()) *value = Tree::scalar(number(value->text()));
+      if (value->is_map()) self(self, *value);
+    }
+  };
+  renumber(renumber, shown);
+  figure_rows(shown, "", "", by_number, plain);
+  std::string out = plain.text(2) + "\nsources\n";
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    const std::string mark = fmt::format("  [{}] ", i + 1);
+    out += mark + wrapped(known[i], kTerminalWidth, mark.size()) + "\n";
+  }
+  return out;
+}
+
+// All figures, defaults included, those of the file in the file's units.
+Tree as_written(Tree resolved, CatalogKind kind, const std::string& id) {
+  return Tree::merged(std::move(resolved), catalog_tree(kind, id));
+}
+
+Page catalog_page(const char* kind, const std::string& id, const std::string& text, Tree values, const Sources& sources) {
+  Page page;
+  page.text = fmt::format("{} {}: {}\n{}", kind, id, text, figures_text(values, sources));
+  page.json.set("kind", json_text(kind));
+  page.json.set("name", json_text(id));
+  page.json.set("text", json_text(text));
+  page.json.set("values", std::move(values));
+  return page;
+}
+
+}  // namespace
+
+Page device_page(const std::string& id) {
+  const DeviceSpec d = read_entry<DeviceSpec>(CatalogKind::device, id);
+  return catalog_page("device", id, d.text, as_written(write_fields(d), CatalogKind::device, id), d.source);
+}
+
+Page node_page(const std::string& id) {
+  const NodeSpec n = read_entry<NodeSpec>(CatalogKind::node, id);
+  Page page = catalog_page("node", id, n.text, as_written(write_fields(n), CatalogKind::node, id), n.source);
+  page.text += fmt::format("\nkvsim show {} tells the figures of one accelerator\n", n.device);
+  return page;
+}
+
+Page preset_page(const std::string& id) {
+  Tree t = catalog_tree(CatalogKind::preset, id);
+  const auto take = [&](const char* key) {
+    const Tree* value = t.find(key);
+    std::string text = value == nullptr ? "" : value->text();
+    t.erase(key);
+    return text;
+  };
+  const std::string text = take("text"), source = take("source");
+  Page page;
+  page.json.set("kind", json_text("preset"));
+  page.json.set("name", json_text(id));
+  page.json.set("text", json_text(text));
+  page.json.set("source", json_text(source));
+  page.json.set("values", t);
+  std::string values;
+  TextTable table({"", ""});
+  const auto rows = [&](auto& self, const Tree& at, const std::string& prefix) -> void {
+    for (const Tree::Entry& e : at.entries()) {
+      if (e.value.is_map()) self(self, e.value, prefix + e.key + ".");
+      else table.row({prefix + e.key, e.value.is_scalar() ? e.value.text() : to_json(e.value)});
+    }
+  };
+  rows(rows, t, "engine.");
+  page.text = fmt::format("preset {}: {}\n  source  {}\n\nsets (a scenario's own values win; kvsim show scenario explains them)\n{}", id, text, source, table.text(2));
+  return page;
+}
+
+Page plugin_page(const PluginInfo& p) {
+  Page page;
+  page.json.set("kind", json_text(p.kind));
+  page.json.set("name", json_text(p.name));
+  page.json.set("text", json_text(p.text));
+  page.json.set("source", json_text(p.source));
+  const std::vector<ParameterRow> rows = plugin_rows(p);
+  page.json.set("parameters", parameters_json(rows));
+  page.text = fmt::format("{} {}: {}\n  source  {}\n\n", p.kind, p.name, wrapped(p.text, kTerminalWidth, p.kind.size() + p.name.size() + 3),
+                          wrapped(p.source, kTerminalWidth, 10));
+  page.text += rows.empty() ? "no parameters\n" : "parameters\n" + parameters_text(rows);
+  return page;
+}
+
+}  // namespace kvsim
