@@ -195,11 +195,17 @@ class Builder {
     const InterconnectSpec& over = s().deployment.interconnect;
     if (over.bandwidth) out_.interconnect.bandwidth = *over.bandwidth;
     if (over.latency) out_.interconnect.latency = *over.latency;
-    out_.parallel = s().deployment.parallel.parallel();
+    const ParallelSpec& split = s().deployment.parallel;
+    out_.parallel = split.parallel();
+    if (split.expert.count > 1 && split.expert.count != split.tensor * split.data)
+      error("deployment", "deployment.parallel.expert",
+            fmt::format("experts over {} ranks, but tensor x data is {}", split.expert.count, split.tensor * split.data),
+            "set it to tensor x data, or to 1");
     const bool several = out_.parallel.tensor > 1 || out_.parallel.pipeline > 1 || (out_.parallel.data > 1 && out_.model.moe);
     if (several && out_.interconnect.bandwidth.value <= 0)
       error("deployment", "deployment.interconnect", fmt::format("the catalogue has no link between GPUs of {}", out_.device.name),
             "add interconnect: {bandwidth: 64 GB/s, latency: 10 us}");
+    if (s().cache.dtype == "auto") s().cache.dtype = name_of(out_.precision.activations);
     if (const auto kv = dtype_of(s().cache.dtype, "cache.dtype", d_)) out_.precision.kv = *kv;
     out_.precision.weights = out_.model.weights;
     if (!s().weights.empty())

@@ -7,6 +7,24 @@
 
 namespace kvsim {
 
+bool Codec<ExpertRanks>::read(const Tree& t, ExpertRanks& out, Reader& r) {
+  if (t.is_scalar() && (t.text() == "true" || t.text() == "false")) return out.count = t.text() == "true" ? 0 : 1, true;
+  std::int64_t n = 0;
+  if (!detail::expect_scalar(t, r, "a number of ranks, true or false")) return false;
+  const auto given = parse_int(t.text());
+  if (given) n = *given;
+  if (n < 1 || n > 65536) {
+    r.error(t, "read '" + t.text() + "', expected a number of ranks from 1, true or false");
+    return false;
+  }
+  out.count = static_cast<int>(n);
+  return true;
+}
+
+Tree Codec<ExpertRanks>::write(const ExpertRanks& v) { return Tree::scalar(v.count == 0 ? "true" : std::to_string(v.count)); }
+
+TypeInfo Codec<ExpertRanks>::info() { return detail::scalar_type("number of ranks, true or false", ""); }
+
 // ---- a trace: our own keys, the rest belongs to the format
 
 bool Codec<TraceSpec>::read(const Tree& t, TraceSpec& out, Reader& r) {

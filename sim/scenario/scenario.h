@@ -14,15 +14,27 @@
 
 namespace kvsim {
 
+// Ranks that the experts of a layer are spread over: a number, true (all of tensor x data) or false (none: cut by tensor).
+struct ExpertRanks {
+  int count = 1;  // 0 = all
+};
+template <>
+struct Codec<ExpertRanks> {
+  static bool read(const Tree&, ExpertRanks&, Reader&);
+  static Tree write(const ExpertRanks&);
+  static TypeInfo info();
+};
+
 struct ParallelSpec {
   int tensor = 1, pipeline = 1, data = 1;
-  bool expert = false;
+  ExpertRanks expert;
   static constexpr std::tuple kFields{
       field("tensor", &ParallelSpec::tensor, between(1, 1024), "GPUs that share every layer"),
       field("pipeline", &ParallelSpec::pipeline, between(1, 1024), "stages that share the layers"),
       field("data", &ParallelSpec::data, between(1, 1024), "ranks of one engine, each with its own scheduler and KV cache"),
-      field("expert", &ParallelSpec::expert, any, "experts are spread over tensor x data ranks; the data ranks then step together")};
-  [[nodiscard]] Parallel parallel() const { return {tensor, pipeline, data, expert}; }
+      field("expert", &ParallelSpec::expert, any, "ranks that the experts are spread over: tensor x data (or true), or 1 (or false): every expert is cut by tensor")};
+  [[nodiscard]] bool spreads_experts() const { return expert.count != 1 && tensor * data > 1; }
+  [[nodiscard]] Parallel parallel() const { return {tensor, pipeline, data, spreads_experts()}; }
 };
 
 struct InterconnectSpec {
@@ -125,7 +137,7 @@ struct PrefixSpec {
 struct CacheSpec {
   std::string dtype = "bf16";
   PrefixSpec prefix;
-  static constexpr std::tuple kFields{field("dtype", &CacheSpec::dtype, any, "precision of the KV cache"),
+  static constexpr std::tuple kFields{field("dtype", &CacheSpec::dtype, any, "precision of the KV cache; auto = that of the activations"),
                                       field("prefix", &CacheSpec::prefix, any, "sharing of common prefixes")};
 };
 
