@@ -53,7 +53,9 @@ const std::string& examples() {
         "  kvsim query out/quickstart.db \"SELECT count(*) FROM request WHERE hit_tokens > 0\"\n"
         "  kvsim query out/quickstart.db \"SELECT * FROM request\" --csv > requests.csv\n"
         "  kvsim query out/quickstart.db '.schema request'\n\nnamed queries\n";
-    for (const NamedQuery& q : named_queries()) out += fmt::format("  @{:<12}{}\n", q.name, q.text);
+    TextTable queries({"", ""});
+    for (const NamedQuery& q : named_queries()) queries.row({"@" + q.name, q.text});
+    out += queries.text(2);
     out.pop_back();
     return out;
   }();

@@ -13,6 +13,10 @@ namespace kvsim {
 
 namespace {
 
+std::string title(const std::string& kind, const std::string& name, const std::string& text) {
+  return wrapped(fmt::format("{} {}: {}", kind, name, text), kTerminalWidth, 4) + "\n";
+}
+
 using Sources = std::map<std::string, std::string>;
 
 // Figures of a tree, one row a value. Their source: at the top level that of the figure, in a section the section's own.
@@ -77,7 +81,7 @@ Tree as_written(Tree resolved, CatalogKind kind, const std::string& id) {
 
 Page catalog_page(const char* kind, const std::string& id, const std::string& text, Tree values, const Sources& sources) {
   Page page;
-  page.text = fmt::format("{} {}: {}\n{}", kind, id, text, figures_text(values, sources));
+  page.text = title(kind, id, text) + figures_text(values, sources);
   page.json.set("kind", json_text(kind));
   page.json.set("name", json_text(id));
   page.json.set("text", json_text(text));
@@ -114,7 +118,6 @@ Page preset_page(const std::string& id) {
   page.json.set("text", json_text(text));
   page.json.set("source", json_text(source));
   page.json.set("values", t);
-  std::string values;
   TextTable table({"", ""});
   const auto rows = [&](auto& self, const Tree& at, const std::string& prefix) -> void {
     for (const Tree::Entry& e : at.entries()) {
@@ -123,7 +126,9 @@ Page preset_page(const std::string& id) {
     }
   };
   rows(rows, t, "engine.");
-  page.text = fmt::format("preset {}: {}\n  source  {}\n\nsets (a scenario's own values win; kvsim show scenario explains them)\n{}", id, text, source, table.text(2));
+  page.text = title("preset", id, text) +
+              fmt::format("  source  {}\n\nsets (a scenario's own values win; kvsim show scenario explains them)\n{}", wrapped(source, kTerminalWidth, 10),
+                          table.text(2));
   return page;
 }
 
@@ -135,8 +140,7 @@ Page plugin_page(const PluginInfo& p) {
   page.json.set("source", json_text(p.source));
   const std::vector<ParameterRow> rows = plugin_rows(p);
   page.json.set("parameters", parameters_json(rows));
-  page.text = fmt::format("{} {}: {}\n  source  {}\n\n", p.kind, p.name, wrapped(p.text, kTerminalWidth, p.kind.size() + p.name.size() + 3),
-                          wrapped(p.source, kTerminalWidth, 10));
+  page.text = title(p.kind, p.name, p.text) + fmt::format("  source  {}\n\n", wrapped(p.source, kTerminalWidth, 10));
   page.text += rows.empty() ? "no parameters\n" : "parameters\n" + parameters_text(rows);
   return page;
 }

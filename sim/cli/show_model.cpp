@@ -108,7 +108,8 @@ Page model_page(const std::string& id) {
   table.row({"layers", fmt::format("{}: {}", m.layers, layer_kinds(m))});
   table.row({"shape", fmt::format("hidden {}, {} heads of {}, {} key-value heads, vocabulary {}", m.hidden, m.heads, m.head_width(), m.kv_head_count(), m.vocab)});
   table.row({"context", fmt::format("{} tokens", grouped(static_cast<std::uint64_t>(m.max_context)))});
-  page.text = fmt::format("model {}: {}\n{}\nas a scenario sees it (model: {{base: {}, KEY: VALUE}} overrides)\n", id, m.text, table.text(2), id);
+  page.text = wrapped(fmt::format("model {}: {}", id, m.text), kTerminalWidth, 4) + "\n" + table.text(2);
+  page.text += fmt::format("\nas a scenario sees it (model: {{base: {}, KEY: VALUE}} overrides)\n", id);
   Tree shown = file;
   for (const char* key : {"name", "text", "source"}) shown.erase(key);
   std::string yaml = to_yaml(shown);
