@@ -1,5 +1,6 @@
 #pragma once
-// The program run inside the test, with what it wrote to stdout and stderr, and the program itself as a process.
+// The program run inside the test, with what it wrote to stdout and stderr, and the program itself
+// as a process.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,7 +36,8 @@ class Redirect {
   explicit Redirect(int fd) : fd_(fd), saved_(dup(fd)), file_(std::tmpfile()) {
     std::fflush(nullptr);
     std::cout.flush();
-    if (file_ == nullptr || saved_ < 0 || dup2(fileno(file_), fd) < 0) throw std::runtime_error("redirect");
+    if (file_ == nullptr || saved_ < 0 || dup2(fileno(file_), fd) < 0)
+      throw std::runtime_error("redirect");
   }
   Redirect(const Redirect&) = delete;
   Redirect& operator=(const Redirect&) = delete;
@@ -48,7 +50,8 @@ class Redirect {
     std::rewind(file_);
     std::string text;
     char buffer[4096];
-    for (std::size_t n = 0; (n = std::fread(buffer, 1, sizeof buffer, file_)) > 0;) text.append(buffer, n);
+    for (std::size_t n = 0; (n = std::fread(buffer, 1, sizeof buffer, file_)) > 0;)
+      text.append(buffer, n);
     return text;
   }
 
@@ -75,15 +78,18 @@ inline Result kvsim(const std::vector<std::string>& arguments) {
 }
 
 // A misuse: exit code 2, nothing on stdout, and all of `parts` in the message.
-inline void expect_misuse(const std::vector<std::string>& arguments, const std::vector<std::string>& parts) {
+inline void expect_misuse(const std::vector<std::string>& arguments,
+                          const std::vector<std::string>& parts) {
   const Result r = kvsim(arguments);
   EXPECT_EQ(r.code, 2) << r.out << r.err;
   EXPECT_EQ(r.out, "");
-  for (const std::string& p : parts) EXPECT_NE(r.err.find(p), std::string::npos) << "'" << p << "' is not in:\n" << r.err;
+  for (const std::string& p : parts)
+    EXPECT_NE(r.err.find(p), std::string::npos) << "'" << p << "' is not in:\n" << r.err;
 }
 
 inline void expect_holds(const std::string& text, const std::vector<std::string>& parts) {
-  for (const std::string& p : parts) EXPECT_NE(text.find(p), std::string::npos) << "'" << p << "' is not in:\n" << text;
+  for (const std::string& p : parts)
+    EXPECT_NE(text.find(p), std::string::npos) << "'" << p << "' is not in:\n" << text;
 }
 
 // No line wider than a terminal; UTF-8 sequences count as one character.
@@ -131,11 +137,14 @@ class TempFolder {
 
 inline std::vector<std::string> scenario_files() {
   std::vector<std::string> files;
-  for (const auto& e : std::filesystem::directory_iterator(std::string(KVSIM_SOURCE_DIR) + "/scenarios"))
+  for (const auto& e :
+       std::filesystem::directory_iterator(std::string(KVSIM_SOURCE_DIR) + "/scenarios"))
     if (e.path().extension() == ".yaml") files.push_back(e.path().string());
   std::sort(files.begin(), files.end());
   return files;
 }
-inline std::string scenario(const std::string& name) { return std::string(KVSIM_SOURCE_DIR) + "/scenarios/" + name; }
+inline std::string scenario(const std::string& name) {
+  return std::string(KVSIM_SOURCE_DIR) + "/scenarios/" + name;
+}
 
 }  // namespace kvsim::cli_test

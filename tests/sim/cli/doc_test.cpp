@@ -12,11 +12,14 @@ using cli_test::expect_holds;
 using cli_test::expect_misuse;
 
 TEST(DocBlocks, FillsBetweenTheMarks) {
-  const std::string empty = "a\n<!-- kvsim doc: verbs -->\n<!-- end -->\nb\n<!-- kvsim doc: database -->\nold\n<!-- end -->\nc";
+  const std::string empty =
+      "a\n<!-- kvsim doc: verbs -->\n<!-- end -->\nb\n<!-- kvsim doc: database -->\nold\n<!-- end "
+      "-->\nc";
   const Filled filled = fill_blocks(empty, "t.md");
   EXPECT_EQ(filled.blocks, 2);
   EXPECT_EQ(filled.stale, (std::vector<std::string>{"verbs", "database"}));
-  EXPECT_EQ(filled.text, "a\n<!-- kvsim doc: verbs -->\n" + block_text("verbs") + "<!-- end -->\nb\n<!-- kvsim doc: database -->\n" + schema_markdown() +
+  EXPECT_EQ(filled.text, "a\n<!-- kvsim doc: verbs -->\n" + block_text("verbs") +
+                             "<!-- end -->\nb\n<!-- kvsim doc: database -->\n" + schema_markdown() +
                              "<!-- end -->\nc");
   const Filled again = fill_blocks(filled.text, "t.md");
   EXPECT_TRUE(again.stale.empty());
@@ -29,9 +32,11 @@ TEST(DocBlocks, EveryNameGivesATable) {
     EXPECT_TRUE(block_text(name).starts_with("|")) << name;
     EXPECT_TRUE(block_text(name).ends_with("|\n")) << name;
   }
-  for (const Command* c : commands()) expect_holds(block_text("verbs"), {std::string("kvsim ") + c->name});
+  for (const Command* c : commands())
+    expect_holds(block_text("verbs"), {std::string("kvsim ") + c->name});
   for (const std::string& kind : Registry::instance().kinds())
-    for (const PluginInfo* p : Registry::instance().of_kind(kind)) expect_holds(block_text("plugins"), {"`" + p->name + "`"});
+    for (const PluginInfo* p : Registry::instance().of_kind(kind))
+      expect_holds(block_text("plugins"), {"`" + p->name + "`"});
 }
 
 std::string error_of(const std::string& text) {
@@ -44,10 +49,13 @@ std::string error_of(const std::string& text) {
 }
 
 TEST(DocBlocks, BrokenMarksAreNamedWithTheirLine) {
-  expect_holds(error_of("x\n<!-- kvsim doc: verb -->\n<!-- end -->\n"), {"t.md:2:1", "unknown block 'verb'", "did you mean 'verbs'?"});
+  expect_holds(error_of("x\n<!-- kvsim doc: verb -->\n<!-- end -->\n"),
+               {"t.md:2:1", "unknown block 'verb'", "did you mean 'verbs'?"});
   expect_holds(error_of("<!-- kvsim doc: verbs -->\n"), {"t.md:1:1", "has no end"});
-  expect_holds(error_of("<!-- kvsim doc: verbs -->\n<!-- kvsim doc: plugins -->\n<!-- end -->\n"), {"t.md:1:1", "has no end"});
-  expect_holds(error_of("<!-- kvsim doc: verbs -->\na\nb\n<!-- end -->\n<!-- kvsim doc: x -->\n"), {"t.md:5:1"});
+  expect_holds(error_of("<!-- kvsim doc: verbs -->\n<!-- kvsim doc: plugins -->\n<!-- end -->\n"),
+               {"t.md:1:1", "has no end"});
+  expect_holds(error_of("<!-- kvsim doc: verbs -->\na\nb\n<!-- end -->\n<!-- kvsim doc: x -->\n"),
+               {"t.md:5:1"});
 }
 
 TEST(Doc, WritesAndChecks) {
@@ -59,7 +67,8 @@ TEST(Doc, WritesAndChecks) {
   expect_holds(stale.err, {"1 of 1 blocks are stale; kvsim doc writes them"});
   EXPECT_EQ(cli_test::kvsim({"doc", file}).code, 0);
   EXPECT_EQ(cli_test::kvsim({"doc", "--check", file}).code, 0);
-  EXPECT_EQ(cli_test::read_file(file), "<!-- kvsim doc: verbs -->\n" + block_text("verbs") + "<!-- end -->\n");
+  EXPECT_EQ(cli_test::read_file(file),
+            "<!-- kvsim doc: verbs -->\n" + block_text("verbs") + "<!-- end -->\n");
   EXPECT_EQ(cli_test::kvsim({"doc", "--block", "verbs"}).out, block_text("verbs"));
 }
 
@@ -67,7 +76,8 @@ TEST(Doc, Misuse) {
   cli_test::TempFolder folder;
   expect_misuse({"doc", folder / "absent.md"}, {"absent.md' does not exist"});
   expect_misuse({"doc", "--block", "vrbs"}, {"unknown block 'vrbs'", "did you mean 'verbs'?"});
-  expect_misuse({"doc", "--check", folder.write("a.md", "<!-- kvsim doc: verbs -->\n")}, {"a.md:1:1", "has no end"});
+  expect_misuse({"doc", "--check", folder.write("a.md", "<!-- kvsim doc: verbs -->\n")},
+                {"a.md:1:1", "has no end"});
 }
 
 // Every README of the tree is fresh; on failure run kvsim doc.

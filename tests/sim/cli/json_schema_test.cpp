@@ -1,5 +1,6 @@
-// The schema against a checker of our own: it knows type, enum, const, properties, required, additionalProperties, items,
-// minimum, maximum, anyOf, oneOf and patterns of file names, which is all the schema uses.
+// The schema against a checker of our own: it knows type, enum, const, properties, required,
+// additionalProperties, items, minimum, maximum, anyOf, oneOf and patterns of file names, which is
+// all the schema uses.
 #include "sim/cli/json_schema.h"
 
 #include <algorithm>
@@ -31,7 +32,9 @@ bool is_type(const Tree& v, const std::string& type) {
 
 bool valid(const Tree& v, const Tree& schema, std::string& why);
 
-bool any_item(const Tree& list, const auto& holds) { return std::any_of(list.items().begin(), list.items().end(), holds); }
+bool any_item(const Tree& list, const auto& holds) {
+  return std::any_of(list.items().begin(), list.items().end(), holds);
+}
 
 bool valid_object(const Tree& v, const Tree& schema, std::string& why) {
   const Tree* properties = schema.find("properties");
@@ -52,28 +55,40 @@ bool valid_scalar(const Tree& v, const Tree& schema, std::string& why) {
   const Tree* high = schema.find("maximum");
   if (v.is_scalar() && parse_double(v.text()).has_value()) {
     const double n = std::stod(v.text());
-    if (low != nullptr && n < std::stod(low->text())) return why = v.text() + " is too small", false;
-    if (high != nullptr && n > std::stod(high->text())) return why = v.text() + " is too large", false;
+    if (low != nullptr && n < std::stod(low->text()))
+      return why = v.text() + " is too small", false;
+    if (high != nullptr && n > std::stod(high->text()))
+      return why = v.text() + " is too large", false;
   }
   if (const Tree* pattern = schema.find("pattern")) {
     EXPECT_EQ(pattern->text(), "\\.ya?ml$");
-    if (!v.is_scalar() || !(v.text().ends_with(".yaml") || v.text().ends_with(".yml"))) return why = "no file name", false;
+    if (!v.is_scalar() || !(v.text().ends_with(".yaml") || v.text().ends_with(".yml")))
+      return why = "no file name", false;
   }
   return true;
 }
 
 bool valid(const Tree& v, const Tree& schema, std::string& why) {
-  static const std::vector<std::string> kKnown{"$schema", "title", "description", "default", "type", "enum", "const", "properties", "required",
-                                               "additionalProperties", "items", "minimum", "maximum", "anyOf", "oneOf", "pattern"};
+  static const std::vector<std::string> kKnown{
+      "$schema",    "title",    "description",          "default", "type",    "enum",    "const",
+      "properties", "required", "additionalProperties", "items",   "minimum", "maximum", "anyOf",
+      "oneOf",      "pattern"};
   for (const Tree::Entry& e : schema.entries())
-    EXPECT_NE(std::find(kKnown.begin(), kKnown.end(), e.key), kKnown.end()) << "the checker does not know " << e.key;
+    EXPECT_NE(std::find(kKnown.begin(), kKnown.end(), e.key), kKnown.end())
+        << "the checker does not know " << e.key;
   if (const Tree* type = schema.find("type")) {
-    const bool good = type->is_list() ? any_item(*type, [&](const Tree& t) { return is_type(v, t.text()); }) : is_type(v, type->text());
+    const bool good = type->is_list()
+                          ? any_item(*type, [&](const Tree& t) { return is_type(v, t.text()); })
+                          : is_type(v, type->text());
     if (!good) return why = "wrong type, expected " + to_json(*type), false;
   }
-  if (const Tree* names = schema.find("enum"); names != nullptr && !any_item(*names, [&](const Tree& t) { return v.is_scalar() && t.text() == v.text(); }))
+  if (const Tree* names = schema.find("enum");
+      names != nullptr &&
+      !any_item(*names, [&](const Tree& t) { return v.is_scalar() && t.text() == v.text(); }))
     return why = "none of " + to_json(*names), false;
-  if (const Tree* only = schema.find("const"); only != nullptr && (!v.is_scalar() || v.text() != only->text())) return why = "not " + only->text(), false;
+  if (const Tree* only = schema.find("const");
+      only != nullptr && (!v.is_scalar() || v.text() != only->text()))
+    return why = "not " + only->text(), false;
   if (const Tree* items = schema.find("items"); items != nullptr && v.is_list())
     for (const Tree& item : v.items())
       if (!valid(item, *items, why)) return false;
@@ -82,10 +97,13 @@ bool valid(const Tree& v, const Tree& schema, std::string& why) {
       std::string reasons, one;
       int matches = 0;
       for (const Tree& s : all->items())
-        if (valid(v, s, one)) ++matches;
-        else reasons += "; " + one;
+        if (valid(v, s, one))
+          ++matches;
+        else
+          reasons += "; " + one;
       if (matches == 0) return why = "fits no alternative" + reasons, false;
-      if (std::string_view(keyword) == "oneOf" && matches > 1) return why = "fits several alternatives", false;
+      if (std::string_view(keyword) == "oneOf" && matches > 1)
+        return why = "fits several alternatives", false;
     }
   return valid_object(v, schema, why) && valid_scalar(v, schema, why);
 }
@@ -103,7 +121,8 @@ std::string complaint(const std::string& scenario) {
 }
 
 // Every field is a property, with its text.
-void expect_fields(const std::vector<FieldInfo>& fields, const Tree& schema, const std::string& path) {
+void expect_fields(const std::vector<FieldInfo>& fields, const Tree& schema,
+                   const std::string& path) {
   const Tree* properties = schema.find("properties");
   ASSERT_NE(properties, nullptr) << path;
   ASSERT_NE(schema.find("additionalProperties"), nullptr) << path;
@@ -113,7 +132,8 @@ void expect_fields(const std::vector<FieldInfo>& fields, const Tree& schema, con
     ASSERT_NE(property, nullptr) << path << "." << f.name;
     ASSERT_NE(property->find("description"), nullptr) << path << "." << f.name;
     EXPECT_TRUE(property->find("description")->text().starts_with(f.text)) << f.text;
-    if (f.type.shape == TypeInfo::Shape::map && !f.type.is_open) expect_fields(f.type.fields, *property, path + "." + f.name);
+    if (f.type.shape == TypeInfo::Shape::map && !f.type.is_open)
+      expect_fields(f.type.fields, *property, path + "." + f.name);
     if (f.type.shape != TypeInfo::Shape::choice) continue;
     for (const PluginInfo* p : Registry::instance().of_kind(f.type.plugin_kind)) {
       const bool found = any_item(*property->find("oneOf"), [&](const Tree& one) {
@@ -134,21 +154,28 @@ TEST(JsonSchema, HoldsEveryField) {
   EXPECT_EQ(to_json(t), to_json(scenario_schema()));
   EXPECT_EQ(t.find("$schema")->text(), "https://json-schema.org/draft/2020-12/schema");
   expect_fields(describe_fields<Scenario>(), t, "");
-  expect_fields(describe_fields<GeneratorParams>(), *t.find("properties")->find("workload")->find("properties")->find("generate"), "generate");
+  expect_fields(describe_fields<GeneratorParams>(),
+                *t.find("properties")->find("workload")->find("properties")->find("generate"),
+                "generate");
 }
 
 TEST(JsonSchema, AcceptsEveryExample) {
-  for (const std::string& file : cli_test::scenario_files()) EXPECT_EQ(complaint(cli_test::read_file(file)), "") << file;
+  for (const std::string& file : cli_test::scenario_files())
+    EXPECT_EQ(complaint(cli_test::read_file(file)), "") << file;
 }
 
 TEST(JsonSchema, AcceptsWhatTheProgramAccepts) {
-  for (const char* text : {
-           "router: least-loaded", "router: {}", "router: {policy: least-loaded, by: tokens}", "model: my/model.yaml", "model: {hf_config: c.json}",
-           "model: {base: llama-3.1-8b, layers: 4}", "deployment: {hardware: {base: h100-sxm, memory: 40 GiB}}",
-           "deployment: {hardware: {base: dgx-h100, devices: 4}}", "deployment: {hardware: a.yml}", "slo: {ttft: 0, tpot: 50 ms}",
-           "engine: {gpu_memory_utilization: 0.9}", "engine: {gpu_memory_utilization: 90 %}", "engine: {graph_sizes: [1, 2, 4]}", "name: 12",
-           "weights: fp8", "include: [a.yaml, b.yaml]", "workload: {trace: {file: a, format: token-ids, outputs_known: false}}",
-           "cost: {model: layer-profile, path: profile}", "cost: layer-profile"})
+  for (const char* text :
+       {"router: least-loaded", "router: {}", "router: {policy: least-loaded, by: tokens}",
+        "model: my/model.yaml", "model: {hf_config: c.json}",
+        "model: {base: llama-3.1-8b, layers: 4}",
+        "deployment: {hardware: {base: h100-sxm, memory: 40 GiB}}",
+        "deployment: {hardware: {base: dgx-h100, devices: 4}}", "deployment: {hardware: a.yml}",
+        "slo: {ttft: 0, tpot: 50 ms}", "engine: {gpu_memory_utilization: 0.9}",
+        "engine: {gpu_memory_utilization: 90 %}", "engine: {graph_sizes: [1, 2, 4]}", "name: 12",
+        "weights: fp8", "include: [a.yaml, b.yaml]",
+        "workload: {trace: {file: a, format: token-ids, outputs_known: false}}",
+        "cost: {model: layer-profile, path: profile}", "cost: layer-profile"})
     EXPECT_EQ(complaint(text), "") << text;
 }
 

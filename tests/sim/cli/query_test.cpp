@@ -17,7 +17,8 @@ using cli_test::Result;
 class QueryVerb : public testing::Test {
  protected:
   QueryVerb() : db_(folder_ / "q.db") {
-    const Result r = cli_test::kvsim({"run", cli_test::scenario("quickstart.yaml"), "-o", db_, "--set", "workload.limit=50"});
+    const Result r = cli_test::kvsim(
+        {"run", cli_test::scenario("quickstart.yaml"), "-o", db_, "--set", "workload.limit=50"});
     EXPECT_EQ(r.code, 0) << r.err;
   }
   cli_test::TempFolder folder_;
@@ -30,7 +31,8 @@ TEST_F(QueryVerb, WithoutQuestionItGuides) {
   EXPECT_EQ(r.err, "");
   for (const TableInfo& t : schema_tables()) expect_holds(r.out, {"  " + t.name});
   for (const ViewInfo& v : schema_views()) expect_holds(r.out, {"  " + v.name});
-  for (const NamedQuery& q : named_queries()) expect_holds(r.out, {"@" + q.name, q.text.substr(0, 20)});
+  for (const NamedQuery& q : named_queries())
+    expect_holds(r.out, {"@" + q.name, q.text.substr(0, 20)});
   cli_test::expect_width(r.out);
 }
 
@@ -53,14 +55,17 @@ TEST_F(QueryVerb, EveryNamedQueryInEveryForm) {
 }
 
 TEST_F(QueryVerb, SqlAndSchema) {
-  EXPECT_EQ(cli_test::kvsim({"query", db_, "SELECT count(*) AS n FROM request", "--csv"}).out, "n\r\n50\r\n");
-  expect_holds(cli_test::kvsim({"query", db_, ".schema request"}).out, {"CREATE TABLE", "hit_tokens"});
+  EXPECT_EQ(cli_test::kvsim({"query", db_, "SELECT count(*) AS n FROM request", "--csv"}).out,
+            "n\r\n50\r\n");
+  expect_holds(cli_test::kvsim({"query", db_, ".schema request"}).out,
+               {"CREATE TABLE", "hit_tokens"});
 }
 
 TEST_F(QueryVerb, WarnsOfUnfinishedRuns) {
   sqlite3* raw = nullptr;  // as a killed run would leave it
   ASSERT_EQ(sqlite3_open(db_.c_str(), &raw), SQLITE_OK);
-  EXPECT_EQ(sqlite3_exec(raw, "UPDATE run SET status = 'unfinished'", nullptr, nullptr, nullptr), SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(raw, "UPDATE run SET status = 'unfinished'", nullptr, nullptr, nullptr),
+            SQLITE_OK);
   sqlite3_close(raw);
   const Result r = cli_test::kvsim({"query", db_, "@runs"});
   EXPECT_EQ(r.code, 0);
@@ -71,8 +76,10 @@ TEST_F(QueryVerb, Misuse) {
   expect_misuse({"query"}, {"no database given", "kvsim run writes"});
   expect_misuse({"query", folder_ / "absent.db"}, {"absent.db"});
   expect_misuse({"query", cli_test::scenario("quickstart.yaml"), "@latency"}, {"quickstart.yaml"});
-  expect_misuse({"query", db_, "@latencies"}, {"unknown query '@latencies'", "did you mean '@latency'?"});
-  expect_misuse({"query", db_, "SELECT * FROM requests"}, {"no such table: requests", "did you mean 'request'?"});
+  expect_misuse({"query", db_, "@latencies"},
+                {"unknown query '@latencies'", "did you mean '@latency'?"});
+  expect_misuse({"query", db_, "SELECT * FROM requests"},
+                {"no such table: requests", "did you mean 'request'?"});
   expect_misuse({"query", db_, "DELETE FROM request"}, {"refused"});
   expect_misuse({"query", db_, ".shema"}, {"unknown command '.shema'", "did you mean '.schema'?"});
   expect_misuse({"query", db_, "@latency", "--csv", "--json"}, {"exclude each other"});

@@ -1,4 +1,5 @@
-// Every example is good, keeps all invariants, prints within a terminal, and needs nothing from outside.
+// Every example is good, keeps all invariants, prints within a terminal, and needs nothing from
+// outside.
 #include <chrono>
 
 #include "sim/cli/summary.h"
@@ -51,26 +52,31 @@ TEST_P(Scenarios, ExplainsItselfInAFewLines) {
   EXPECT_GE(comment, 3);
   EXPECT_LE(comment, 30);
   const std::string name = std::filesystem::path(GetParam()).stem().string();
-  cli_test::expect_holds(cli_test::read_file(GetParam()), {"name: " + name, "kvsim run scenarios/" + name + ".yaml"});
-  cli_test::expect_holds(cli_test::read_file(cli_test::scenario("README.md")), {"`" + name + ".yaml`"});
+  cli_test::expect_holds(cli_test::read_file(GetParam()),
+                         {"name: " + name, "kvsim run scenarios/" + name + ".yaml"});
+  cli_test::expect_holds(cli_test::read_file(cli_test::scenario("README.md")),
+                         {"`" + name + ".yaml`"});
 }
 
 TEST_P(Scenarios, NeedsNothingFromOutside) {
   EXPECT_EQ(cli_test::read_file(GetParam()).find("shared/"), std::string::npos);
 }
 
-INSTANTIATE_TEST_SUITE_P(Examples, Scenarios, testing::ValuesIn(cli_test::scenario_files()), [](const auto& file) {
-  std::string name = std::filesystem::path(file.param).stem().string();
-  for (char& c : name)
-    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Examples, Scenarios, testing::ValuesIn(cli_test::scenario_files()),
+                         [](const auto& file) {
+                           std::string name = std::filesystem::path(file.param).stem().string();
+                           for (char& c : name)
+                             if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
+                           return name;
+                         });
 
 TEST(Quickstart, IsQuick) {
   cli_test::TempFolder folder;
   const auto start = std::chrono::steady_clock::now();
-  const auto r = cli_test::kvsim({"run", cli_test::scenario("quickstart.yaml"), "-o", folder / "q.db"});
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const auto r =
+      cli_test::kvsim({"run", cli_test::scenario("quickstart.yaml"), "-o", folder / "q.db"});
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   EXPECT_EQ(r.code, 0) << r.err;
   cli_test::expect_holds(r.out, {"requests   400 in, 400 finished", "SLO", "goodput"});
   EXPECT_LT(seconds, 0.5);
@@ -78,18 +84,23 @@ TEST(Quickstart, IsQuick) {
 
 // What the comments of the examples promise.
 TEST(Examples, ShowWhatTheySay) {
-  const auto tight = cli_test::kvsim({"run", cli_test::scenario("tight-memory.yaml"), "--no-database"});
+  const auto tight =
+      cli_test::kvsim({"run", cli_test::scenario("tight-memory.yaml"), "--no-database"});
   EXPECT_EQ(tight.out.find(" 0 preemptions"), std::string::npos) << tight.out;
-  const auto roomy = cli_test::kvsim({"run", cli_test::scenario("tight-memory.yaml"), "--no-database", "--set", "engine.kv_blocks=4800"});
+  const auto roomy = cli_test::kvsim({"run", cli_test::scenario("tight-memory.yaml"),
+                                      "--no-database", "--set", "engine.kv_blocks=4800"});
   cli_test::expect_holds(roomy.out, {" 0 preemptions"});
-  const auto without = cli_test::kvsim({"run", cli_test::scenario("multi-turn.yaml"), "--no-database", "--set", "cache.prefix.index=none"});
+  const auto without = cli_test::kvsim({"run", cli_test::scenario("multi-turn.yaml"),
+                                        "--no-database", "--set", "cache.prefix.index=none"});
   cli_test::expect_holds(without.out, {"0.00 % of the prompt tokens hit"});
-  const auto with = cli_test::kvsim({"run", cli_test::scenario("multi-turn.yaml"), "--no-database"});
+  const auto with =
+      cli_test::kvsim({"run", cli_test::scenario("multi-turn.yaml"), "--no-database"});
   cli_test::expect_holds(with.out, {"evicted_capacity"});
 }
 
 TEST(RunJson, IsJsonWithTheMetrics) {
-  const auto r = cli_test::kvsim({"run", cli_test::scenario("quickstart.yaml"), "--no-database", "--json"});
+  const auto r =
+      cli_test::kvsim({"run", cli_test::scenario("quickstart.yaml"), "--no-database", "--json"});
   EXPECT_EQ(r.code, 0);
   Diagnostics d;
   cli_test::TempFolder folder;

@@ -9,9 +9,11 @@ TEST(TextTable, AlignsAndWraps) {
   TextTable t({"name", ">n", "text"});
   t.row({"a", "1", "one"});
   t.row({"long name", "1000", std::string(60, 'x') + " " + std::string(60, 'y')});
-  EXPECT_EQ(t.text(), "name          n  text\n"
-                      "a             1  one\n"
-                      "long name  1000  " + std::string(60, 'x') + "\n" + std::string(17, ' ') + std::string(60, 'y') + "\n");
+  EXPECT_EQ(t.text(),
+            "name          n  text\n"
+            "a             1  one\n"
+            "long name  1000  " +
+                std::string(60, 'x') + "\n" + std::string(17, ' ') + std::string(60, 'y') + "\n");
   cli_test::expect_width(t.text(4));
 }
 
