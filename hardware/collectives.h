@@ -1,8 +1,11 @@
 #pragma once
-// Time of collectives on one link between p equal ranks, in ns. Ring algorithms (Patarasuk and Yuan
-// 2009, doi:10.1016/j.jpdc.2008.09.002): every step sends one message of bytes/p to the neighbour.
-//   all-reduce           2(p-1) steps
-//   all-gather, reduce-scatter   p-1 steps each; `bytes` is the gathered size
+// Time of collectives on one link between p equal ranks, in ns: the faster of two algorithms, as engines choose.
+//   ring (Patarasuk and Yuan 2009, doi:10.1016/j.jpdc.2008.09.002): every step sends one message of bytes/p to the
+//   neighbour; all-reduce 2(p-1) steps, all-gather and reduce-scatter p-1 steps (`bytes` is the gathered size)
+//   direct (one-shot all-reduce of vLLM and TensorRT-LLM, for small messages): every rank reads all others' whole message at
+//   once, p-1 messages of `bytes` through its own link and one latency
+#include <algorithm>
+
 #include "hardware/device.h"
 
 namespace kvsim {
@@ -14,7 +17,11 @@ struct Collectives {
     ns_per_byte = 1e9 / link->bandwidth.value;
     ns_per_step = static_cast<double>(link->latency.count());
   }
-  [[nodiscard]] double all_reduce(double bytes, int p) const { return 2 * all_gather(bytes, p); }
+  [[nodiscard]] double all_reduce(double bytes, int p) const {
+    if (p <= 1) return 0;
+    const double direct = (p - 1) * bytes * ns_per_byte + ns_per_step;
+    return std::min(direct, 2 * all_gather(bytes, p));
+  }
   [[nodiscard]] double all_gather(double bytes, int p) const {
     if (p <= 1) return 0;
     return (p - 1) * (bytes / p * ns_per_byte + ns_per_step);

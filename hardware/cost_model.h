@@ -26,11 +26,15 @@ struct DecodeLine {
   std::int64_t iterations = 1;
 
   static constexpr int kShift = 24;
-  [[nodiscard]] Duration at(const StepShape& s) const {
+  // In the line's own unit.
+  [[nodiscard]] std::int64_t value(const StepShape& s) const {
     std::int64_t v = base + per_context * s.decode_context_sum + per_max * s.decode_context_max;
     for (std::size_t i = 0; i < kMaxWindows; ++i) v += per_window[i] * s.decode_window_sum[i];
-    return Duration{(v + ((std::int64_t{1} << kShift) - 1)) >> kShift};
+    return v;
   }
+  // To whole nanoseconds.
+  static constexpr std::int64_t round_up(std::int64_t v) { return (v + ((std::int64_t{1} << kShift) - 1)) >> kShift; }
+  [[nodiscard]] Duration at(const StepShape& s) const { return Duration{round_up(value(s))}; }
 };
 
 class CostModel {

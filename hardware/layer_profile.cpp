@@ -271,6 +271,8 @@ class LayerProfile final : public CostModel {
                moe = static_cast<double>(facts_.moe_layers);
     const double reductions = 1 + 2 * layers - (exchange ? moe : 0);
     if (tokens > 0) sink("all_reduce", reductions * link_.all_reduce(tokens * row, p.tensor));
+    const double logits = static_cast<double>(s.sampling()) * static_cast<double>(facts_.vocab) * facts_.activation_element_bytes;
+    if (logits > 0) sink("logits_gather", link_.all_gather(logits, p.tensor));
     if (exchange) {
       const double group =
           s.group_tokens > 0 ? static_cast<double>(s.group_tokens_max) * p.data : tokens;

@@ -66,9 +66,9 @@ double Roofline::price(const Work& w, const Rows& r, bool* compute_bound) const 
   const int p = parallel.tensor, all = parallel.tensor * parallel.data;
   switch (w.op) {
     case Operator::all_reduce:
-      return p > 1 ? 2 * (p - 1.0) / p * w.comm_bytes * link.ns_per_byte +
-                         w.launches * 2 * (p - 1) * link.ns_per_step + launch_ns(w)
-                   : 0;
+      return p > 1 && w.launches > 0
+                 ? w.launches * link.all_reduce(w.comm_bytes / w.launches, p) + launch_ns(w)
+                 : 0;
     case Operator::all_to_all:
       return all > 1 ? w.comm_bytes * link.ns_per_byte + w.launches * (all - 1) * link.ns_per_step +
                            launch_ns(w)

@@ -51,6 +51,7 @@ TransformerWork::TransformerWork(ModelSpec model, Parallel split, Precision prec
   facts_.layers = m_.layers;
   facts_.moe_layers = static_cast<std::int64_t>(moe_layers_);
   facts_.hidden = m_.hidden;
+  facts_.vocab = m_.vocab;
   facts_.experts = m_.moe ? m_.moe->experts : 0;
   facts_.active_experts = m_.moe ? m_.moe->active : 0;
   facts_.activation_element_bytes = act_;

@@ -36,6 +36,8 @@ void SessionSource::fill_segments(const Session& session, std::uint32_t turn, Re
 
 bool SessionSource::load() {
   if (pending_ || ended_) return pending_.has_value();
+  // Every session delivers a request, so this many are enough; a source may know of sessions without end.
+  if (limit_ > 0 && begun_ >= static_cast<std::uint64_t>(limit_)) return false;
   pending_.emplace();
   if (next_session(*pending_)) {
     KVSIM_CHECK(!pending_->turns.empty(), "a session without turns");
@@ -72,6 +74,7 @@ void SessionSource::begin(Time at) {
   slot.waits.clear();
   for (const Turn& t : turns) slot.waits.push_back(t.waits_for);
   ++active_;
+  ++begun_;
   for (std::uint32_t t = 0; t < turns.size(); ++t)
     if (turns[t].waits_for == 0) push(later(at, turns[t].pause), s, t);
 }

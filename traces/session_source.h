@@ -74,6 +74,7 @@ class SessionSource : public TraceSource {
   std::uint64_t delivered_ = 0, pushed_ = 0, active_ = 0;
   std::optional<Session> pending_;
   bool ended_ = false;
+  std::uint64_t begun_ = 0;  // sessions
   std::vector<Time> ended_at_;  // ends of sessions whose place was not taken yet (at_once only)
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> free_;

@@ -65,6 +65,11 @@ Tree& Tree::set(std::string key, Tree value, Place key_place) {
   return entries_.back().value;
 }
 
+void Tree::append(std::string key, Tree value, Place key_place) {
+  kind_ = Kind::map;
+  entries_.push_back({std::move(key), std::move(key_place), std::move(value)});
+}
+
 void Tree::erase(std::string_view key) {
   std::erase_if(entries_, [&](const Entry& e) { return e.key == key; });
 }

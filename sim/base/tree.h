@@ -52,6 +52,8 @@ class Tree {
   Tree* find(std::string_view key);
   // Adds or replaces. Turns a null tree into a map.
   Tree& set(std::string key, Tree value, Place key_place = {});
+  // Adds without looking for the key: requires that it is new. Turns a null tree into a map.
+  void append(std::string key, Tree value, Place key_place = {});
   void erase(std::string_view key);
   void push(Tree value);
 

@@ -75,6 +75,7 @@ class ModelWork {
     std::int64_t layers = 0;               // of the whole model
     std::int64_t moe_layers = 0;           // of those, with experts
     std::int64_t hidden = 0;               // width of the residual stream
+    std::int64_t vocab = 0;
     std::int64_t experts = 0, active_experts = 0;  // routed experts per layer, and per token
     double activation_element_bytes = 2;   // of the residual stream
     double weight_bits = 16;

@@ -45,7 +45,8 @@ Tree with(Tree schema, const char* key, Tree value) {
 Tree one_of_names(const std::vector<std::string>& names) {
   return with(object(), "enum", names_list(names));
 }
-Tree yaml_path() { return with(types({"string"}), "pattern", json_text("\\.ya?ml$")); }
+// Names of the catalogue, for completion; other spellings and paths are for the program to judge.
+Tree catalog_text() { return types({"string"}); }
 
 // Places where a scenario holds "anything" that somebody else reads, and strings that are names of
 // something.
@@ -166,7 +167,7 @@ Tree overridable(std::vector<std::pair<std::string, Tree>> extra) {
 }
 
 Tree base_key(std::vector<std::string> ids) {
-  Tree base = alternatives("anyOf", {one_of_names(ids), yaml_path()});
+  Tree base = alternatives("anyOf", {one_of_names(ids), catalog_text()});
   base.set("description",
            json_text("entry of the catalogue, or a path, that the other keys override"));
   return base;
@@ -178,8 +179,8 @@ Tree model_schema() {
   extra.emplace_back("base", base_key(ids));
   extra.emplace_back("hf_config", with(types({"string"}), "description",
                                        json_text("path of a Hugging Face config.json")));
-  return alternatives("anyOf",
-                      {one_of_names(ids), yaml_path(), overridable<ModelSpec>(std::move(extra))});
+  return alternatives(
+      "anyOf", {one_of_names(ids), catalog_text(), overridable<ModelSpec>(std::move(extra))});
 }
 
 Tree hardware_schema() {
@@ -191,7 +192,7 @@ Tree hardware_schema() {
     e.emplace_back("base", base_key(ids));
     return e;
   };
-  return alternatives("anyOf", {one_of_names(ids), yaml_path(), overridable<NodeSpec>(extra()),
+  return alternatives("anyOf", {one_of_names(ids), catalog_text(), overridable<NodeSpec>(extra()),
                                 overridable<DeviceSpec>(extra())});
 }
 

@@ -1,6 +1,8 @@
 // kvsim show: one thing in full
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
 #include "sim/cli/describe.h"
@@ -92,6 +94,12 @@ std::vector<Page> pages(const std::string& name, const po::variables_map& v) {
   for (const std::string& kind : kinds)
     for (const std::string& id : names_of(kind))
       if (id == name) found.push_back(page_of(kind, name));
+  // What people call it: an organisation before it, other case, a tuned variant, an alias.
+  for (const std::string& kind : kinds) {
+    const auto catalog = catalog_kind(kind);
+    const auto file = found.empty() && catalog ? catalog_file(*catalog, name) : std::nullopt;
+    if (file) found.push_back(page_of(kind, std::filesystem::path(*file).stem().string()));
+  }
   if (found.empty()) unknown(name, kinds);
   return found;
 }

@@ -122,6 +122,27 @@ void StepGroup::next_shape(std::size_t i, std::int64_t n) {
   shapes_[i].group_tokens_max = l.running.shape.group_tokens_max;
 }
 
+// One lane: prices a run of silent iterations, from the n-th, whose contexts grow evenly within one cell of the cost model.
+// There the price grows by the same integer every time. Gives their number, >= 1.
+std::int64_t StepGroup::price_run(std::int64_t n, std::int64_t most, bool graph) {
+  next_shape(0, n);
+  const bool even = n >= (config_.async_scheduling ? 1 : 0);  // what follows is even growth
+  const DecodeLine line = cost_.decode_line(shapes_[0]);
+  const std::int64_t run = even ? std::min(most, line.iterations) : 1;
+  const StepShape& by = growth_[0];
+  std::int64_t value = line.value(shapes_[0]);
+  const std::int64_t step = even ? line.value(by) - line.base : 0;
+  Time end = ends_.back();
+  for (std::int64_t i = 0; i < run; ++i, value += step) {
+    const std::int64_t gpu = DecodeLine::round_up(value);
+    end += Duration{step_ns(gpu, graph)};
+    gpus_.push_back(gpu);
+    ends_.push_back(end);
+  }
+  if (run > 1) grow(shapes_[0], by, run - 1);
+  return run;
+}
+
 // While every lane only decodes and nothing can change, iterations follow each other silently: their ends are
 // computed here, their effects are applied by commit().
 void StepGroup::fast_forward() {
@@ -136,7 +157,9 @@ void StepGroup::fast_forward() {
   gpus_.push_back(gpu_ns_);
   const bool graph = runs_graph();
   for (DecodeLine& line : lines_) line.iterations = 0;
-  for (std::int64_t n = 0; n < silent; ++n) {
+  std::int64_t n = 0;
+  while (lanes_.size() == 1 && n < silent) n += price_run(n, silent - n, graph);
+  for (; n < silent; ++n) {
     std::int64_t gpu = 0;
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
       next_shape(i, n);

@@ -42,6 +42,7 @@ class StepGroup {
   [[nodiscard]] bool runs_graph() const;
   void describe_group();
   void next_shape(std::size_t lane, std::int64_t n);
+  std::int64_t price_run(std::int64_t n, std::int64_t most, bool graph);
   void record(const Lane&, Time start, Time end);
 
   const EngineConfig& config_;

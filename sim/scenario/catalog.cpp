@@ -1,6 +1,7 @@
 #include "sim/scenario/catalog.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <filesystem>
 
@@ -63,11 +64,51 @@ std::vector<std::string> catalog_ids(CatalogKind kind) {
   return ids;
 }
 
-std::optional<std::string> catalog_file(CatalogKind kind, const std::string& id) {
+namespace {
+
+std::optional<std::string> file_of(CatalogKind kind, const std::string& id) {
   if (id.empty() || id.find('/') != std::string::npos || id.starts_with('.')) return std::nullopt;
   const std::string file = catalog_folder(kind) + "/" + id + ".yaml";
   std::error_code ec;
   return fs::is_regular_file(file, ec) ? std::optional(file) : std::nullopt;
+}
+
+// "meta-llama/Llama-3.1-8B-Instruct" -> "llama-3.1-8b-instruct", "RTX PRO 6000" -> "rtx-pro-6000"
+std::string plain_id(const std::string& name) {
+  std::string id = name.substr(name.rfind('/') + 1);  // npos + 1 = 0
+  for (char& c : id) c = c == ' ' || c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return id;
+}
+
+std::optional<std::string> alias_of(const std::string& id) {
+  Diagnostics ignored;  // a catalogue without aliases has none
+  const Tree all = load_yaml(data_root() + "/hardware/catalog/aliases.yaml", ignored);
+  const Tree* to = all.find(id);
+  return to == nullptr ? std::nullopt : std::optional(to->text());
+}
+
+}  // namespace
+
+std::optional<std::string> catalog_file(CatalogKind kind, const std::string& id) {
+  if (auto file = file_of(kind, id)) return file;
+  if (id.size() > 200 || id.ends_with(".yaml") || id.ends_with(".yml")) return std::nullopt;
+  std::string plain = plain_id(id);
+  if (auto file = file_of(kind, plain)) return file;
+  if (kind == CatalogKind::device || kind == CatalogKind::node) {
+    const auto alias = alias_of(plain);
+    return alias ? file_of(kind, *alias) : std::nullopt;
+  }
+  // Tuned variants have the shape of their base.
+  for (bool cut = kind == CatalogKind::model; cut;) {
+    cut = false;
+    for (const std::string_view suffix : {"-instruct", "-chat", "-hf", "-base", "-it", "-2407", "-2507"}) {
+      if (!plain.ends_with(suffix)) continue;
+      plain.resize(plain.size() - suffix.size());
+      cut = true;
+    }
+    if (auto file = cut ? file_of(kind, plain) : std::nullopt) return file;
+  }
+  return std::nullopt;
 }
 
 Tree load_catalog(CatalogKind kind, const std::string& id, const Place& place, const std::string& path, Diagnostics& d) {

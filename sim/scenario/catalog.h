@@ -17,7 +17,8 @@ const char* catalog_name(CatalogKind);
 std::string catalog_folder(CatalogKind);
 // Ids in the catalogue, sorted.
 std::vector<std::string> catalog_ids(CatalogKind);
-// The file of an id; nothing when there is none.
+// The file of an id; nothing when there is none. Also takes the names people use: other case, an organisation before a slash,
+// suffixes of tuned variants (-instruct, -chat, -hf ...), and hardware/catalog/aliases.yaml.
 std::optional<std::string> catalog_file(CatalogKind, const std::string& id);
 // The tree of an id; a diagnostic at `place` with the nearest names when there is none.
 Tree load_catalog(CatalogKind, const std::string& id, const Place& place, const std::string& path, Diagnostics&);

@@ -1,88 +1,172 @@
 #include "sim/scenario/yaml.h"
 
 #include <fmt/format.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <sstream>
+#include <unordered_map>
+#include <unordered_set>
 
 namespace kvsim {
 
 namespace {
 
 constexpr std::size_t kMostBytes = 64U << 20;
-constexpr int kMostLevels = 100;
+constexpr std::size_t kMostLevels = 100;
 constexpr std::size_t kMostNodes = 2'000'000;
 constexpr std::size_t kMostKeys = 10'000;  // of one map: look-ups walk it
 
-class Converter {
- public:
-  Converter(std::shared_ptr<const std::string> file, Diagnostics& d) : file_(std::move(file)), diagnostics_(d) {}
+struct Stopped {};  // thrown through the parser once a limit is passed; the diagnostic is already there
 
-  Tree convert(const YAML::Node& node, int level) {
-    const Place at = place(node.Mark());
-    if (stopped_) return {};
-    if (level > kMostLevels) return stop(at, fmt::format("nested deeper than {} levels", kMostLevels));
-    if (++nodes_ > kMostNodes) return stop(at, "the document has too many values (are aliases multiplied?)");
-    switch (node.Type()) {
-      case YAML::NodeType::Scalar: {
-        // yaml-cpp tags quoted scalars "!" and plain ones "?".
-        Tree t = Tree::scalar(node.Scalar(), at, node.Tag() == "!");
-        return !t.quoted() && (t.text() == "~" || t.text() == "null" || t.text().empty()) ? null_at(at) : t;
-      }
-      case YAML::NodeType::Sequence: {
-        Tree t = Tree::list(at);
-        for (const YAML::Node& item : node) t.push(convert(item, level + 1));
-        return t;
-      }
-      case YAML::NodeType::Map: return convert_map(node, at, level);
-      case YAML::NodeType::Null:
-      case YAML::NodeType::Undefined: break;
+struct Extent {
+  std::size_t values = 1, levels = 0;
+};
+Extent extent(const Tree& t) {
+  Extent all;
+  const auto add = [&](const Tree& part) {
+    const Extent e = extent(part);
+    all.values += e.values;
+    all.levels = std::max(all.levels, e.levels + 1);
+  };
+  for (const Tree& item : t.items()) add(item);
+  for (const Tree::Entry& e : t.entries()) add(e.value);
+  return all;
+}
+
+// Builds the tree while the parser reads, so that limits stop it early. (The parser's own document lists never end for
+// a file that begins with a comma.)
+class TreeBuilder final : public YAML::EventHandler {
+ public:
+  TreeBuilder(std::shared_ptr<const std::string> file, Diagnostics& d) : file_(std::move(file)), diagnostics_(d) {}
+
+  Tree take() { return std::move(root_); }
+  // Where the second document begins; line 0 when there is none.
+  [[nodiscard]] const Place& second() const { return second_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (++documents_ == 2) {
+      second_ = place(mark);
+      throw Stopped{};
     }
-    return null_at(at);
   }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { add(null_at(place(mark)), anchor); }
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+    const Place at = place(mark);
+    const bool quoted = tag == "!";  // the parser tags plain scalars "?"
+    if (!quoted && (value == "~" || value == "null" || value.empty())) return add(null_at(at), anchor);
+    add(Tree::scalar(value, at, quoted), anchor);
+  }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    const auto found = anchors_.find(anchor);
+    if (found == anchors_.end()) stop(place(mark), "an alias (*name) inside the value that it stands for");
+    nodes_ += found->second.extent.values - 1;
+    if (levels_.size() + found->second.extent.levels > kMostLevels) too_deep(place(mark));
+    add(found->second.tree, 0);
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+    open(Tree::list(place(mark)), anchor);
+  }
+  void OnSequenceEnd() override { close(); }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+    open(Tree::map(place(mark)), anchor);
+  }
+  void OnMapEnd() override { close(); }
 
  private:
-  Tree convert_map(const YAML::Node& node, const Place& at, int level) {
-    Tree t = Tree::map(at);
-    for (const auto& pair : node) {
-      const Place key_at = place(pair.first.Mark());
-      if (!pair.first.IsScalar()) {
-        diagnostics_.add(key_at, "", "a key must be plain text");
-        continue;
-      }
-      const std::string& key = pair.first.Scalar();
-      if (t.find(key) != nullptr) {
-        diagnostics_.add(key_at, key, "the key is given twice");
-        continue;
-      }
-      if (t.entries().size() >= kMostKeys) return stop(key_at, fmt::format("a map of more than {} keys", kMostKeys));
-      t.set(key, convert(pair.second, level + 1), key_at);
-      if (stopped_) break;
+  struct Level {
+    Tree tree;
+    YAML::anchor_t anchor = 0;
+    bool has_key = false, is_refused = false;  // of a map: the key was read; its value is to be dropped
+    std::string key;
+    Place key_place;
+    std::unordered_set<std::string> keys;
+  };
+  struct Anchored {
+    Tree tree;
+    Extent extent;
+  };
+
+  void open(Tree tree, YAML::anchor_t anchor) {
+    if (levels_.size() >= kMostLevels) too_deep(tree.place());
+    levels_.push_back({std::move(tree), anchor, false, false, {}, {}, {}});
+  }
+  void close() {
+    Level level = std::move(levels_.back());
+    levels_.pop_back();
+    add(std::move(level.tree), level.anchor);
+  }
+  void add(Tree value, YAML::anchor_t anchor) {
+    if (++nodes_ > kMostNodes) too_many(value.place());
+    if (anchor != 0) {
+      const Extent e = extent(value);
+      if ((nodes_ += e.values) > kMostNodes) too_many(value.place());
+      anchors_[anchor] = {value, e};
     }
-    return t;
+    if (levels_.empty()) {
+      root_ = std::move(value);
+    } else if (levels_.back().tree.is_list()) {
+      levels_.back().tree.push(std::move(value));
+    } else {
+      add_to_map(levels_.back(), std::move(value));
+    }
+  }
+  void add_to_map(Level& level, Tree value) {
+    if (level.has_key) {
+      if (!level.is_refused) level.tree.append(std::move(level.key), std::move(value), std::move(level.key_place));
+      level.has_key = false;
+      return;
+    }
+    level.has_key = true;
+    level.key_place = value.place();
+    level.is_refused = true;
+    if (!value.is_scalar()) return diagnostics_.add(value.place(), "", "a key must be plain text");
+    level.key = value.text();
+    if (!level.keys.insert(level.key).second) return diagnostics_.add(value.place(), level.key, "the key is given twice");
+    if (level.keys.size() > kMostKeys) stop(value.place(), fmt::format("a map of more than {} keys", kMostKeys));
+    level.is_refused = false;
   }
   static Tree null_at(const Place& at) {
     Tree t;
     t.set_place(at);
     return t;
   }
-  Tree stop(const Place& at, const std::string& why) {
+  [[noreturn]] void too_deep(const Place& at) { stop(at, fmt::format("nested deeper than {} levels", kMostLevels)); }
+  [[noreturn]] void too_many(const Place& at) { stop(at, "the document has too many values (are aliases multiplied?)"); }
+  [[noreturn]] void stop(const Place& at, const std::string& why) {
     diagnostics_.add(at, "", why);
-    stopped_ = true;
-    return {};
+    throw Stopped{};
   }
   [[nodiscard]] Place place(const YAML::Mark& m) const { return {file_, m.line + 1, m.column + 1}; }
 
   std::shared_ptr<const std::string> file_;
   Diagnostics& diagnostics_;
+  std::vector<Level> levels_;
+  std::unordered_map<YAML::anchor_t, Anchored> anchors_;
+  Tree root_;
+  Place second_;
   std::size_t nodes_ = 0;
-  bool stopped_ = false;
+  int documents_ = 0;
 };
+
+// The text from a place to the end of its line.
+std::string rest_of_line(std::string_view text, const Place& at) {
+  for (int line = 1; line < at.line; ++line) {
+    const std::size_t end = text.find('\n');
+    if (end == std::string_view::npos) return {};
+    text.remove_prefix(end + 1);
+  }
+  text = text.substr(0, text.find_first_of("\r\n"));
+  text.remove_prefix(std::min(text.size(), static_cast<std::size_t>(at.column - 1)));
+  return std::string(text.substr(0, 40));
+}
 
 }  // namespace
 
@@ -96,19 +180,27 @@ Tree parse_yaml(std::string_view text, const std::string& name, Diagnostics& d) 
     d.add({file, 0, 0}, "", "the file holds NUL bytes: it is not a text file");
     return {};
   }
+  TreeBuilder builder(file, d);
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
-    if (documents.empty()) return {};
-    if (documents.size() > 1) {
-      d.add({file, documents[1].Mark().line + 1, 1}, "", "the file holds more than one document", "keep one, without '---' between");
-      return {};
+    std::istringstream in{std::string(text)};
+    YAML::Parser parser(in);
+    if (parser.HandleNextDocument(builder)) parser.HandleNextDocument(builder);
+  } catch (const Stopped&) {
+    if (const Place& second = builder.second(); second.line > 0) {
+      const std::string found = rest_of_line(text, second);
+      if (found.starts_with("---")) {
+        d.add(second, "", "the file holds more than one document", "keep one, without '---' between");
+      } else {
+        d.add(second, "", "not valid YAML: unexpected '" + found + "'", "check brackets, commas and the indentation of this line");
+      }
     }
-    return Converter(file, d).convert(documents[0], 0);
+    return {};
   } catch (const YAML::Exception& e) {
     const bool known = e.mark.line >= 0;
     d.add({file, known ? e.mark.line + 1 : 0, known ? e.mark.column + 1 : 0}, "", "not valid YAML: " + e.msg);
     return {};
   }
+  return builder.take();
 }
 
 std::string read_text_file(const std::string& path, Diagnostics& d) {

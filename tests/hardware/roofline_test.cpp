@@ -73,16 +73,18 @@ TEST(Roofline, PrefillIsBoundByCompute) {
   EXPECT_NEAR(part(*m, s, "attention_prefill"), 524288 * pairs * 1.05 / 0.25e14 * 1e9 + 96e3, 1);
 }
 
-TEST(Roofline, CollectivesFollowTheRing) {
+TEST(Roofline, CollectivesTakeTheFasterAlgorithm) {
   FakeModel model;
   model.f.parallel.tensor = 4;
   const DeviceSpec d = round_device();
   const LinkSpec link{"nvlink", Bandwidth{1e11}, Duration{1000}, ""};
   const auto m = make(model, d, {4, 1, 1, false}, &link);
-  // 64 all-reduces of 8 tokens x 8 KiB: 2 x 3/4 of the bytes over 100 GB/s, 6 messages and a launch
-  // each.
+  // 64 all-reduces of 8 tokens x 8 KiB over 100 GB/s: at once, three times the bytes and one latency; a launch each.
   EXPECT_NEAR(part(*m, decodes(8, 80, 10), "all_reduce"),
-              1.5 * 64 * 8 * 8192 / 100.0 + 64 * (6 * 1000 + 1000), 1e-3);
+              64 * (3 * 8 * 8192 / 100.0 + 1000 + 1000), 1e-3);
+  // Of 1024 tokens: by the ring, 2 x 3/4 of the bytes and 6 messages.
+  EXPECT_NEAR(part(*m, decodes(1024, 10240, 10), "all_reduce"),
+              64 * (1.5 * 1024 * 8192 / 100.0 + 6 * 1000 + 1000), 1e-3);
   EXPECT_THROW(make(model, d, {4, 1, 1, false}), InputError);
 }
 

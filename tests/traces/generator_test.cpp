@@ -303,3 +303,25 @@ TEST(Generator, SaysWhichParameterIsMissing) {
 
 }  // namespace
 }  // namespace kvsim
+
+namespace kvsim {
+namespace {
+
+// Sessions without end that all begin at once: as many are begun as requests are wanted, not more.
+TEST(Generator, AllAtOnceEnds) {
+  GeneratorParams p;
+  p.arrivals.process = ArrivalKind::all_at_once;
+  p.requests = 50;
+  const auto source = make_generator(p, {});
+  Request r;
+  int delivered = 0;
+  while (source->next_arrival()) {
+    source->pop(r);
+    EXPECT_EQ(to_ns(r.arrival), 0);
+    ++delivered;
+  }
+  EXPECT_EQ(delivered, 50);
+}
+
+}  // namespace
+}  // namespace kvsim

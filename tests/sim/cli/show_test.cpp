@@ -106,6 +106,12 @@ TEST(Show, ScenarioDocumentsEveryField) {
   cli_test::expect_width(generate);
 }
 
+TEST(Show, TakesTheNamesPeopleUse) {
+  EXPECT_EQ(cli_test::kvsim({"show", "h100"}).out, cli_test::kvsim({"show", "h100-sxm"}).out);
+  EXPECT_EQ(cli_test::kvsim({"show", "meta-llama/Llama-3.1-8B-Instruct"}).out,
+            cli_test::kvsim({"show", "llama-3.1-8b"}).out);
+}
+
 TEST(Show, Misuse) {
   expect_misuse({"show"}, {"no name given", "kvsim list"});
   expect_misuse({"show", "llama-3.1-8"},

@@ -121,7 +121,7 @@ TEST(Recorder, OtherTablesComeBack) {
   EXPECT_EQ(row("SELECT * FROM iteration"), "1|1|0|5|25|3|4|5|6|7|8|9|");
   EXPECT_EQ(row("SELECT * FROM instance_sample"), "1|1000000000|2|1|3|4|50|60|100|700|80|");
   EXPECT_EQ(row("SELECT * FROM instance WHERE instance = 2"),
-            "1|2|0|1000|200|150|2|9000|800|10000|4000|11|12|13|1000000|800000|200000|500000000.0|");
+            "1|2|0|1000|200|150|2|9000|800|10000|4000|11|12|13|1000000|800000|200000|500|");
   EXPECT_EQ(db.integer("SELECT count(*) FROM metric"),
             static_cast<std::int64_t>(compute_metrics(run, header.slo).size()));
   EXPECT_EQ(db.integer("PRAGMA application_id"), kApplicationId);

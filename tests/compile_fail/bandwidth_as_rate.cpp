@@ -1,0 +1,7 @@
+// refused: could not convert|no viable conversion|conversion from .* to non-scalar|no known conversion|no matching (function|constructor)
+#include "sim/base/fields.h"
+#include "sim/base/id.h"
+
+namespace kvsim {
+constexpr Rate kMixed = Bandwidth{1};
+}  // namespace kvsim

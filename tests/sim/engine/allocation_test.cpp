@@ -1,0 +1,73 @@
+// Steady state allocates nothing: twice the iterations cost no further allocation.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "tests/support/engine_fixture.h"
+
+namespace {
+std::atomic<std::int64_t> g_allocations{0};
+}
+
+// Counting replacements; memory comes from malloc, so that sanitizers still see it.
+void* operator new(std::size_t size) {
+  g_allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* p = std::malloc(size > 0 ? size : 1)) return p;
+  throw std::bad_alloc();
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+
+namespace kvsim {
+namespace {
+
+EngineConfig engine(std::int64_t blocks, bool exact) {
+  EngineConfig e;
+  e.kv_blocks = blocks;
+  e.max_running = 64;
+  e.max_batched_tokens = 2048;
+  e.exact_steps = exact;
+  return e;
+}
+
+// Allocations of a whole run of 64 requests with `output` tokens each.
+std::int64_t allocations(const EngineConfig& e, std::int64_t output) {
+  std::vector<Request> requests;
+  for (int i = 0; i < 64; ++i) requests.push_back(test::request(i, 100, output));
+  test::LinearCost cost(1000, 1, 0);
+  const std::int64_t before = g_allocations.load();
+  const auto out = test::simulate(e, std::move(requests), cost);
+  EXPECT_EQ(out.requests.size(), 64U);
+  return g_allocations.load() - before;
+}
+
+TEST(Allocation, DecodingAllocatesNothing) {
+  for (const bool exact : {false, true}) {
+    const EngineConfig e = engine(100'000, exact);
+    allocations(e, 1000);  // warm the statics
+    const std::int64_t once = allocations(e, 1000), twice = allocations(e, 2000), long_run = allocations(e, 8000);
+    EXPECT_LE(std::abs(twice - once), 8) << "exact " << exact;
+    EXPECT_LE(std::abs(long_run - once), 16) << "exact " << exact;
+  }
+}
+
+// Requests that come and go reuse slots, runs and lists: what grows is the list of outcomes and the index of contents.
+TEST(Allocation, RequestsReuseWhatWasAllocated) {
+  const auto run = [](int n) {
+    std::vector<Request> requests;
+    for (int i = 0; i < n; ++i) requests.push_back(test::request(i * 3'000, 40, 20));
+    test::LinearCost cost(1000, 1, 0);
+    const std::int64_t before = g_allocations.load();
+    test::simulate(engine(2'000, false), std::move(requests), cost);
+    return g_allocations.load() - before;
+  };
+  run(1000);
+  const std::int64_t few = run(1000), many = run(5000);
+  // ListTrace copies a request's segments: one allocation each, outside the engine; vectors double: a few dozen.
+  EXPECT_LE(many - few, 4000 + 200);
+}
+
+}  // namespace
+}  // namespace kvsim
