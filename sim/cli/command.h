@@ -1,7 +1,7 @@
 #pragma once
 // The verbs of the program. One file per verb; each defines a `Command` that commands.cpp lists.
-// Results go to stdout, progress and errors to stderr. Exit codes: 0 good, 1 our bug, 2 the user's input,
-// 3 ran but a check failed.
+// Results go to stdout, progress and errors to stderr. Exit codes: 0 good, 1 our bug, 2 the user's
+// input, 3 ran but a check failed.
 #include <boost/program_options.hpp>
 #include <string>
 #include <vector>
@@ -24,8 +24,8 @@ const Command* find_command(const std::string& name);
 // Help of one verb, and of the program.
 std::string help_text(const Command&);
 std::string help_text();
-// Parses `arguments` (without program and verb) and runs; prints help for --help. Throws InputError for wrong arguments,
-// with the nearest option for an unknown one.
+// Parses `arguments` (without program and verb) and runs; prints help for --help. Throws InputError
+// for wrong arguments, with the nearest option for an unknown one.
 int run_command(const Command&, const std::vector<std::string>& arguments);
 // The program: verb and its arguments. Errors are printed to stderr and become the exit code.
 int run_program(const std::vector<std::string>& arguments);

@@ -1,5 +1,3 @@
-#include "sim/cli/command.h"
-
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -9,16 +7,18 @@
 #include <system_error>
 
 #include "sim/base/diagnostics.h"
+#include "sim/cli/command.h"
 #include "sim/run/simulate.h"
 
 namespace kvsim {
 
-extern const Command kRunCommand, kCheckCommand, kListCommand, kShowCommand, kSchemaCommand, kQueryCommand, kTraceCommand,
-    kValidateCommand, kDocCommand;
+extern const Command kRunCommand, kCheckCommand, kListCommand, kShowCommand, kSchemaCommand,
+    kQueryCommand, kTraceCommand, kValidateCommand, kDocCommand;
 
 const std::vector<const Command*>& commands() {
-  static const std::vector<const Command*> all{&kRunCommand,    &kCheckCommand, &kListCommand,  &kShowCommand, &kSchemaCommand,
-                                               &kQueryCommand, &kTraceCommand, &kValidateCommand, &kDocCommand};
+  static const std::vector<const Command*> all{&kRunCommand,   &kCheckCommand,    &kListCommand,
+                                               &kShowCommand,  &kSchemaCommand,   &kQueryCommand,
+                                               &kTraceCommand, &kValidateCommand, &kDocCommand};
   return all;
 }
 
@@ -30,14 +30,17 @@ const Command* find_command(const std::string& name) {
 
 namespace {
 
-void declare(const Command& c, po::options_description& options, po::positional_options_description& positional) {
+void declare(const Command& c, po::options_description& options,
+             po::positional_options_description& positional) {
   options.add_options()("help,h", "this text");
   c.declare(options, positional);
 }
 
-[[noreturn]] void wrong(const Command& c, const std::string& message, const std::string& hint = {}) {
+[[noreturn]] void wrong(const Command& c, const std::string& message,
+                        const std::string& hint = {}) {
   const std::string where = std::string("kvsim ") + c.name;
-  throw InputError(where + ": " + message, hint.empty() ? where + " --help shows the options" : hint);
+  throw InputError(where + ": " + message,
+                   hint.empty() ? where + " --help shows the options" : hint);
 }
 
 po::variables_map parse(const Command& c, const std::vector<std::string>& arguments) {
@@ -93,10 +96,14 @@ int dispatch(const std::vector<std::string>& arguments) {
 }  // namespace
 
 std::string help_text() {
-  std::string out = fmt::format("kvsim {}: simulates KV caches of large-language-model serving\n\nusage: kvsim VERB [arguments]\n\n", kVersion);
+  std::string out = fmt::format(
+      "kvsim {}: simulates KV caches of large-language-model serving\n\nusage: kvsim VERB "
+      "[arguments]\n\n",
+      kVersion);
   for (const Command* c : commands()) out += fmt::format("  {:<10}{}\n", c->name, c->summary);
   return out +
-         "\nkvsim help VERB shows a verb's options and examples; begin with\n  kvsim run scenarios/quickstart.yaml\n"
+         "\nkvsim help VERB shows a verb's options and examples; begin with\n  kvsim run "
+         "scenarios/quickstart.yaml\n"
          "exit codes: 0 good, 1 a bug of kvsim, 2 the input is wrong, 3 ran but a check failed\n";
 }
 
@@ -105,7 +112,9 @@ std::string help_text(const Command& c) {
   po::positional_options_description positional;
   declare(c, options, positional);
   std::ostringstream out;
-  out << fmt::format("usage: kvsim {} {}\n{}\n\n", c.name, c.arguments, c.summary) << options << "\nexamples\n" << c.examples << "\n";
+  out << fmt::format("usage: kvsim {} {}\n{}\n\n", c.name, c.arguments, c.summary) << options
+      << "\nexamples\n"
+      << c.examples << "\n";
   return out.str();
 }
 

@@ -21,14 +21,17 @@ std::string initial_text(const FieldInfo& f, const Tree* given) {
   return given->is_list() ? to_json(*given) : "";
 }
 
-void add_rows(const std::vector<FieldInfo>& fields, const Tree* defaults, const std::string& prefix, std::vector<ParameterRow>& out) {
+void add_rows(const std::vector<FieldInfo>& fields, const Tree* defaults, const std::string& prefix,
+              std::vector<ParameterRow>& out) {
   for (const FieldInfo& f : fields) {
     const Tree* given = defaults == nullptr ? nullptr : defaults->find(f.name);
     const std::string path = prefix.empty() ? f.name : prefix + "." + f.name;
     const TypeInfo& type = f.type;
     const bool section = type.shape == TypeInfo::Shape::map && !type.fields.empty();
-    out.push_back({path, short_type(type), section ? "" : initial_text(f, given), f.bounds_text, f.text, section});
-    if (type.shape == TypeInfo::Shape::list && !type.element.empty() && !type.element[0].fields.empty())
+    out.push_back({path, short_type(type), section ? "" : initial_text(f, given), f.bounds_text,
+                   f.text, section});
+    if (type.shape == TypeInfo::Shape::list && !type.element.empty() &&
+        !type.element[0].fields.empty())
       add_rows(type.element[0].fields, nullptr, path + ".N", out);
     if (!type.fields.empty()) add_rows(type.fields, given, path, out);
   }
@@ -37,14 +40,17 @@ void add_rows(const std::vector<FieldInfo>& fields, const Tree* defaults, const 
 }  // namespace
 
 std::string short_type(const TypeInfo& t) {
-  if (t.shape == TypeInfo::Shape::list && !t.element.empty()) return "list of " + short_type(t.element[0]);
-  if (t.shape == TypeInfo::Shape::choice) return fmt::format("name of a {}, or a mapping with its parameters", t.plugin_kind);
+  if (t.shape == TypeInfo::Shape::list && !t.element.empty())
+    return "list of " + short_type(t.element[0]);
+  if (t.shape == TypeInfo::Shape::choice)
+    return fmt::format("name of a {}, or a mapping with its parameters", t.plugin_kind);
   std::string name = t.name.substr(0, t.name.find(" such as"));
   if (name.starts_with("a ") && name.size() != t.name.size()) name.erase(0, 2);
   return name;
 }
 
-std::vector<ParameterRow> parameter_rows(const std::vector<FieldInfo>& fields, const Tree* defaults, const std::string& prefix) {
+std::vector<ParameterRow> parameter_rows(const std::vector<FieldInfo>& fields, const Tree* defaults,
+                                         const std::string& prefix) {
   std::vector<ParameterRow> rows;
   add_rows(fields, defaults, prefix, rows);
   return rows;
@@ -54,8 +60,10 @@ std::vector<ParameterRow> scenario_rows() {
   const Tree defaults = write_fields(Scenario{});
   std::vector<ParameterRow> rows = parameter_rows(describe_fields<Scenario>(), &defaults);
   for (ParameterRow& r : rows)
-    if (r.type == "anything") r.type = r.path == "workload.generate" ? "mapping" : "name, path or mapping";
-  rows.push_back({"include", "text, or a list", "", "", "other scenario files that this one overrides, relative to it", false});
+    if (r.type == "anything")
+      r.type = r.path == "workload.generate" ? "mapping" : "name, path or mapping";
+  rows.push_back({"include", "text, or a list", "", "",
+                  "other scenario files that this one overrides, relative to it", false});
   return rows;
 }
 
@@ -64,7 +72,9 @@ std::vector<ParameterRow> generator_rows() {
   return parameter_rows(describe_fields<GeneratorParams>(), &defaults);
 }
 
-std::vector<ParameterRow> plugin_rows(const PluginInfo& p) { return parameter_rows(p.fields, nullptr); }
+std::vector<ParameterRow> plugin_rows(const PluginInfo& p) {
+  return parameter_rows(p.fields, nullptr);
+}
 
 std::string parameters_text(const std::vector<ParameterRow>& rows) {
   std::string out;
@@ -79,7 +89,8 @@ std::string parameters_text(const std::vector<ParameterRow>& rows) {
     if (head.size() + 3 + kind.size() <= kTerminalWidth) {
       out += head + "   " + kind + "\n";
     } else {
-      out += fmt::format("{}\n      {}\n", wrapped(head, kTerminalWidth, 6), wrapped(kind, kTerminalWidth, 6));
+      out += fmt::format("{}\n      {}\n", wrapped(head, kTerminalWidth, 6),
+                         wrapped(kind, kTerminalWidth, 6));
     }
     out += fmt::format("      {}\n", wrapped(r.text, kTerminalWidth, 6));
   }
@@ -104,7 +115,8 @@ std::string parameters_markdown(const std::vector<ParameterRow>& rows) {
   MarkdownTable table({"key", "type", "default", "meaning"});
   for (const ParameterRow& r : rows) {
     const std::string initial = r.initial.empty() ? "" : "`" + r.initial + "`";
-    table.row({"`" + r.path + "`", r.type + (r.bounds.empty() ? "" : ", " + r.bounds), initial, r.text});
+    table.row(
+        {"`" + r.path + "`", r.type + (r.bounds.empty() ? "" : ", " + r.bounds), initial, r.text});
   }
   return table.text();
 }

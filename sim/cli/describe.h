@@ -1,5 +1,6 @@
 #pragma once
-// What a parameter is, in words: from TypeInfo and FieldInfo (sim/base/fields.h) to help texts, tables and JSON.
+// What a parameter is, in words: from TypeInfo and FieldInfo (sim/base/fields.h) to help texts,
+// tables and JSON.
 #include <string>
 #include <vector>
 
@@ -10,18 +11,20 @@ namespace kvsim {
 
 // One value a user may write. Nested maps are spelled out: their values have dotted names.
 struct ParameterRow {
-  std::string path;      // "engine.scheduler.policy"
-  std::string type;      // "duration", "one of fcfs | priority", "list of whole number"
-  std::string initial;   // default as it would be written; empty = none
-  std::string bounds;    // "1 to 65536"; may be empty
+  std::string path;     // "engine.scheduler.policy"
+  std::string type;     // "duration", "one of fcfs | priority", "list of whole number"
+  std::string initial;  // default as it would be written; empty = none
+  std::string bounds;   // "1 to 65536"; may be empty
   std::string text;
   bool is_section = false;  // a map whose values follow
 };
 
-// `defaults` is the default of the map these fields belong to (nullptr: take FieldInfo's), and wins over FieldInfo.
-std::vector<ParameterRow> parameter_rows(const std::vector<FieldInfo>&, const Tree* defaults, const std::string& prefix = {});
-// Rows of the whole scenario file, with the fields of `model`, `deployment.hardware` and `workload.generate` left to
-// their own pages.
+// `defaults` is the default of the map these fields belong to (nullptr: take FieldInfo's), and wins
+// over FieldInfo.
+std::vector<ParameterRow> parameter_rows(const std::vector<FieldInfo>&, const Tree* defaults,
+                                         const std::string& prefix = {});
+// Rows of the whole scenario file, with the fields of `model`, `deployment.hardware` and
+// `workload.generate` left to their own pages.
 std::vector<ParameterRow> scenario_rows();
 std::vector<ParameterRow> generator_rows();
 std::vector<ParameterRow> plugin_rows(const PluginInfo&);

@@ -17,8 +17,11 @@ namespace fs = std::filesystem;
 namespace {
 
 void declare(po::options_description& o, po::positional_options_description& p) {
-  o.add_options()("path", po::value<std::vector<std::string>>(), "markdown files, or folders to search (also without the option's name; default: .)")(
-      "check", "write nothing; exit with 3 when a block is stale")("block", po::value<std::string>(), "print this block and touch no file");
+  o.add_options()(
+      "path", po::value<std::vector<std::string>>(),
+      "markdown files, or folders to search (also without the option's name; default: .)")(
+      "check", "write nothing; exit with 3 when a block is stale")(
+      "block", po::value<std::string>(), "print this block and touch no file");
   p.add("path", -1);
 }
 
@@ -30,10 +33,13 @@ std::vector<std::string> markdown_files(const std::string& path) {
     return {path};
   }
   std::vector<std::string> files;
-  for (auto it = fs::recursive_directory_iterator(path, ec); !ec && it != fs::recursive_directory_iterator(); it.increment(ec)) {
+  for (auto it = fs::recursive_directory_iterator(path, ec);
+       !ec && it != fs::recursive_directory_iterator(); it.increment(ec)) {
     const std::string name = it->path().filename().string();
-    if (it->is_directory(ec) && (name.starts_with('.') || name == "build" || name == "out")) it.disable_recursion_pending();
-    else if (it->path().extension() == ".md" && it->is_regular_file(ec)) files.push_back(it->path().lexically_normal().string());
+    if (it->is_directory(ec) && (name.starts_with('.') || name == "build" || name == "out"))
+      it.disable_recursion_pending();
+    else if (it->path().extension() == ".md" && it->is_regular_file(ec))
+      files.push_back(it->path().lexically_normal().string());
   }
   std::sort(files.begin(), files.end());
   return files;
@@ -67,7 +73,8 @@ int run(const po::variables_map& v) {
       const Filled filled = fill_blocks(text, file);
       blocks += filled.blocks;
       for (const std::string& name : filled.stale)
-        fmt::print("{}: block '{}' {}\n", file, name, v.count("check") > 0 ? "is stale" : "written");
+        fmt::print("{}: block '{}' {}\n", file, name,
+                   v.count("check") > 0 ? "is stale" : "written");
       stale += static_cast<int>(filled.stale.size());
       if (!filled.stale.empty() && v.count("check") == 0) replace_file(file, filled.text);
     }
@@ -81,14 +88,15 @@ int run(const po::variables_map& v) {
 
 }  // namespace
 
-extern const Command kDocCommand{"doc",
-                                 "write generated tables into the README files",
-                                 "[FILE|FOLDER...]",
-                                 "  kvsim doc                  fill every block below this folder\n"
-                                 "  kvsim doc --check          exit with 3 when one is stale\n"
-                                 "  kvsim doc --block verbs    print one block\n"
-                                 "a block begins with a line <!-- kvsim doc: NAME --> and ends with <!-- end -->",
-                                 declare,
-                                 run};
+extern const Command kDocCommand{
+    "doc",
+    "write generated tables into the README files",
+    "[FILE|FOLDER...]",
+    "  kvsim doc                  fill every block below this folder\n"
+    "  kvsim doc --check          exit with 3 when one is stale\n"
+    "  kvsim doc --block verbs    print one block\n"
+    "a block begins with a line <!-- kvsim doc: NAME --> and ends with <!-- end -->",
+    declare,
+    run};
 
 }  // namespace kvsim

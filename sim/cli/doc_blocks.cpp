@@ -22,7 +22,8 @@ std::string verbs() {
   MarkdownTable t({"verb", "what it does"});
   for (const Command* c : commands()) {
     const std::string arguments = c->arguments;
-    t.row({fmt::format("`kvsim {}{}{}`", c->name, arguments.empty() ? "" : " ", arguments), c->summary});
+    t.row({fmt::format("`kvsim {}{}{}`", c->name, arguments.empty() ? "" : " ", arguments),
+           c->summary});
   }
   return t.text();
 }
@@ -41,7 +42,9 @@ std::string plugins() {
   return t.text();
 }
 
-std::string_view line_at(std::string_view text, std::size_t at) { return text.substr(at, text.find('\n', at) - at); }
+std::string_view line_at(std::string_view text, std::size_t at) {
+  return text.substr(at, text.find('\n', at) - at);
+}
 
 }  // namespace
 
@@ -72,7 +75,8 @@ Filled fill_blocks(const std::string& text, const std::string& file) {
     out.text += text.substr(at, next - at);
     at = next;
     if (!first.starts_with(kBegin) || !first.ends_with(kClose)) continue;
-    const std::string name(first.substr(kBegin.size(), first.size() - kBegin.size() - kClose.size()));
+    const std::string name(
+        first.substr(kBegin.size(), first.size() - kBegin.size() - kClose.size()));
     const auto fail = [&](const std::string& message, const std::string& hint) {
       Diagnostics d;
       d.add({name_of_file, line, 1}, "", message, hint);
@@ -86,7 +90,8 @@ Filled fill_blocks(const std::string& text, const std::string& file) {
     }
     const std::size_t end = text.find("\n" + std::string(kEnd), at - 1);
     const std::size_t other = text.find("\n" + std::string(kBegin), at - 1);
-    if (end == std::string::npos || other < end) fail("block '" + name + "' has no end", "add a line " + std::string(kEnd));
+    if (end == std::string::npos || other < end)
+      fail("block '" + name + "' has no end", "add a line " + std::string(kEnd));
     const std::string old = text.substr(at, end + 1 - at);
     ++out.blocks;
     if (old != fresh) out.stale.push_back(name);

@@ -18,7 +18,8 @@ struct Filled {
   std::vector<std::string> stale;  // names of blocks that changed
   int blocks = 0;
 };
-// `file` is for messages. Throws InputError, with file and line, for a block without an end or with an unknown name.
+// `file` is for messages. Throws InputError, with file and line, for a block without an end or with
+// an unknown name.
 Filled fill_blocks(const std::string& text, const std::string& file);
 
 }  // namespace kvsim

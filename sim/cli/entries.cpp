@@ -65,7 +65,8 @@ std::vector<Entry> entries_of(const std::string& kind) {
     }
     return all;
   }
-  for (const PluginInfo* p : Registry::instance().of_kind(kind)) all.push_back({kind, p->name, p->text});
+  for (const PluginInfo* p : Registry::instance().of_kind(kind))
+    all.push_back({kind, p->name, p->text});
   return all;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// Everything a scenario can name: catalogue entries (model, device, node, preset) and plug-ins by kind.
+// Everything a scenario can name: catalogue entries (model, device, node, preset) and plug-ins by
+// kind.
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,7 +22,8 @@ std::string kind_text(const std::string& kind);
 std::optional<std::string> kind_of(const std::string& word);
 // The catalogue behind a kind, if one is.
 std::optional<CatalogKind> catalog_kind(const std::string& kind);
-// Sorted by name. Requires a kind of entry_kinds(). Throws InputError for a catalogue file that cannot be read.
+// Sorted by name. Requires a kind of entry_kinds(). Throws InputError for a catalogue file that
+// cannot be read.
 std::vector<Entry> entries_of(const std::string& kind);
 // The tree of a catalogue entry; throws InputError.
 Tree catalog_tree(CatalogKind, const std::string& id);

@@ -42,10 +42,14 @@ Tree with(Tree schema, const char* key, Tree value) {
   return schema;
 }
 
-Tree one_of_names(const std::vector<std::string>& names) { return with(object(), "enum", names_list(names)); }
-Tree yaml_path() { return with(types({"string"}), "pattern", json_text("\\.ya?ml$")); }
+Tree one_of_names(const std::vector<std::string>& names) {
+  return with(object(), "enum", names_list(names));
+}
+// Names of the catalogue, for completion; other spellings and paths are for the program to judge.
+Tree catalog_text() { return types({"string"}); }
 
-// Places where a scenario holds "anything" that somebody else reads, and strings that are names of something.
+// Places where a scenario holds "anything" that somebody else reads, and strings that are names of
+// something.
 std::optional<Tree> special(const std::string& path);
 Tree schema_of(const TypeInfo&, const std::string& path, const Tree* defaults);
 
@@ -75,14 +79,16 @@ void add_description(Tree& schema, const FieldInfo& f) {
 void add_default(Tree& schema, const FieldInfo& f, const Tree* given) {
   if (given == nullptr || (!given->is_scalar() && !given->is_list())) return;
   Tree value = *given;
-  const bool bare = f.type.json_type == "integer" || f.type.json_type == "number" || f.type.json_type == "boolean";
+  const bool bare = f.type.json_type == "integer" || f.type.json_type == "number" ||
+                    f.type.json_type == "boolean";
   if (value.is_scalar() && !bare) value = json_text(value.text());
   schema.set("default", std::move(value));
 }
 
 // The properties of a map; `extra` are further properties, `required` keys that must be there.
-Tree object_schema(const std::vector<FieldInfo>& fields, const std::string& path, const Tree* defaults,
-                   std::vector<std::pair<std::string, Tree>> extra = {}, const std::vector<std::string>& required = {}) {
+Tree object_schema(const std::vector<FieldInfo>& fields, const std::string& path,
+                   const Tree* defaults, std::vector<std::pair<std::string, Tree>> extra = {},
+                   const std::vector<std::string>& required = {}) {
   Tree properties = object();
   for (auto& [name, schema] : extra) properties.set(name, std::move(schema));
   for (const FieldInfo& f : fields) {
@@ -102,8 +108,8 @@ Tree object_schema(const std::vector<FieldInfo>& fields, const std::string& path
   return t;
 }
 
-// A plug-in by name, or a map with its name and parameters. Fields of the type itself (a trace's file) come on top, and
-// then the bare name is no alternative.
+// A plug-in by name, or a map with its name and parameters. Fields of the type itself (a trace's
+// file) come on top, and then the bare name is no alternative.
 Tree choice_schema(const TypeInfo& type, const std::string& path, const Tree* defaults) {
   const Tree* chosen = defaults == nullptr ? nullptr : defaults->find(type.plugin_key);
   std::vector<Tree> all;
@@ -139,8 +145,10 @@ Tree scalar_schema(const TypeInfo& type) {
 Tree schema_of(const TypeInfo& type, const std::string& path, const Tree* defaults) {
   if (auto known = special(path)) return std::move(*known);
   switch (type.shape) {
-    case TypeInfo::Shape::scalar: return scalar_schema(type);
-    case TypeInfo::Shape::choice: return choice_schema(type, path, defaults);
+    case TypeInfo::Shape::scalar:
+      return scalar_schema(type);
+    case TypeInfo::Shape::choice:
+      return choice_schema(type, path, defaults);
     case TypeInfo::Shape::list: {
       Tree t = types({"array"});
       if (!type.element.empty()) t.set("items", schema_of(type.element[0], path + ".N", nullptr));
@@ -159,8 +167,9 @@ Tree overridable(std::vector<std::pair<std::string, Tree>> extra) {
 }
 
 Tree base_key(std::vector<std::string> ids) {
-  Tree base = alternatives("anyOf", {one_of_names(ids), yaml_path()});
-  base.set("description", json_text("entry of the catalogue, or a path, that the other keys override"));
+  Tree base = alternatives("anyOf", {one_of_names(ids), catalog_text()});
+  base.set("description",
+           json_text("entry of the catalogue, or a path, that the other keys override"));
   return base;
 }
 
@@ -168,8 +177,10 @@ Tree model_schema() {
   const std::vector<std::string> ids = catalog_ids(CatalogKind::model);
   std::vector<std::pair<std::string, Tree>> extra;
   extra.emplace_back("base", base_key(ids));
-  extra.emplace_back("hf_config", with(types({"string"}), "description", json_text("path of a Hugging Face config.json")));
-  return alternatives("anyOf", {one_of_names(ids), yaml_path(), overridable<ModelSpec>(std::move(extra))});
+  extra.emplace_back("hf_config", with(types({"string"}), "description",
+                                       json_text("path of a Hugging Face config.json")));
+  return alternatives(
+      "anyOf", {one_of_names(ids), catalog_text(), overridable<ModelSpec>(std::move(extra))});
 }
 
 Tree hardware_schema() {
@@ -181,7 +192,8 @@ Tree hardware_schema() {
     e.emplace_back("base", base_key(ids));
     return e;
   };
-  return alternatives("anyOf", {one_of_names(ids), yaml_path(), overridable<NodeSpec>(extra()), overridable<DeviceSpec>(extra())});
+  return alternatives("anyOf", {one_of_names(ids), catalog_text(), overridable<NodeSpec>(extra()),
+                                overridable<DeviceSpec>(extra())});
 }
 
 std::optional<Tree> special(const std::string& path) {
@@ -206,14 +218,17 @@ std::optional<Tree> special(const std::string& path) {
 
 Tree scenario_schema() {
   const Tree defaults = write_fields(Scenario{});
-  Tree include = alternatives("anyOf", {types({"string"}), with(types({"array"}), "items", types({"string"}))});
-  include.set("description", json_text("other scenario files that this one overrides, relative to it"));
+  Tree include = alternatives(
+      "anyOf", {types({"string"}), with(types({"array"}), "items", types({"string"}))});
+  include.set("description",
+              json_text("other scenario files that this one overrides, relative to it"));
   std::vector<std::pair<std::string, Tree>> extra;
   extra.emplace_back("include", std::move(include));
   Tree t = object();
   t.set("$schema", json_text("https://json-schema.org/draft/2020-12/schema"));
   t.set("title", json_text("kvsim scenario"));
-  return Tree::merged(std::move(t), object_schema(describe_fields<Scenario>(), "", &defaults, std::move(extra)));
+  return Tree::merged(std::move(t),
+                      object_schema(describe_fields<Scenario>(), "", &defaults, std::move(extra)));
 }
 
 }  // namespace kvsim

@@ -1,4 +1,6 @@
 // kvsim list: what a scenario can name
+#include "sim/cli/list.h"
+
 #include <fmt/format.h>
 
 #include "hardware/device.h"
@@ -7,23 +9,25 @@
 #include "sim/cli/command.h"
 #include "sim/cli/describe.h"
 #include "sim/cli/entries.h"
-#include "sim/cli/list.h"
 #include "sim/cli/text_table.h"
 
 namespace kvsim {
 
 namespace {
 
-std::string amount(double value, const char* format) { return value > 0 ? fmt::format(fmt::runtime(format), value) : "-"; }
+std::string amount(double value, const char* format) {
+  return value > 0 ? fmt::format(fmt::runtime(format), value) : "-";
+}
 
 template <class Table>
 Table model_table(Table table) {
   for (const std::string& id : catalog_ids(CatalogKind::model)) {
     const ModelSpec m = read_entry<ModelSpec>(CatalogKind::model, id);
     const double active = static_cast<double>(active_parameters(m));
-    table.row({id, short_count(static_cast<double>(parameters(m).total())), short_count(active),
-               fmt::format("{:.1f}", static_cast<double>(kv_token_bytes(m, Dtype::bf16).count()) / 1024),
-               grouped(static_cast<std::uint64_t>(m.max_context)), m.text});
+    table.row(
+        {id, short_count(static_cast<double>(parameters(m).total())), short_count(active),
+         fmt::format("{:.1f}", static_cast<double>(kv_token_bytes(m, Dtype::bf16).count()) / 1024),
+         grouped(static_cast<std::uint64_t>(m.max_context)), m.text});
   }
   return table;
 }
@@ -36,9 +40,11 @@ Table device_table(Table table) {
       const auto found = d.compute.find(precision);
       return found == d.compute.end() ? 0.0 : found->second.value / 1e12;
     };
-    table.row({id, fmt::format("{:.1f}", static_cast<double>(d.memory.count()) / 0x1p30), amount(d.bandwidth.value / 1e9, "{:.0f}"),
-               amount(std::max(rate("bf16"), rate("fp16")), "{:.0f}"), amount(rate("fp8"), "{:.0f}"),
-               amount(d.busy_power.value, "{:.0f}"), amount(d.price.value, "{:.2f}"), d.text});
+    table.row({id, fmt::format("{:.1f}", static_cast<double>(d.memory.count()) / 0x1p30),
+               amount(d.bandwidth.value / 1e9, "{:.0f}"),
+               amount(std::max(rate("bf16"), rate("fp16")), "{:.0f}"),
+               amount(rate("fp8"), "{:.0f}"), amount(d.busy_power.value, "{:.0f}"),
+               amount(d.price.value, "{:.2f}"), d.text});
   }
   return table;
 }
@@ -47,17 +53,23 @@ template <class Table>
 Table node_table(Table table) {
   for (const std::string& id : catalog_ids(CatalogKind::node)) {
     const NodeSpec n = read_entry<NodeSpec>(CatalogKind::node, id);
-    table.row({id, fmt::format("{} x {}", n.devices, n.device), n.gpu_link.name, amount(n.gpu_link.bandwidth.value / 1e9, "{:.0f}"), n.text});
+    table.row({id, fmt::format("{} x {}", n.devices, n.device), n.gpu_link.name,
+               amount(n.gpu_link.bandwidth.value / 1e9, "{:.0f}"), n.text});
   }
   return table;
 }
 
 template <class Table>
 std::string table_of(const std::string& kind) {
-  if (kind == "model") return model_table(Table({"model", ">weights", ">active", ">KV KiB/token", ">context", "text"})).text();
+  if (kind == "model")
+    return model_table(Table({"model", ">weights", ">active", ">KV KiB/token", ">context", "text"}))
+        .text();
   if (kind == "device")
-    return device_table(Table({"device", ">GiB", ">GB/s", ">16 bit", ">fp8", ">W", ">USD/h", "text (compute in TFLOP/s)"})).text();
-  if (kind == "node") return node_table(Table({"node", "accelerators", "GPU link", ">GB/s", "text"})).text();
+    return device_table(Table({"device", ">GiB", ">GB/s", ">16 bit", ">fp8", ">W", ">USD/h",
+                               "text (compute in TFLOP/s)"}))
+        .text();
+  if (kind == "node")
+    return node_table(Table({"node", "accelerators", "GPU link", ">GB/s", "text"})).text();
   if (kind == "preset") {
     Table table({"preset", "text", "source"});
     for (const Entry& e : entries_of(kind)) {
@@ -85,7 +97,9 @@ Tree entry_json(const Entry& e) {
 }
 
 void declare(po::options_description& o, po::positional_options_description& p) {
-  o.add_options()("kind", po::value<std::string>(), "models, devices, nodes, presets, or a kind of plug-in (also without the option's name)")(
+  o.add_options()(
+      "kind", po::value<std::string>(),
+      "models, devices, nodes, presets, or a kind of plug-in (also without the option's name)")(
       "json", "print [{kind, name, text}] as JSON");
   p.add("kind", 1);
 }
@@ -123,14 +137,15 @@ int run(const po::variables_map& v) {
 
 std::string markdown_of_kind(const std::string& kind) { return table_of<MarkdownTable>(kind); }
 
-extern const Command kListCommand{"list",
-                                  "models, devices, nodes, presets and plug-ins that a scenario can name",
-                                  "[KIND]",
-                                  "  kvsim list                 everything, one line each\n"
-                                  "  kvsim list models          with weights and KV bytes per token\n"
-                                  "  kvsim list trace-formats   with their parameters\n"
-                                  "  kvsim list --json          for programs",
-                                  declare,
-                                  run};
+extern const Command kListCommand{
+    "list",
+    "models, devices, nodes, presets and plug-ins that a scenario can name",
+    "[KIND]",
+    "  kvsim list                 everything, one line each\n"
+    "  kvsim list models          with weights and KV bytes per token\n"
+    "  kvsim list trace-formats   with their parameters\n"
+    "  kvsim list --json          for programs",
+    declare,
+    run};
 
 }  // namespace kvsim

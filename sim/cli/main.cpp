@@ -4,6 +4,7 @@
 #include "sim/cli/command.h"
 
 int main(int argc, char** argv) {
-  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is then an error of the write, which is reported
+  std::signal(SIGXFSZ,
+              SIG_IGN);  // a file-size limit is then an error of the write, which is reported
   return kvsim::run_program({argv + 1, argv + argc});
 }

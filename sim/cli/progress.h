@@ -2,8 +2,8 @@
 // A line on a terminal that says how far a run is; silent when stderr is none.
 #include <unistd.h>
 
-#include <cstdint>
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -13,7 +13,8 @@ namespace kvsim {
 
 class ProgressLine {
  public:
-  explicit ProgressLine(std::optional<std::uint64_t> total) : total_(total), shown_(isatty(STDERR_FILENO) == 1) {}
+  explicit ProgressLine(std::optional<std::uint64_t> total)
+      : total_(total), shown_(isatty(STDERR_FILENO) == 1) {}
   ~ProgressLine() { clear(); }
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;

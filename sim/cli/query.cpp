@@ -1,4 +1,6 @@
 // kvsim query: what a result file knows
+#include "sim/record/query.h"
+
 #include <fmt/format.h>
 
 #include <iostream>
@@ -6,7 +8,6 @@
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
 #include "sim/cli/text_table.h"
-#include "sim/record/query.h"
 #include "sim/record/schema.h"
 
 namespace kvsim {
@@ -14,8 +15,10 @@ namespace kvsim {
 namespace {
 
 void declare(po::options_description& o, po::positional_options_description& p) {
-  o.add_options()("database", po::value<std::string>(), "result of kvsim run (also without the option's name)")(
-      "query", po::value<std::string>(), "one SQL statement, @NAME, .schema [TABLE] or .tables (also without the option's name)")(
+  o.add_options()("database", po::value<std::string>(),
+                  "result of kvsim run (also without the option's name)")(
+      "query", po::value<std::string>(),
+      "one SQL statement, @NAME, .schema [TABLE] or .tables (also without the option's name)")(
       "csv", "print as CSV")("json", "print as JSON");
   p.add("database", 1).add("query", 1);
 }
@@ -25,19 +28,26 @@ void print_guide() {
   for (const TableInfo& t : schema_tables()) tables.row({t.name, t.text});
   for (const ViewInfo& v : schema_views()) tables.row({v.name, v.text});
   for (const NamedQuery& q : named_queries()) queries.row({"@" + q.name, q.text});
-  fmt::print("tables and views (.schema TABLE shows the columns)\n{}\nnamed queries\n{}", tables.text(2), queries.text(2));
+  fmt::print("tables and views (.schema TABLE shows the columns)\n{}\nnamed queries\n{}",
+             tables.text(2), queries.text(2));
 }
 
 int run(const po::variables_map& v) {
-  if (v.count("database") == 0) throw InputError("kvsim query: no database given", "kvsim run writes out/NAME.db; kvsim query --help shows examples");
-  if (v.count("csv") > 0 && v.count("json") > 0) throw InputError("kvsim query: --csv and --json exclude each other");
+  if (v.count("database") == 0)
+    throw InputError("kvsim query: no database given",
+                     "kvsim run writes out/NAME.db; kvsim query --help shows examples");
+  if (v.count("csv") > 0 && v.count("json") > 0)
+    throw InputError("kvsim query: --csv and --json exclude each other");
   const std::string db = v["database"].as<std::string>();
-  for (const std::string& line : unfinished_runs(db)) fmt::print(stderr, "warning: {}: {}; its numbers are not complete\n", db, line);
+  for (const std::string& line : unfinished_runs(db))
+    fmt::print(stderr, "warning: {}: {}; its numbers are not complete\n", db, line);
   if (v.count("query") == 0) {
     print_guide();
     return 0;
   }
-  const QueryFormat format = v.count("csv") > 0 ? QueryFormat::csv : v.count("json") > 0 ? QueryFormat::json : QueryFormat::table;
+  const QueryFormat format = v.count("csv") > 0    ? QueryFormat::csv
+                             : v.count("json") > 0 ? QueryFormat::json
+                                                   : QueryFormat::table;
   run_query(db, v["query"].as<std::string>(), format, std::cout);
   std::cout.flush();
   if (!std::cout) throw InputError("kvsim query: cannot write the result");
@@ -53,7 +63,9 @@ const std::string& examples() {
         "  kvsim query out/quickstart.db \"SELECT count(*) FROM request WHERE hit_tokens > 0\"\n"
         "  kvsim query out/quickstart.db \"SELECT * FROM request\" --csv > requests.csv\n"
         "  kvsim query out/quickstart.db '.schema request'\n\nnamed queries\n";
-    for (const NamedQuery& q : named_queries()) out += fmt::format("  @{:<12}{}\n", q.name, q.text);
+    TextTable queries({"", ""});
+    for (const NamedQuery& q : named_queries()) queries.row({"@" + q.name, q.text});
+    out += queries.text(2);
     out.pop_back();
     return out;
   }();
@@ -62,7 +74,11 @@ const std::string& examples() {
 
 }  // namespace
 
-extern const Command kQueryCommand{"query", "ask a result database: SQL or named queries; never changes it", "DB [SQL | @NAME | .schema [TABLE]]",
-                                   examples().c_str(), declare, run};
+extern const Command kQueryCommand{"query",
+                                   "ask a result database: SQL or named queries; never changes it",
+                                   "DB [SQL | @NAME | .schema [TABLE]]",
+                                   examples().c_str(),
+                                   declare,
+                                   run};
 
 }  // namespace kvsim

@@ -14,22 +14,28 @@ namespace kvsim {
 namespace {
 
 void declare_scenario(po::options_description& o, po::positional_options_description& p) {
-  o.add_options()("scenario", po::value<std::vector<std::string>>(), "scenario files (also without the option's name)")(
-      "set", po::value<std::vector<std::string>>()->composing(), "PATH=VALUE overrides one value; may be repeated");
+  o.add_options()("scenario", po::value<std::vector<std::string>>(),
+                  "scenario files (also without the option's name)")(
+      "set", po::value<std::vector<std::string>>()->composing(),
+      "PATH=VALUE overrides one value; may be repeated");
   p.add("scenario", -1);
 }
 
 std::vector<std::string> scenario_files(const po::variables_map& v, const char* verb) {
   auto files = list_option(v, "scenario");
-  if (files.empty()) throw InputError(fmt::format("kvsim {}: no scenario file given", verb), fmt::format("kvsim {} --help shows examples", verb));
+  if (files.empty())
+    throw InputError(fmt::format("kvsim {}: no scenario file given", verb),
+                     fmt::format("kvsim {} --help shows examples", verb));
   return files;
 }
 
 void declare_run(po::options_description& o, po::positional_options_description& p) {
   declare_scenario(o, p);
   o.add_options()("output,o", po::value<std::string>(), "result database (default out/<name>.db)")(
-      "no-database", "write no database")("print", "print the resolved scenario instead of running")(
-      "json", "print the metrics as JSON")("reproducible", "leave host, date and wall time out of the database")(
+      "no-database", "write no database")("print",
+                                          "print the resolved scenario instead of running")(
+      "json", "print the metrics as JSON")("reproducible",
+                                           "leave host, date and wall time out of the database")(
       "exact", "take the sequence-by-sequence path always: slow, the same results");
 }
 
@@ -37,7 +43,9 @@ void declare_run(po::options_description& o, po::positional_options_description&
 std::string default_output(const std::string& name) {
   std::string file;
   for (const char c : name)
-    file += std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.' ? c : '_';
+    file += std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.'
+                ? c
+                : '_';
   if (file.empty() || file.front() == '.') file = "run" + file;
   return "out/" + file.substr(0, 200) + ".db";
 }
@@ -67,8 +75,10 @@ int run_one(const std::string& file, const po::variables_map& v) {
   line.clear();
   fmt::print("{}", v.count("json") > 0 ? summary_json(run, result) : summary_table(run, result));
   std::fflush(stdout);
-  const double rate = static_cast<double>(result.outcome.injected) / std::max(result.wall_seconds, 1e-9);
-  fmt::print(stderr, "{:.3f} s, {:.0f} requests/s{}\n", result.wall_seconds, rate, options.database.empty() ? "" : ", written to " + options.database);
+  const double rate =
+      static_cast<double>(result.outcome.injected) / std::max(result.wall_seconds, 1e-9);
+  fmt::print(stderr, "{:.3f} s, {:.0f} requests/s{}\n", result.wall_seconds, rate,
+             options.database.empty() ? "" : ", written to " + options.database);
   return 0;
 }
 
@@ -105,11 +115,9 @@ extern const Command kRunCommand{
     declare_run,
     run_run};
 
-extern const Command kCheckCommand{"check",
-                                   "check scenarios without running them; all mistakes at once",
-                                   "SCENARIO...",
-                                   "  kvsim check scenarios/quickstart.yaml",
-                                   declare_scenario,
-                                   run_check};
+extern const Command kCheckCommand{
+    "check",          "check scenarios without running them; all mistakes at once",
+    "SCENARIO...",    "  kvsim check scenarios/quickstart.yaml",
+    declare_scenario, run_check};
 
 }  // namespace kvsim

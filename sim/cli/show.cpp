@@ -1,6 +1,8 @@
 // kvsim show: one thing in full
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
 #include "sim/cli/describe.h"
@@ -12,12 +14,15 @@ namespace kvsim {
 namespace {
 
 void declare(po::options_description& o, po::positional_options_description& p) {
-  o.add_options()("name", po::value<std::string>(), "name of an entry, or scenario, or generate (also without the option's name)")(
-      "kind", po::value<std::string>(), "only of this kind")("json", "print as JSON: a list, since a name may be of several kinds");
+  o.add_options()("name", po::value<std::string>(),
+                  "name of an entry, or scenario, or generate (also without the option's name)")(
+      "kind", po::value<std::string>(), "only of this kind")(
+      "json", "print as JSON: a list, since a name may be of several kinds");
   p.add("name", 1);
 }
 
-Page reference_page(const std::string& name, const std::string& text, const std::vector<ParameterRow>& rows) {
+Page reference_page(const std::string& name, const std::string& text,
+                    const std::vector<ParameterRow>& rows) {
   Page page;
   page.text = text + "\n" + parameters_text(rows);
   page.json.set("kind", json_text("reference"));
@@ -29,10 +34,14 @@ Page reference_page(const std::string& name, const std::string& text, const std:
 Page page_of(const std::string& kind, const std::string& name) {
   if (const auto catalog = catalog_kind(kind)) {
     switch (*catalog) {
-      case CatalogKind::model: return model_page(name);
-      case CatalogKind::device: return device_page(name);
-      case CatalogKind::node: return node_page(name);
-      case CatalogKind::preset: return preset_page(name);
+      case CatalogKind::model:
+        return model_page(name);
+      case CatalogKind::device:
+        return device_page(name);
+      case CatalogKind::node:
+        return node_page(name);
+      case CatalogKind::preset:
+        return preset_page(name);
     }
   }
   return plugin_page(*Registry::instance().find(kind, name));
@@ -53,9 +62,12 @@ std::vector<std::string> names_of(const std::string& kind) {
   std::string within;  // names that contain what was written, such as "llama"
   int found = 0;
   for (const std::string& id : all)
-    if (name.size() >= 3 && id != near && id.find(name) != std::string::npos && ++found <= 8) within += (within.empty() ? "" : ", ") + id;
-  if (!within.empty()) hint += fmt::format("names with it: {}{}; ", within, found > 8 ? ", ..." : "");
-  throw InputError("kvsim show: nothing is called '" + name + "'", hint + "kvsim list shows all names");
+    if (name.size() >= 3 && id != near && id.find(name) != std::string::npos && ++found <= 8)
+      within += (within.empty() ? "" : ", ") + id;
+  if (!within.empty())
+    hint += fmt::format("names with it: {}{}; ", within, found > 8 ? ", ..." : "");
+  throw InputError("kvsim show: nothing is called '" + name + "'",
+                   hint + "kvsim list shows all names");
 }
 
 std::vector<Page> pages(const std::string& name, const po::variables_map& v) {
@@ -66,23 +78,36 @@ std::vector<Page> pages(const std::string& name, const po::variables_map& v) {
     if (!kind) throw InputError("kvsim show: unknown kind '" + word + "'", name_hint(word, kinds));
     kinds = {*kind};
   } else if (name == "scenario") {
-    return {reference_page(name, "A scenario file, key by key. model, hardware and generate have pages of their own: kvsim show NAME,\n"
-                                 "kvsim show generate. kvsim schema prints the same for editors.\n", scenario_rows())};
+    return {reference_page(name,
+                           "A scenario file, key by key. model, hardware and generate have pages "
+                           "of their own: kvsim show NAME,\n"
+                           "kvsim show generate. kvsim schema prints the same for editors.\n",
+                           scenario_rows())};
   } else if (name == "generate") {
-    return {reference_page(name, "workload.generate: requests from distributions, key by key.\n", generator_rows())};
+    return {reference_page(name, "workload.generate: requests from distributions, key by key.\n",
+                           generator_rows())};
   } else if (const auto kind = kind_of(name)) {
-    throw InputError("kvsim show: '" + name + "' is a kind, not a name", "kvsim list " + *kind + " shows its entries");
+    throw InputError("kvsim show: '" + name + "' is a kind, not a name",
+                     "kvsim list " + *kind + " shows its entries");
   }
   std::vector<Page> found;
   for (const std::string& kind : kinds)
     for (const std::string& id : names_of(kind))
       if (id == name) found.push_back(page_of(kind, name));
+  // What people call it: an organisation before it, other case, a tuned variant, an alias.
+  for (const std::string& kind : kinds) {
+    const auto catalog = catalog_kind(kind);
+    const auto file = found.empty() && catalog ? catalog_file(*catalog, name) : std::nullopt;
+    if (file) found.push_back(page_of(kind, std::filesystem::path(*file).stem().string()));
+  }
   if (found.empty()) unknown(name, kinds);
   return found;
 }
 
 int run(const po::variables_map& v) {
-  if (v.count("name") == 0) throw InputError("kvsim show: no name given", "kvsim list shows all names; kvsim show scenario the scenario file");
+  if (v.count("name") == 0)
+    throw InputError("kvsim show: no name given",
+                     "kvsim list shows all names; kvsim show scenario the scenario file");
   const std::vector<Page> found = pages(v["name"].as<std::string>(), v);
   if (v.count("json") > 0) {
     Tree all = Tree::list();
@@ -96,15 +121,16 @@ int run(const po::variables_map& v) {
 
 }  // namespace
 
-extern const Command kShowCommand{"show",
-                                  "one model, device, node, preset or plug-in in full, with its sources",
-                                  "NAME",
-                                  "  kvsim show scenario        every key of a scenario file\n"
-                                  "  kvsim show generate        every key of workload.generate\n"
-                                  "  kvsim show llama-3.1-8b    KV bytes per token, weights, layers\n"
-                                  "  kvsim show h100-sxm        figures and where they come from\n"
-                                  "  kvsim show layer-profile   a plug-in and its parameters",
-                                  declare,
-                                  run};
+extern const Command kShowCommand{
+    "show",
+    "one model, device, node, preset or plug-in in full, with its sources",
+    "NAME",
+    "  kvsim show scenario        every key of a scenario file\n"
+    "  kvsim show generate        every key of workload.generate\n"
+    "  kvsim show llama-3.1-8b    KV bytes per token, weights, layers\n"
+    "  kvsim show h100-sxm        figures and where they come from\n"
+    "  kvsim show layer-profile   a plug-in and its parameters",
+    declare,
+    run};
 
 }  // namespace kvsim

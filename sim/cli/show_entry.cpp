@@ -13,17 +13,24 @@ namespace kvsim {
 
 namespace {
 
+std::string title(const std::string& kind, const std::string& name, const std::string& text) {
+  return wrapped(fmt::format("{} {}: {}", kind, name, text), kTerminalWidth, 4) + "\n";
+}
+
 using Sources = std::map<std::string, std::string>;
 
-// Figures of a tree, one row a value. Their source: at the top level that of the figure, in a section the section's own.
-void figure_rows(const Tree& t, const std::string& prefix, const std::string& section_source, const Sources& sources, TextTable& table) {
+// Figures of a tree, one row a value. Their source: at the top level that of the figure, in a
+// section the section's own.
+void figure_rows(const Tree& t, const std::string& prefix, const std::string& section_source,
+                 const Sources& sources, TextTable& table) {
   for (const Tree::Entry& e : t.entries()) {
     if (e.key == "source") continue;
     const std::string path = prefix.empty() ? e.key : prefix + "." + e.key;
     const auto own = prefix.empty() ? sources.find(e.key) : sources.end();
     std::string source = own == sources.end() ? section_source : own->second;
     if (e.value.is_map()) {
-      if (const Tree* inner = e.value.find("source"); inner != nullptr && inner->is_scalar()) source = inner->text();
+      if (const Tree* inner = e.value.find("source"); inner != nullptr && inner->is_scalar())
+        source = inner->text();
       figure_rows(e.value, path, source, sources, table);
     } else {
       table.row({path, e.value.is_scalar() ? e.value.text() : to_json(e.value), source});
@@ -75,9 +82,10 @@ Tree as_written(Tree resolved, CatalogKind kind, const std::string& id) {
   return Tree::merged(std::move(resolved), catalog_tree(kind, id));
 }
 
-Page catalog_page(const char* kind, const std::string& id, const std::string& text, Tree values, const Sources& sources) {
+Page catalog_page(const char* kind, const std::string& id, const std::string& text, Tree values,
+                  const Sources& sources) {
   Page page;
-  page.text = fmt::format("{} {}: {}\n{}", kind, id, text, figures_text(values, sources));
+  page.text = title(kind, id, text) + figures_text(values, sources);
   page.json.set("kind", json_text(kind));
   page.json.set("name", json_text(id));
   page.json.set("text", json_text(text));
@@ -89,12 +97,14 @@ Page catalog_page(const char* kind, const std::string& id, const std::string& te
 
 Page device_page(const std::string& id) {
   const DeviceSpec d = read_entry<DeviceSpec>(CatalogKind::device, id);
-  return catalog_page("device", id, d.text, as_written(write_fields(d), CatalogKind::device, id), d.source);
+  return catalog_page("device", id, d.text, as_written(write_fields(d), CatalogKind::device, id),
+                      d.source);
 }
 
 Page node_page(const std::string& id) {
   const NodeSpec n = read_entry<NodeSpec>(CatalogKind::node, id);
-  Page page = catalog_page("node", id, n.text, as_written(write_fields(n), CatalogKind::node, id), n.source);
+  Page page = catalog_page("node", id, n.text, as_written(write_fields(n), CatalogKind::node, id),
+                           n.source);
   page.text += fmt::format("\nkvsim show {} tells the figures of one accelerator\n", n.device);
   return page;
 }
@@ -114,16 +124,20 @@ Page preset_page(const std::string& id) {
   page.json.set("text", json_text(text));
   page.json.set("source", json_text(source));
   page.json.set("values", t);
-  std::string values;
   TextTable table({"", ""});
   const auto rows = [&](auto& self, const Tree& at, const std::string& prefix) -> void {
     for (const Tree::Entry& e : at.entries()) {
-      if (e.value.is_map()) self(self, e.value, prefix + e.key + ".");
-      else table.row({prefix + e.key, e.value.is_scalar() ? e.value.text() : to_json(e.value)});
+      if (e.value.is_map())
+        self(self, e.value, prefix + e.key + ".");
+      else
+        table.row({prefix + e.key, e.value.is_scalar() ? e.value.text() : to_json(e.value)});
     }
   };
   rows(rows, t, "engine.");
-  page.text = fmt::format("preset {}: {}\n  source  {}\n\nsets (a scenario's own values win; kvsim show scenario explains them)\n{}", id, text, source, table.text(2));
+  page.text = title("preset", id, text) + fmt::format(
+                                              "  source  {}\n\nsets (a scenario's own values win; "
+                                              "kvsim show scenario explains them)\n{}",
+                                              wrapped(source, kTerminalWidth, 10), table.text(2));
   return page;
 }
 
@@ -135,8 +149,8 @@ Page plugin_page(const PluginInfo& p) {
   page.json.set("source", json_text(p.source));
   const std::vector<ParameterRow> rows = plugin_rows(p);
   page.json.set("parameters", parameters_json(rows));
-  page.text = fmt::format("{} {}: {}\n  source  {}\n\n", p.kind, p.name, wrapped(p.text, kTerminalWidth, p.kind.size() + p.name.size() + 3),
-                          wrapped(p.source, kTerminalWidth, 10));
+  page.text = title(p.kind, p.name, p.text) +
+              fmt::format("  source  {}\n\n", wrapped(p.source, kTerminalWidth, 10));
   page.text += rows.empty() ? "no parameters\n" : "parameters\n" + parameters_text(rows);
   return page;
 }

@@ -10,7 +10,8 @@ namespace kvsim {
 
 namespace {
 
-std::optional<double> find(const std::vector<Metric>& all, std::string_view name, std::string_view statistic = "value") {
+std::optional<double> find(const std::vector<Metric>& all, std::string_view name,
+                           std::string_view statistic = "value") {
   for (const Metric& m : all)
     if (m.scope == "run" && m.name == name && m.statistic == statistic) return m.value;
   return std::nullopt;
@@ -18,7 +19,9 @@ std::optional<double> find(const std::vector<Metric>& all, std::string_view name
 
 constexpr std::size_t kLabel = 11;  // width of the labels before the lines of the summary
 
-std::string number(std::optional<double> v, int decimals) { return v ? fmt::format("{:.{}f}", *v, decimals) : "-"; }
+std::string number(std::optional<double> v, int decimals) {
+  return v ? fmt::format("{:.{}f}", *v, decimals) : "-";
+}
 std::string percent(std::optional<double> v) { return v ? fmt::format("{:.2f} %", *v * 100) : "-"; }
 
 // Long lines go on below their text, not below their label.
@@ -35,9 +38,13 @@ std::string fitted(const std::string& lines) {
 }
 
 void latency_rows(std::string& out, const std::vector<Metric>& m) {
-  out += fmt::format("\n{:<22}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}\n", "", "mean", "median", "p90", "p95", "p99", "max");
-  constexpr std::pair<const char*, const char*> kRows[] = {{"ttft_ms", "TTFT, ms"}, {"tpot_ms", "TPOT, ms"}, {"itl_ms", "ITL, ms"},
-                                                          {"e2el_ms", "E2E latency, ms"}, {"queue_ms", "queue time, ms"}};
+  out += fmt::format("\n{:<22}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}\n", "", "mean", "median", "p90",
+                     "p95", "p99", "max");
+  constexpr std::pair<const char*, const char*> kRows[] = {{"ttft_ms", "TTFT, ms"},
+                                                           {"tpot_ms", "TPOT, ms"},
+                                                           {"itl_ms", "ITL, ms"},
+                                                           {"e2el_ms", "E2E latency, ms"},
+                                                           {"queue_ms", "queue time, ms"}};
   for (const auto& [name, label] : kRows) {
     if (!find(m, name, "mean")) continue;
     out += fmt::format("{:<22}", label);
@@ -53,42 +60,53 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
   const std::vector<Metric>& m = result.metrics;
   const RunOutcome& o = result.outcome;
   const Scenario& s = run.scenario;
-  std::string out = fmt::format("{}: {} on {} x {}", s.name, run.model.name, s.deployment.replicas * run.parallel.gpus(), run.device.name);
-  if (s.deployment.replicas > 1) out += fmt::format(" ({} instances, {})", s.deployment.replicas, s.router.name);
+  std::string out = fmt::format("{}: {} on {} x {}", s.name, run.model.name,
+                                s.deployment.replicas * run.parallel.gpus(), run.device.name);
+  if (s.deployment.replicas > 1)
+    out += fmt::format(" ({} instances, {})", s.deployment.replicas, s.router.name);
   out += fmt::format(", {}, cost {}\n", s.engine.preset, s.cost.name);
   const double completed = find(m, "completed").value_or(0);
-  out += fmt::format("requests   {} in, {:.0f} finished, {:.0f} rejected or timed out", o.injected, completed,
-                     static_cast<double>(o.injected) - completed);
-  if (result.skipped.records > 0) out += fmt::format(", {} broken records skipped ({})", result.skipped.records, result.skipped.first_reason);
-  out += fmt::format("\nthroughput {} requests/s, {} output tokens/s, {} tokens/s in all, over {} s\n",
-                     number(find(m, "request_throughput"), 3), number(find(m, "output_throughput"), 1),
-                     number(find(m, "total_token_throughput"), 1), number(find(m, "duration"), 1));
+  out += fmt::format("requests   {} in, {:.0f} finished, {:.0f} rejected or timed out", o.injected,
+                     completed, static_cast<double>(o.injected) - completed);
+  if (result.skipped.records > 0)
+    out += fmt::format(", {} broken records skipped ({})", result.skipped.records,
+                       result.skipped.first_reason);
+  out +=
+      fmt::format("\nthroughput {} requests/s, {} output tokens/s, {} tokens/s in all, over {} s\n",
+                  number(find(m, "request_throughput"), 3), number(find(m, "output_throughput"), 1),
+                  number(find(m, "total_token_throughput"), 1), number(find(m, "duration"), 1));
   out += fmt::format("prefix     {} of the prompt tokens hit", percent(find(m, "prefix_hit_rate")));
   std::string causes;
   for (const auto& [cause, name] : enum_names(MissCause{})) {
     const auto tokens = find(m, std::string("miss_") + name);
     const auto prompts = find(m, "total_input_tokens");
-    if (tokens && *tokens > 0 && prompts) causes += fmt::format("{}{} {}", causes.empty() ? "; missed: " : ", ", name, percent(*tokens / *prompts));
+    if (tokens && *tokens > 0 && prompts)
+      causes += fmt::format("{}{} {}", causes.empty() ? "; missed: " : ", ", name,
+                            percent(*tokens / *prompts));
   }
   out += causes + "\n";
-  out += fmt::format("engine     {} iterations, {} preemptions, {} KV blocks a rank, at most {} of them in use\n",
-                     number(find(m, "iterations"), 0), number(find(m, "preemptions"), 0), run.engine.kv_blocks,
-                     percent(find(m, "peak_kv_usage")));
+  out += fmt::format(
+      "engine     {} iterations, {} preemptions, {} KV blocks a rank, at most {} of them in use\n",
+      number(find(m, "iterations"), 0), number(find(m, "preemptions"), 0), run.engine.kv_blocks,
+      percent(find(m, "peak_kv_usage")));
   if (s.slo.ttft || s.slo.tpot || s.slo.e2e)
-    out += fmt::format("SLO        {} of the requests meet it, goodput {} requests/s\n", percent(find(m, "slo_attainment")),
-                       number(find(m, "request_goodput"), 3));
+    out += fmt::format("SLO        {} of the requests meet it, goodput {} requests/s\n",
+                       percent(find(m, "slo_attainment")), number(find(m, "request_goodput"), 3));
   out = fitted(out);
   latency_rows(out, m);
   return out;
 }
 
 std::string summary_json(const BuiltRun& run, const SimulateResult& result) {
-  std::string out = fmt::format("{{\"name\": {}, \"digest\": \"{:016x}\", \"injected\": {}, \"metrics\": [", json_string(run.scenario.name),
-                                result.outcome.digest, result.outcome.injected);
+  std::string out =
+      fmt::format("{{\"name\": {}, \"digest\": \"{:016x}\", \"injected\": {}, \"metrics\": [",
+                  json_string(run.scenario.name), result.outcome.digest, result.outcome.injected);
   bool first = true;
   for (const Metric& m : result.metrics) {
-    out += fmt::format("{}\n  {{\"scope\": {}, \"name\": {}, \"statistic\": {}, \"value\": {}, \"unit\": {}}}", first ? "" : ",",
-                       json_string(m.scope), json_string(m.name), json_string(m.statistic), m.value, json_string(m.unit));
+    out += fmt::format(
+        "{}\n  {{\"scope\": {}, \"name\": {}, \"statistic\": {}, \"value\": {}, \"unit\": {}}}",
+        first ? "" : ",", json_string(m.scope), json_string(m.name), json_string(m.statistic),
+        m.value, json_string(m.unit));
     first = false;
   }
   return out + "\n]}\n";

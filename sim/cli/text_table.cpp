@@ -57,8 +57,9 @@ void trim_right(std::string& line) { line.erase(line.find_last_not_of(' ') + 1);
 }  // namespace
 
 std::size_t display_width(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  }));
 }
 
 std::string wrapped(std::string_view text, std::size_t width, std::size_t indent) {
@@ -71,7 +72,8 @@ std::string wrapped(std::string_view text, std::size_t width, std::size_t indent
 }
 
 void TextTable::row(std::vector<std::string> cells) {
-  KVSIM_CHECK(cells.size() <= columns_.size(), "{} cells in a table of {} columns", cells.size(), columns_.size());
+  KVSIM_CHECK(cells.size() <= columns_.size(), "{} cells in a table of {} columns", cells.size(),
+              columns_.size());
   cells.resize(columns_.size());
   rows_.push_back(std::move(cells));
 }
@@ -117,7 +119,8 @@ std::string TextTable::text(std::size_t indent) const {
 }
 
 void MarkdownTable::row(std::vector<std::string> cells) {
-  KVSIM_CHECK(cells.size() == columns_.size(), "{} cells in a table of {} columns", cells.size(), columns_.size());
+  KVSIM_CHECK(cells.size() == columns_.size(), "{} cells in a table of {} columns", cells.size(),
+              columns_.size());
   rows_.push_back(std::move(cells));
 }
 
@@ -144,7 +147,8 @@ std::string MarkdownTable::text() const {
 }
 
 std::string short_count(double n) {
-  constexpr std::pair<double, const char*> kScales[] = {{1e12, " T"}, {1e9, " B"}, {1e6, " M"}, {1e3, " k"}};
+  constexpr std::pair<double, const char*> kScales[] = {
+      {1e12, " T"}, {1e9, " B"}, {1e6, " M"}, {1e3, " k"}};
   for (const auto& [scale, letter] : kScales)
     if (n >= scale) return fmt::format("{:.4g}{}", n / scale, letter);
   return fmt::format("{:.4g}", n);

@@ -1,5 +1,6 @@
 #pragma once
-// Text for a terminal of 100 columns: aligned tables, wrapped paragraphs, and numbers a person reads.
+// Text for a terminal of 100 columns: aligned tables, wrapped paragraphs, and numbers a person
+// reads.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -9,8 +10,8 @@ namespace kvsim {
 
 inline constexpr std::size_t kTerminalWidth = 100;
 
-// Columns as wide as their widest cell, two blanks between them; the last column is wrapped at kTerminalWidth (never
-// narrower than 20). Columns whose name begins with '>' are set to the right.
+// Columns as wide as their widest cell, two blanks between them; the last column is wrapped at
+// kTerminalWidth (never narrower than 20). Columns whose name begins with '>' are set to the right.
 class TextTable {
  public:
   explicit TextTable(std::vector<std::string> columns) : columns_(std::move(columns)) {}
@@ -37,9 +38,10 @@ class MarkdownTable {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// Breaks at blanks so that no line is longer than `width` (a longer word stands alone); lines after the first begin with
-// `indent` blanks. No line end at the end. Line ends in `text` stay.
-std::string wrapped(std::string_view text, std::size_t width = kTerminalWidth, std::size_t indent = 0);
+// Breaks at blanks so that no line is longer than `width` (a longer word stands alone); lines after
+// the first begin with `indent` blanks. No line end at the end. Line ends in `text` stay.
+std::string wrapped(std::string_view text, std::size_t width = kTerminalWidth,
+                    std::size_t indent = 0);
 // Characters, counting a UTF-8 sequence as one.
 std::size_t display_width(std::string_view text);
 // 8030261248 as "8.03 B" (billions), 12.3 M, 4.5 k.

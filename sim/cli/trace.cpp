@@ -9,6 +9,7 @@
 #include "sim/cli/command.h"
 #include "sim/cli/text_table.h"
 #include "sim/cli/trace_guess.h"
+#include "sim/cli/trace_report.h"
 #include "sim/record/render.h"
 #include "sim/run/build.h"
 #include "sim/scenario/yaml.h"
@@ -19,17 +20,27 @@ namespace kvsim {
 namespace {
 
 void declare(po::options_description& o, po::positional_options_description& p) {
-  o.add_options()("action", po::value<std::string>(), "info, convert, generate or mrc (also without the option's name)")(
-      "file", po::value<std::string>(), "the trace; for generate a YAML file (also without the option's name)")(
-      "format", po::value<std::string>(), "format of the trace (default: seen from its first line)")(
-      "set", po::value<std::vector<std::string>>()->composing(), "KEY=VALUE sets a parameter of the format, or of the file to generate from")(
-      "lenient", "skip and count broken records")("limit", po::value<std::int64_t>(), "stop after this many requests")(
-      "rate-scale", po::value<double>(), "arrivals come this many times as fast")("seed", po::value<std::uint64_t>(), "of random draws (default 0, or the scenario's)")(
-      "block-tokens", po::value<std::int64_t>(), "tokens of a block, for token-ids (default 16) and for writing mooncake (default 512)")(
-      "output,o", po::value<std::string>(), "convert, generate: file to write; .gz and .zst are compressed")(
-      "to", po::value<std::string>(), "convert, generate: mooncake, azure or vidur (default: mooncake, or the file's name)")(
-      "points", po::value<int>(), "mrc: capacities, evenly spread over their logarithm (default 25)")("csv", "mrc: print as CSV")(
-      "json", "info, mrc: print as JSON");
+  o.add_options()("action", po::value<std::string>(),
+                  "info, convert, generate or mrc (also without the option's name)")(
+      "file", po::value<std::string>(),
+      "the trace; for generate a YAML file (also without the option's name)")(
+      "format", po::value<std::string>(),
+      "format of the trace (default: seen from its first line)")(
+      "set", po::value<std::vector<std::string>>()->composing(),
+      "KEY=VALUE sets a parameter of the format, or of the file to generate from")(
+      "lenient", "skip and count broken records")("limit", po::value<std::int64_t>(),
+                                                  "stop after this many requests")(
+      "rate-scale", po::value<double>(), "arrivals come this many times as fast")(
+      "seed", po::value<std::uint64_t>(), "of random draws (default 0, or the scenario's)")(
+      "block-tokens", po::value<std::int64_t>(),
+      "tokens of a block, for token-ids (default 16) and for writing mooncake (default 512)")(
+      "output,o", po::value<std::string>(),
+      "convert, generate: file to write; .gz and .zst are compressed")(
+      "to", po::value<std::string>(),
+      "convert, generate: mooncake, azure or vidur (default: mooncake, or the file's name)")(
+      "points", po::value<int>(),
+      "mrc: capacities, evenly spread over their logarithm (default 25)")(
+      "csv", "mrc: print as CSV")("json", "info, mrc: print as JSON");
   p.add("action", 1).add("file", 1);
 }
 
@@ -76,65 +87,21 @@ Opened open(const po::variables_map& v, const std::string& file) {
   workload.set("trace", std::move(trace));
   scenario.set("workload", std::move(workload));
   Diagnostics d;
-  const LoadedScenario loaded = read_scenario(std::move(scenario), "", prefixed(v, "workload.trace."), d);
+  const LoadedScenario loaded =
+      read_scenario(std::move(scenario), "", prefixed(v, "workload.trace."), d);
   d.throw_if_any();
   out.source = build_trace(loaded.value.workload, context_of(v), "", d);
   d.throw_if_any();
   return out;
 }
 
-std::string share(std::uint64_t part, std::uint64_t whole) {
-  return whole == 0 ? "none" : fmt::format("{} of {} ({:.2f} %)", grouped(part), grouped(whole), 100 * static_cast<double>(part) / static_cast<double>(whole));
-}
-
-std::string duration_text(double seconds) {
-  if (seconds < 600) return fmt::format("{:.1f} s", seconds);
-  if (seconds < 2 * 86400) return fmt::format("{:.1f} s ({:.2f} h)", seconds, seconds / 3600);
-  return fmt::format("{:.0f} s ({:.1f} days)", seconds, seconds / 86400);
-}
-
-std::string lengths_text(const LengthStats& s) {
-  return fmt::format("mean {:.1f}, p50 {}, p90 {}, p99 {}, max {}", s.mean, s.p50, s.p90, s.p99, s.max);
-}
-
-void print_info(const std::string& file, const Opened& opened, const TraceInfo& i) {
-  TextTable t({"", ""});
-  t.row({"trace", printable(file)});
-  t.row({"format", opened.format + (opened.guessed ? " (seen from its first line)" : "")});
-  t.row({"requests", fmt::format("{} in {}", grouped(i.requests), duration_text(static_cast<double>(i.span.count()) / 1e9))});
-  t.row({"rate", fmt::format("{:.4g} requests/s, gaps with deviation / mean {:.2f}", i.rate, i.gap_cv)});
-  t.row({"input tokens", fmt::format("{}; {}", grouped(static_cast<std::uint64_t>(i.prompt_tokens)), lengths_text(i.input))});
-  t.row({"output tokens", fmt::format("{}; {}", grouped(static_cast<std::uint64_t>(i.output_tokens)), lengths_text(i.output))});
-  t.row({"sessions", fmt::format("{}, tenants {}", grouped(i.sessions), grouped(i.tenants))});
-  t.row({"segments", fmt::format("{} in prompts, {} different (blocks, where the trace has block hashes)", grouped(i.segments), grouped(i.distinct_segments))});
-  t.row({"prefix hits", share(i.hit_segments, i.segments) + " segments: hits of an unbounded prefix cache"});
-  t.row({"", share(static_cast<std::uint64_t>(i.hit_tokens), static_cast<std::uint64_t>(i.prompt_tokens)) + " input tokens"});
-  t.row({"", share(i.requests_with_hit, i.requests) + " requests have a hit"});
-  if (i.skipped.records > 0) t.row({"left out", fmt::format("{} records; first: {}", i.skipped.records, printable(i.skipped.first_reason))});
-  if (i.skipped.reordered > 0) t.row({"moved", fmt::format("{} arrivals that came before their predecessor", i.skipped.reordered)});
-  fmt::print("{}", t.text());
-}
-
-void print_info_json(const std::string& file, const Opened& opened, const TraceInfo& i) {
-  const auto lengths = [](const LengthStats& s) {
-    return fmt::format("{{\"mean\": {}, \"p50\": {}, \"p90\": {}, \"p99\": {}, \"max\": {}}}", s.mean, s.p50, s.p90, s.p99, s.max);
-  };
-  fmt::print(
-      "{{\"file\": {}, \"format\": {}, \"requests\": {}, \"span_s\": {}, \"rate_per_s\": {}, \"gap_cv\": {},\n"
-      " \"input_tokens\": {}, \"output_tokens\": {},\n"
-      " \"input_lengths\": {}, \"output_lengths\": {},\n"
-      " \"sessions\": {}, \"tenants\": {}, \"segments\": {}, \"distinct_segments\": {}, \"hit_segments\": {}, \"hit_tokens\": {},\n"
-      " \"requests_with_hit\": {}, \"skipped\": {}, \"reordered\": {}}}\n",
-      json_string(printable(file)), json_string(opened.format), i.requests, static_cast<double>(i.span.count()) / 1e9, i.rate, i.gap_cv, i.prompt_tokens,
-      i.output_tokens, lengths(i.input), lengths(i.output), i.sessions, i.tenants, i.segments, i.distinct_segments, i.hit_segments, i.hit_tokens,
-      i.requests_with_hit, i.skipped.records, i.skipped.reordered);
-}
-
 int run_info(const po::variables_map& v, const std::string& file) {
   const Opened opened = open(v, file);
   const TraceInfo info = trace_info(*opened.source);
-  if (v.count("json") > 0) print_info_json(file, opened, info);
-  else print_info(file, opened, info);
+  if (v.count("json") > 0)
+    fmt::print("{}", trace_info_json(file, opened.format, info));
+  else
+    fmt::print("{}", trace_info_text(file, opened.format, opened.guessed, info));
   return 0;
 }
 
@@ -153,7 +120,8 @@ std::string target_format(const po::variables_map& v, const std::string& path) {
 }
 
 int write(const po::variables_map& v, TraceSource& source) {
-  if (v.count("output") == 0) throw InputError("kvsim trace: no file to write", "add -o FILE, such as -o trace.jsonl.gz");
+  if (v.count("output") == 0)
+    throw InputError("kvsim trace: no file to write", "add -o FILE, such as -o trace.jsonl.gz");
   const std::string path = v["output"].as<std::string>();
   WriteOptions options;
   options.block_tokens = positive<std::int64_t>(v, "block-tokens", options.block_tokens);
@@ -161,7 +129,8 @@ int write(const po::variables_map& v, TraceSource& source) {
   const std::uint64_t n = write_trace(source, format, path, options);
   fmt::print("{}: {} requests as {}\n", path, grouped(n), format);
   if (const auto skipped = source.skipped(); skipped.records > 0)
-    fmt::print(stderr, "warning: {} records left out; first: {}\n", skipped.records, printable(skipped.first_reason));
+    fmt::print(stderr, "warning: {} records left out; first: {}\n", skipped.records,
+               printable(skipped.first_reason));
   return 0;
 }
 
@@ -180,7 +149,8 @@ int run_generate(const po::variables_map& v, const std::string& file) {
   Diagnostics d;
   Tree tree = load_yaml(file, d);
   d.throw_if_any();
-  const bool scenario = tree.find("workload") != nullptr || tree.find("kvsim") != nullptr || tree.find("include") != nullptr;
+  const bool scenario = tree.find("workload") != nullptr || tree.find("kvsim") != nullptr ||
+                        tree.find("include") != nullptr;
   std::vector<std::string> overrides = prefixed(v, scenario ? "" : "workload.generate.");
   if (!scenario) {
     Tree workload = Tree::map(tree.place()), root = Tree::map(tree.place());
@@ -192,7 +162,8 @@ int run_generate(const po::variables_map& v, const std::string& file) {
   const LoadedScenario loaded = read_scenario(std::move(tree), folder, overrides, d);
   d.throw_if_any();
   if (loaded.value.workload.generate.is_null())
-    throw InputError(file + ": its workload is a trace, nothing to generate", "kvsim trace convert writes a trace in another format");
+    throw InputError(file + ": its workload is a trace, nothing to generate",
+                     "kvsim trace convert writes a trace in another format");
   TraceSource::Context c = context_of(v);
   if (v.count("seed") == 0) c.seed = loaded.value.seed;
   if (v.count("limit") == 0) c.limit = loaded.value.workload.limit;
@@ -216,22 +187,28 @@ std::vector<std::uint64_t> capacities(std::uint64_t most, int points) {
 int run_mrc(const po::variables_map& v, const std::string& file) {
   const int points = positive(v, "points", 25);
   if (points > 100'000) throw InputError("kvsim trace: --points must be at most 100000");
-  if (v.count("csv") > 0 && v.count("json") > 0) throw InputError("kvsim trace: --csv and --json exclude each other");
+  if (v.count("csv") > 0 && v.count("json") > 0)
+    throw InputError("kvsim trace: --csv and --json exclude each other");
   const Opened opened = open(v, file);
   const MissRatioCurve curve = miss_ratio_curve(*opened.source);
-  const std::vector<std::uint64_t> at = capacities(std::max<std::uint64_t>(1, curve.hits.size() - 1), points);
+  const std::vector<std::uint64_t> at =
+      capacities(std::max<std::uint64_t>(1, curve.hits.size() - 1), points);
   if (v.count("csv") > 0) {
     fmt::print("capacity_segments,miss_ratio\n");
     for (const auto c : at) fmt::print("{},{}\n", c, curve.miss_ratio(c));
   } else if (v.count("json") > 0) {
     fmt::print("{{\"policy\": \"lru\", \"accesses\": {}, \"points\": [", curve.accesses);
-    for (const auto c : at) fmt::print("{}\n {{\"capacity\": {}, \"miss_ratio\": {}}}", c == at.front() ? "" : ",", c, curve.miss_ratio(c));
+    for (const auto c : at)
+      fmt::print("{}\n {{\"capacity\": {}, \"miss_ratio\": {}}}", c == at.front() ? "" : ",", c,
+                 curve.miss_ratio(c));
     fmt::print("\n]}}\n");
   } else {
     TextTable t({">capacity", ">miss ratio", ""});
     for (const auto c : at)
-      t.row({grouped(c), fmt::format("{:.4f}", curve.miss_ratio(c)), std::string(static_cast<std::size_t>(curve.miss_ratio(c) * 60 + 0.5), '#')});
-    fmt::print("LRU over the segments of prompts, {} accesses; capacity in segments\n{}", grouped(curve.accesses), t.text());
+      t.row({grouped(c), fmt::format("{:.4f}", curve.miss_ratio(c)),
+             std::string(static_cast<std::size_t>(curve.miss_ratio(c) * 60 + 0.5), '#')});
+    fmt::print("LRU over the segments of prompts, {} accesses; capacity in segments\n{}",
+               grouped(curve.accesses), t.text());
   }
   return 0;
 }
@@ -245,8 +222,10 @@ int explained(Action action, const po::variables_map& v, const std::string& file
   } catch (const InputError& e) {
     std::vector<Diagnostic> all = e.all();
     std::string& hint = all.back().hint;
-    if (hint.find("leniently") != std::string::npos) hint += "; here: --lenient";
-    else if (hint.find(": ") != std::string::npos && hint.find("--") == std::string::npos && hint.find("valid:") == std::string::npos)
+    if (hint.find("leniently") != std::string::npos)
+      hint += "; here: --lenient";
+    else if (hint.find(": ") != std::string::npos && hint.find("--") == std::string::npos &&
+             hint.find("valid:") == std::string::npos)
       hint += "; here: --set KEY=VALUE";
     throw InputError(std::move(all));
   }
@@ -261,7 +240,9 @@ int run(const po::variables_map& v) {
   const std::string wanted = v["action"].as<std::string>();
   for (const auto& [name, action] : kActions) {
     if (wanted != name) continue;
-    if (v.count("file") == 0) throw InputError("kvsim trace " + wanted + ": no file given", "kvsim trace --help shows examples");
+    if (v.count("file") == 0)
+      throw InputError("kvsim trace " + wanted + ": no file given",
+                       "kvsim trace --help shows examples");
     return explained(action, v, v["file"].as<std::string>());
   }
   throw InputError("kvsim trace: unknown action '" + wanted + "'", name_hint(wanted, names));
@@ -273,10 +254,12 @@ extern const Command kTraceCommand{
     "trace",
     "statistics, conversion, synthesis and miss-ratio curve of a trace",
     "info|convert|generate|mrc FILE",
-    "  kvsim trace info traces/samples/chat.jsonl           requests, lengths, rate, shared content\n"
+    "  kvsim trace info traces/samples/chat.jsonl           requests, lengths, rate, shared "
+    "content\n"
     "  kvsim trace info t.csv --format vidur --set rate=\"2 /s\"\n"
     "  kvsim trace convert t.csv -o t.jsonl.gz --to mooncake\n"
-    "  kvsim trace generate scenarios/multi-turn.yaml -o chat.jsonl --set workload.generate.requests=500\n"
+    "  kvsim trace generate scenarios/multi-turn.yaml -o chat.jsonl --set "
+    "workload.generate.requests=500\n"
     "  kvsim trace mrc traces/samples/chat.jsonl            LRU miss ratio by capacity",
     declare,
     run};

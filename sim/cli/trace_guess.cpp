@@ -26,18 +26,19 @@ struct Sign {
 
 // In this order: what is more special comes first.
 const std::vector<Sign>& signs() {
-  static const std::vector<Sign> all{{"token-ids", true, {"input_tok_ids"}},
-                                     {"token-ids", true, {"input_toks"}},
-                                     {"token-ids", true, {"sub_requests"}},
-                                     {"qwen-bailian", true, {"chat_id", "hash_ids"}},
-                                     {"servegen", true, {"rates", "lengths"}},
-                                     {"agentic-sessions", true, {"requests", "block_size"}},
-                                     {"mooncake", true, {"input_length", "output_length"}},
-                                     {"mooncake", true, {"hash_ids"}},
-                                     {"azure", false, {"TIMESTAMP", "ContextTokens", "GeneratedTokens"}},
-                                     {"burstgpt", false, {"Timestamp", "Request tokens", "Response tokens"}},
-                                     {"splitwise", false, {"prompt_size", "token_size"}},
-                                     {"vidur", false, {"num_prefill_tokens", "num_decode_tokens"}}};
+  static const std::vector<Sign> all{
+      {"token-ids", true, {"input_tok_ids"}},
+      {"token-ids", true, {"input_toks"}},
+      {"token-ids", true, {"sub_requests"}},
+      {"qwen-bailian", true, {"chat_id", "hash_ids"}},
+      {"servegen", true, {"rates", "lengths"}},
+      {"agentic-sessions", true, {"requests", "block_size"}},
+      {"mooncake", true, {"input_length", "output_length"}},
+      {"mooncake", true, {"hash_ids"}},
+      {"azure", false, {"TIMESTAMP", "ContextTokens", "GeneratedTokens"}},
+      {"burstgpt", false, {"Timestamp", "Request tokens", "Response tokens"}},
+      {"splitwise", false, {"prompt_size", "token_size"}},
+      {"vidur", false, {"num_prefill_tokens", "num_decode_tokens"}}};
   return all;
 }
 
@@ -61,7 +62,9 @@ std::vector<std::string> csv_columns(std::string_view line) {
     std::string name(line.substr(0, end));
     std::erase(name, '"');
     const std::size_t first = name.find_first_not_of(' ');
-    names.push_back(first == std::string::npos ? "" : name.substr(first, name.find_last_not_of(' ') - first + 1));
+    names.push_back(first == std::string::npos
+                        ? ""
+                        : name.substr(first, name.find_last_not_of(' ') - first + 1));
     if (end == std::string_view::npos) break;
     line.remove_prefix(end + 1);
   }
@@ -69,12 +72,15 @@ std::vector<std::string> csv_columns(std::string_view line) {
 }
 
 bool has_all(const std::vector<std::string>& have, const std::vector<std::string>& wanted) {
-  return std::all_of(wanted.begin(), wanted.end(), [&](const std::string& w) { return std::find(have.begin(), have.end(), w) != have.end(); });
+  return std::all_of(wanted.begin(), wanted.end(), [&](const std::string& w) {
+    return std::find(have.begin(), have.end(), w) != have.end();
+  });
 }
 
 [[noreturn]] void unclear(const std::string& path, const std::string& seen) {
-  throw InputError(fmt::format("{}: cannot tell the format of this trace: {}", path, seen),
-                   "give --format NAME; " + name_hint("", Registry::instance().names(TraceSource::kKind)));
+  throw InputError(
+      fmt::format("{}: cannot tell the format of this trace: {}", path, seen),
+      "give --format NAME; " + name_hint("", Registry::instance().names(TraceSource::kKind)));
 }
 
 }  // namespace
@@ -89,7 +95,9 @@ std::string guess_trace_format(const std::string& path) {
   for (const Sign& s : signs())
     if (s.json == json && has_all(names, s.names)) return s.format;
   std::string shown = fmt::format("{}", fmt::join(names, ", ")).substr(0, 200);
-  unclear(path, names.empty() ? "its first line is no JSON object" : fmt::format("its first line has the {} {}", json ? "keys" : "columns", printable(shown)));
+  unclear(path, names.empty() ? "its first line is no JSON object"
+                              : fmt::format("its first line has the {} {}",
+                                            json ? "keys" : "columns", printable(shown)));
 }
 
 }  // namespace kvsim

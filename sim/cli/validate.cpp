@@ -7,6 +7,7 @@
 #include "sim/base/diagnostics.h"
 #include "sim/base/tree.h"
 #include "sim/cli/command.h"
+#include "sim/cli/text_table.h"
 #include "sim/run/validation.h"
 
 namespace kvsim {
@@ -14,16 +15,21 @@ namespace kvsim {
 namespace {
 
 void declare(po::options_description& o, po::positional_options_description& p) {
-  o.add_options()("case", po::value<std::vector<std::string>>(), "folders with a case.yaml (also without the option's name)")(
-      "set", po::value<std::vector<std::string>>()->composing(), "PATH=VALUE overrides one value; may be repeated")(
-      "json", "print the comparison as JSON")("tolerance", po::value<double>(), "exit with 3 when a difference exceeds this many percent");
+  o.add_options()("case", po::value<std::vector<std::string>>(),
+                  "folders with a case.yaml (also without the option's name)")(
+      "set", po::value<std::vector<std::string>>()->composing(),
+      "PATH=VALUE overrides one value; may be repeated")("json", "print the comparison as JSON")(
+      "tolerance", po::value<double>(), "exit with 3 when a difference exceeds this many percent");
   p.add("case", -1);
 }
 
 void print_table(const Comparison& c) {
-  fmt::print("{}\n{:<12}{:<10}{:>14}{:>14}{:>14}\n", c.name, "metric", "statistic", "simulated", "measured", "difference");
+  TextTable table({"metric", "statistic", ">simulated", ">measured", ">difference"});
   for (const Comparison::Row& r : c.rows)
-    fmt::print("{:<12}{:<10}{:>11.2f} ms{:>11.2f} ms{:>12.2f} %\n", r.metric, r.statistic, r.simulated_ms, r.measured_ms, r.difference_percent);
+    table.row({r.metric, r.statistic, fmt::format("{:.2f} ms", r.simulated_ms),
+               fmt::format("{:.2f} ms", r.measured_ms),
+               fmt::format("{:+.2f} %", r.difference_percent)});
+  fmt::print("{}\n{}", c.name, table.text());
   fmt::print("largest difference {:.2f} %\n", c.largest_difference_percent);
 }
 
@@ -31,16 +37,21 @@ std::string json(const Comparison& c) {
   std::string out = fmt::format("{{\"case\": {}, \"rows\": [", json_string(c.name));
   bool first = true;
   for (const Comparison::Row& r : c.rows) {
-    out += fmt::format("{}\n  {{\"metric\": {}, \"statistic\": {}, \"simulated\": {}, \"measured\": {}, \"difference_percent\": {}}}", first ? "" : ",",
-                       json_string(r.metric), json_string(r.statistic), r.simulated_ms, r.measured_ms, r.difference_percent);
+    out += fmt::format(
+        "{}\n  {{\"metric\": {}, \"statistic\": {}, \"simulated\": {}, \"measured\": {}, "
+        "\"difference_percent\": {}}}",
+        first ? "" : ",", json_string(r.metric), json_string(r.statistic), r.simulated_ms,
+        r.measured_ms, r.difference_percent);
     first = false;
   }
-  return out + fmt::format("\n], \"largest_difference_percent\": {}}}", c.largest_difference_percent);
+  return out +
+         fmt::format("\n], \"largest_difference_percent\": {}}}", c.largest_difference_percent);
 }
 
 int run(const po::variables_map& v) {
   const auto cases = list_option(v, "case");
-  if (cases.empty()) throw InputError("kvsim validate: no case given", "kvsim validate --help shows an example");
+  if (cases.empty())
+    throw InputError("kvsim validate: no case given", "kvsim validate --help shows an example");
   double largest = 0;
   for (const std::string& folder : cases) {
     const Comparison c = validate_case(folder, list_option(v, "set"));
@@ -56,12 +67,14 @@ int run(const po::variables_map& v) {
 
 }  // namespace
 
-extern const Command kValidateCommand{"validate",
-                                      "replay measured deployments and compare",
-                                      "CASE...",
-                                      "  kvsim validate ../shared/validation/rtxpro6000-llama-3.1-8b\n"
-                                      "  kvsim validate DIR --set engine.overhead=\"2 ms\" --json",
-                                      declare,
-                                      run};
+extern const Command kValidateCommand{
+    "validate",
+    "replay measured deployments and compare",
+    "CASE...",
+    "  kvsim validate DIR                                 DIR holds case.yaml and what it names\n"
+    "  kvsim validate DIR --tolerance 10                  exits with 3 beyond 10 %\n"
+    "  kvsim validate DIR --set engine.overhead=\"2 ms\" --json",
+    declare,
+    run};
 
 }  // namespace kvsim

@@ -62,6 +62,7 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   world_options.sample_every = run.scenario.record.sample_every;
   world_options.record_iterations = run.scenario.record.iterations == RecordLevel::all;
   world_options.progress = options.progress;
+  world_options.check_often = options.check_often;
   for (const Duration at : run.scenario.cache.prefix.reset_at) world_options.resets.push_back(Time{at});
   SimulateResult result;
   try {
