@@ -5,6 +5,7 @@
 #include <array>
 #include <concepts>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -165,7 +166,8 @@ struct Codec<I> {
     std::int64_t n = 0;
     if (!detail::read_int(t, n, r)) return false;
     if (!std::in_range<I>(n)) {
-      r.error(t, "'" + t.text() + "' is out of range");
+      r.error(t, "'" + t.text() + "' is out of bounds: " + std::to_string(std::numeric_limits<I>::min()) + " to " +
+                     std::to_string(std::numeric_limits<I>::max()));
       return false;
     }
     out = static_cast<I>(n);
@@ -347,7 +349,7 @@ namespace detail {
 template <class T>
 std::string bounds_text(const Bounds<T>& b) {
   const auto show = [](const T& v) { return Codec<T>::write(v).text(); };
-  if (b.low && b.high) return show(*b.low) + " to " + show(*b.high);
+  if (b.low && b.high) return *b.low < *b.high ? show(*b.low) + " to " + show(*b.high) : "only " + show(*b.low);
   if (b.low) return "at least " + show(*b.low);
   if (b.high) return "at most " + show(*b.high);
   return {};

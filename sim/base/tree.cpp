@@ -9,7 +9,8 @@ namespace kvsim {
 
 std::string to_string(const Place& p) {
   const std::string file = p.file ? *p.file : std::string("<input>");
-  return p.line > 0 ? fmt::format("{}:{}:{}", file, p.line, p.column) : file;
+  if (p.line <= 0) return file;
+  return p.column > 0 ? fmt::format("{}:{}:{}", file, p.line, p.column) : fmt::format("{}:{}", file, p.line);
 }
 
 Tree::Tree() = default;
