@@ -89,15 +89,13 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
 std::string name_hint(std::string_view name, std::span<const std::string> candidates) {
   if (candidates.empty()) return {};
   std::string hint;
-  const std::string near = nearest_name(name, candidates);
-  if (near.empty() || edit_distance(name, near) > 1) {  // "a100" means a100-40 or a100-80 rather than a10g
-    constexpr std::size_t kLongest = 5;
-    std::vector<std::string> begun;
-    for (const std::string& c : candidates)
-      if (name.size() >= 3 && c.starts_with(name) && begun.size() < kLongest) begun.push_back(c);
-    if (!begun.empty()) hint = fmt::format("did you mean '{}'? ", fmt::join(begun, "' or '"));
-  }
-  if (hint.empty() && !near.empty()) hint = fmt::format("did you mean '{}'? ", near);
+  constexpr std::size_t kMostBegun = 5;
+  std::vector<std::string> begun;  // "a100" means a100-40 or a100-80 rather than a10g
+  for (const std::string& c : candidates)
+    if (name.size() >= 3 && c.starts_with(name) && begun.size() < kMostBegun) begun.push_back(c);
+  if (begun.empty())
+    if (std::string near = nearest_name(name, candidates); !near.empty()) begun.push_back(std::move(near));
+  if (!begun.empty()) hint = fmt::format("did you mean '{}'? ", fmt::join(begun, "' or '"));
   constexpr std::size_t kShown = 20;
   const auto shown = candidates.subspan(0, std::min(kShown, candidates.size()));
   hint += fmt::format("valid: {}", fmt::join(shown, ", "));

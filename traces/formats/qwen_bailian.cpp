@@ -20,7 +20,7 @@ class QwenBailian final : public RecordSource {
         field("zero_lengths", &Params::zero_lengths, any, kZeroLengthsText)};
   };
 
-  QwenBailian(Params params, const Context& context) 
+  QwenBailian(Params params, const Context& context)
       : RecordSource(context), zero_lengths_(params.zero_lengths), block_(params.hash_block.count()) {}
 
  private:
