@@ -29,13 +29,13 @@ s.yaml:4:25: error: deployment.parallel.tensors: unknown key
 s.yaml:2:37: error: workload.generate.arrivals.rat: unknown key
     did you mean 'rate'? valid: *
 s.yaml:2:58: error: workload.generate.prompt.valu: unknown key
-    did you mean 'value'? valid: *)"},
+    did you mean 'value' or 'values'? valid: *)"},
     {"unknown_key_of_a_router", "router: {policy: least-loaded, wait_weight: 1}\n" + kWork,
      R"(s.yaml:1:32: error: router.wait_weight: unknown key
     valid: by)"},
     {"unknown_key_of_a_cost_model", "cost: {model: roofline, gem: 0.5}\n" + kWork,
      R"(s.yaml:1:25: error: cost.gem: unknown key
-    did you mean 'gemm'? valid: *)"},
+    did you mean 'gemm' or 'gemm_half_tokens'? valid: *)"},
     {"unknown_key_of_a_trace", "workload: {trace: {file: good.csv, format: vidur, rte: 1 /s}}\n",
      R"(s.yaml:1:51: error: workload.trace.rte: unknown key
     did you mean 'rate'? valid: rate, zero_lengths)"},
@@ -119,7 +119,7 @@ s.yaml:2:16: error: cache.dtype: unknown value 'b16'
      R"(s.yaml:1:8: error: model: unknown model 'llama'
     did you mean 'llama-13b' or 'llama-2-13b' or 'llama-2-70b' or 'llama-2-7b' or 'llama-3-70b'? valid: *
 s.yaml:2:24: error: deployment.hardware: unknown hardware 'a100'
-    did you mean 'a10g'? valid: *
+    did you mean 'a100-40' or 'a100-80'? valid: *
 s.yaml:3:18: error: engine.preset: unknown engine preset 'sglang'
     valid: *
 s.yaml:4:9: error: router: unknown router 'random'
