@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <tuple>
 
 namespace kvsim {
 
@@ -24,8 +25,26 @@ void Diagnostics::add(Place place, std::string path, std::string message, std::s
     all_.push_back({std::move(place), std::move(path), std::move(message), std::move(hint)});
 }
 
+namespace {
+// In the order a reader meets them: files as they were first named, then lines; what has no place comes last.
+std::vector<Diagnostic> sorted(std::vector<Diagnostic> all) {
+  std::vector<std::string> files;
+  const auto file_of = [&](const Diagnostic& d) {
+    if (!d.place.file) return files.max_size();
+    const auto at = std::find(files.begin(), files.end(), *d.place.file);
+    return static_cast<std::size_t>(at - files.begin());
+  };
+  for (const Diagnostic& d : all)
+    if (d.place.file && file_of(d) == files.size()) files.push_back(*d.place.file);
+  std::stable_sort(all.begin(), all.end(), [&](const Diagnostic& a, const Diagnostic& b) {
+    return std::tuple(file_of(a), a.place.line, a.place.column) < std::tuple(file_of(b), b.place.line, b.place.column);
+  });
+  return all;
+}
+}  // namespace
+
 void Diagnostics::throw_if_any() const {
-  if (!all_.empty()) throw InputError(all_);
+  if (!all_.empty()) throw InputError(sorted(all_));
 }
 
 namespace {
@@ -70,8 +89,13 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
 std::string name_hint(std::string_view name, std::span<const std::string> candidates) {
   if (candidates.empty()) return {};
   std::string hint;
-  if (const std::string near = nearest_name(name, candidates); !near.empty())
-    hint = fmt::format("did you mean '{}'? ", near);
+  constexpr std::size_t kMostBegun = 5;
+  std::vector<std::string> begun;  // "a100" means a100-40 or a100-80 rather than a10g
+  for (const std::string& c : candidates)
+    if (name.size() >= 3 && c.starts_with(name) && begun.size() < kMostBegun) begun.push_back(c);
+  if (begun.empty())
+    if (std::string near = nearest_name(name, candidates); !near.empty()) begun.push_back(std::move(near));
+  if (!begun.empty()) hint = fmt::format("did you mean '{}'? ", fmt::join(begun, "' or '"));
   constexpr std::size_t kShown = 20;
   const auto shown = candidates.subspan(0, std::min(kShown, candidates.size()));
   hint += fmt::format("valid: {}", fmt::join(shown, ", "));

@@ -25,7 +25,7 @@ class Diagnostics {
   void add(Place place, std::string path, std::string message, std::string hint = {});
   [[nodiscard]] bool empty() const { return all_.empty(); }
   [[nodiscard]] const std::vector<Diagnostic>& all() const { return all_; }
-  // Throws InputError with everything collected, if anything was.
+  // Throws InputError with everything collected, if anything was: by file, line and column.
   void throw_if_any() const;
 
  private:
@@ -45,7 +45,8 @@ class InputError : public std::runtime_error {
 
 // The candidate closest to `name` by edit distance, or "" when none is near enough to be a slip of the hand.
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates);
-// "did you mean 'x'?" or "valid: a, b, c" (at most 20 names), or ""
+// "did you mean 'x'? valid: a, b, c" (at most 20 names; without a question when nothing is near), or "". Names that
+// begin with `name` come before those that are spelled like it.
 std::string name_hint(std::string_view name, std::span<const std::string> candidates);
 
 }  // namespace kvsim

@@ -5,6 +5,7 @@
 #include <array>
 #include <concepts>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -165,7 +166,8 @@ struct Codec<I> {
     std::int64_t n = 0;
     if (!detail::read_int(t, n, r)) return false;
     if (!std::in_range<I>(n)) {
-      r.error(t, "'" + t.text() + "' is out of range");
+      r.error(t, "'" + t.text() + "' is out of bounds: " + std::to_string(std::numeric_limits<I>::min()) + " to " +
+                     std::to_string(std::numeric_limits<I>::max()));
       return false;
     }
     out = static_cast<I>(n);
@@ -347,7 +349,7 @@ namespace detail {
 template <class T>
 std::string bounds_text(const Bounds<T>& b) {
   const auto show = [](const T& v) { return Codec<T>::write(v).text(); };
-  if (b.low && b.high) return show(*b.low) + " to " + show(*b.high);
+  if (b.low && b.high) return *b.low < *b.high ? show(*b.low) + " to " + show(*b.high) : "only " + show(*b.low);
   if (b.low) return "at least " + show(*b.low);
   if (b.high) return "at most " + show(*b.high);
   return {};
@@ -375,13 +377,14 @@ bool read_one(S& out, const Field<S, T, B>& f, const Tree& parent, Reader& r) {
   if (t == nullptr) return true;
   const Reader::Scope scope(r, f.name);
   T value = out.*(f.member);
-  if (!Codec<T>::read(*t, value, r)) return false;
-  if (!in_bounds(f.bounds, value)) {
+  bool good = Codec<T>::read(*t, value, r);
+  if (good && !in_bounds(f.bounds, value)) {
     r.error(*t, "'" + (t->is_scalar() ? t->text() : to_json(*t)) + "' is out of bounds: " + bounds_text(f.bounds));
-    return false;
+    good = false;
   }
+  // What could be read of a broken mapping counts, so that later checks can find further mistakes.
   out.*(f.member) = std::move(value);
-  return true;
+  return good;
 }
 
 template <class S>

@@ -49,6 +49,7 @@ bool read_choice(const char* kind, const char* key, const Tree& t, std::string& 
   const Tree* name_at = &t;
   if (t.is_map()) {
     name_at = t.find(key);
+    if (name_at == nullptr) name_at = t.find("base");  // a bare name that --set has made a mapping
     if (name_at == nullptr && name.empty()) {
       r.error(t, std::string("has no '") + key + "'", name_hint("", Registry::instance().names(kind)));
       return false;
@@ -70,6 +71,7 @@ bool read_choice(const char* kind, const char* key, const Tree& t, std::string& 
   }
   Tree given = t.is_map() ? t : Tree::map();
   given.erase(key);
+  given.erase("base");
   const std::size_t before = r.diagnostics().all().size();
   params = info->resolve(given, r, {});
   name = chosen;

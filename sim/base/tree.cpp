@@ -95,9 +95,9 @@ bool plain_is_safe(const std::string& s) {
       std::isspace(static_cast<unsigned char>(s.back())))
     return false;
   if (std::string_view("-?:,[]{}#&*!|>'\"%@`").find(s.front()) != std::string_view::npos &&
-      !(s.front() == '-' && s.size() > 1 && s[1] != ' '))
+      !(s.front() == '-' && s.size() > 1 && (std::isalnum(static_cast<unsigned char>(s[1])) != 0 || s[1] == '.')))
     return false;
-  if (s.back() == ':' || s.find(": ") != std::string::npos || s.find(" #") != std::string::npos) return false;
+  if (s.starts_with("...") || s.back() == ':' || s.find(": ") != std::string::npos || s.find(" #") != std::string::npos) return false;
   return std::none_of(s.begin(), s.end(), [](char c) {
     return static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '"' || c == '\\';
   });

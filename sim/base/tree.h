@@ -17,7 +17,7 @@ struct Place {
   int column = 0;
 };
 
-std::string to_string(const Place&);  // "file:line:col", or just the file
+std::string to_string(const Place&);  // "file:line:col", "file:line" or just the file
 
 class Tree {
  public:

@@ -26,11 +26,11 @@ void report(Diagnostics& d, const Place& place, const std::string& path, Work wo
   }
 }
 
-std::optional<Dtype> dtype_of(const std::string& text, const std::string& path, Diagnostics& d) {
+std::optional<Dtype> dtype_of(const std::string& text, const Place& place, const std::string& path, Diagnostics& d) {
   Reader r(d);
   const Reader::Scope scope(r, path);
   Dtype value{};
-  if (!Codec<Dtype>::read(Tree::scalar(text), value, r)) return std::nullopt;
+  if (!Codec<Dtype>::read(Tree::scalar(text, place), value, r)) return std::nullopt;
   return value;
 }
 
@@ -80,7 +80,7 @@ ModelSpec build_model(const Tree& given, const std::string& base_dir, const std:
     return spec;
   }
   const std::size_t before = d.all().size();
-  const Tree json = load_yaml(resolve_path(base_dir, config->text()), d);
+  const Tree json = load_named_file(*config, base_dir, path + ".hf_config", d);
   if (d.all().size() != before) return spec;
   spec = from_hf_config(json, r);
   if (d.all().size() != before) return spec;
@@ -94,6 +94,13 @@ Hardware build_hardware(const Tree& given, const std::string& base_dir, const st
   Hardware out;
   Reader r(d);
   const Reader::Scope scope(r, path);
+  if (const Tree* device = given.find("device"); device != nullptr && device->is_map()) {
+    // A resolved scenario (`kvsim run --print`): everything is spelled out.
+    const Reader::Scope in_device(r, "device");
+    read_fields(out.device, *device, r);
+    if (const Tree* link = given.find("gpu_link")) read_fields(out.gpu_link, *link, r);
+    return out;
+  }
   const Tree* named = given.is_map() ? given.find("base") : &given;
   const std::string id = named != nullptr && named->is_scalar() ? named->text() : "";
   std::size_t before = d.all().size();
@@ -130,6 +137,8 @@ std::unique_ptr<TraceSource> build_trace(const WorkloadSpec& w, const TraceSourc
     context.lenient = w.trace->lenient;
     report(d, {}, "workload.trace", [&] {
       trace = Registry::instance().make<TraceSource>(w.trace->format.name, w.trace->format.params, context);
+      // Readers look at their file when asked: the first record shows whether it is in this format at all.
+      if (!trace->next_arrival()) throw InputError(context.path + ": holds no request");
     });
   } else if (!w.generate.is_null()) {
     context.path = base_dir;
@@ -179,18 +188,29 @@ class Builder {
 
  private:
   Scenario& s() { return out_.scenario; }
-  Place place_of(std::string_view key) const {
-    const Tree* t = loaded_.tree.find(key);
-    return t == nullptr ? loaded_.tree.place() : t->place();
+  // Of "engine.max_running", or of as much of it as somebody wrote.
+  Place place_of(std::string_view path) const {
+    const Tree* t = &loaded_.tree;
+    Place place = t->place();
+    while (!path.empty()) {
+      const std::size_t dot = path.find('.');
+      t = t->find(path.substr(0, dot));
+      if (t == nullptr) break;
+      if (t->place().file) place = t->place();
+      path.remove_prefix(dot == std::string_view::npos ? path.size() : dot + 1);
+    }
+    return place;
   }
-  void error(std::string_view section, const std::string& path, const std::string& message, const std::string& hint = {}) {
-    d_.add(place_of(section), path, message, hint);
+  void error(const std::string& path, const std::string& message, const std::string& hint = {}) {
+    d_.add(place_of(path), path, message, hint);
   }
 
   void build_parts() {
     out_.model = build_model(s().model, out_.base_dir, "model", d_);
     const Hardware hardware = build_hardware(s().deployment.hardware, out_.base_dir, "deployment.hardware", d_);
     out_.device = hardware.device;
+    if (d_.empty() && (out_.device.memory.count() <= 0 || out_.device.bandwidth.value <= 0))
+      error("deployment.hardware", fmt::format("device {} has no memory or no memory bandwidth", out_.device.name), "give both in its file");
     out_.interconnect = hardware.gpu_link;
     const InterconnectSpec& over = s().deployment.interconnect;
     if (over.bandwidth) out_.interconnect.bandwidth = *over.bandwidth;
@@ -198,19 +218,19 @@ class Builder {
     const ParallelSpec& split = s().deployment.parallel;
     out_.parallel = split.parallel();
     if (split.expert.count > 1 && split.expert.count != split.tensor * split.data)
-      error("deployment", "deployment.parallel.expert",
+      error("deployment.parallel.expert",
             fmt::format("experts over {} ranks, but tensor x data is {}", split.expert.count, split.tensor * split.data),
             "set it to tensor x data, or to 1");
     const bool several = out_.parallel.tensor > 1 || out_.parallel.pipeline > 1 || (out_.parallel.data > 1 && out_.model.moe);
     if (several && out_.interconnect.bandwidth.value <= 0)
-      error("deployment", "deployment.interconnect", fmt::format("the catalogue has no link between GPUs of {}", out_.device.name),
+      error("deployment.interconnect", fmt::format("the catalogue has no link between GPUs of {}", out_.device.name),
             "add interconnect: {bandwidth: 64 GB/s, latency: 10 us}");
     if (s().cache.dtype == "auto") s().cache.dtype = name_of(out_.precision.activations);
-    if (const auto kv = dtype_of(s().cache.dtype, "cache.dtype", d_)) out_.precision.kv = *kv;
+    if (const auto kv = dtype_of(s().cache.dtype, place_of("cache.dtype"), "cache.dtype", d_)) out_.precision.kv = *kv;
     out_.precision.weights = out_.model.weights;
     if (!s().weights.empty())
-      if (const auto w = dtype_of(s().weights, "weights", d_)) out_.precision.weights = *w;
-    report(d_, place_of("deployment"), "deployment.parallel", [&] { check_split(out_.model, out_.parallel); });
+      if (const auto w = dtype_of(s().weights, place_of("weights"), "weights", d_)) out_.precision.weights = *w;
+    report(d_, place_of("deployment.parallel"), "deployment.parallel", [&] { check_split(out_.model, out_.parallel); });
   }
 
   void size_engine() {
@@ -221,11 +241,11 @@ class Builder {
     if (!e.max_running) e.max_running = std::min(sizes.running, e.max_batched_tokens.value_or(sizes.running));
     if (!e.max_batched_tokens) e.max_batched_tokens = std::max(*e.max_running, std::min(sizes.batched, *e.max_running * *e.max_model_len));
     if (*e.max_running > *e.max_batched_tokens)
-      error("engine", "engine.max_running",
+      error("engine.max_running",
             fmt::format("{} running requests exceed the budget of {} tokens", *e.max_running, *e.max_batched_tokens),
             "raise max_batched_tokens or lower max_running");
     if (*e.max_model_len > out_.model.max_context)
-      error("engine", "engine.max_model_len",
+      error("engine.max_model_len",
             fmt::format("{} tokens are more than {} of {}", *e.max_model_len, out_.model.max_context, out_.model.name));
     c.block_tokens = e.block_tokens;
     c.max_batched_tokens = *e.max_batched_tokens;
@@ -248,7 +268,7 @@ class Builder {
     if (e.cuda_graphs) {
       if (e.graph_sizes.empty()) e.graph_sizes = default_graph_sizes(c.max_running, c.max_batched_tokens, is_blackwell(out_.device));
       if (!std::is_sorted(e.graph_sizes.begin(), e.graph_sizes.end()))
-        error("engine", "engine.graph_sizes", "must ascend");
+        error("engine.graph_sizes", "the sizes must ascend");
       c.graph_sizes = e.graph_sizes;
     }
     size_cache();
@@ -271,7 +291,7 @@ class Builder {
       });
     }
     if (e.kv_blocks) out_.engine.kv_blocks = *e.kv_blocks - 1;  // block 0 is the engine's null block
-    if (e.kv_blocks && out_.engine.kv_blocks < 1) error("engine", "engine.kv_blocks", "no usable KV block is left");
+    if (e.kv_blocks && out_.engine.kv_blocks < 1) error("engine.kv_blocks", "no usable KV block is left");
   }
 
   void build_cost() {
@@ -287,7 +307,7 @@ class Builder {
 
   void check_slo() {
     for (const Duration at : s().cache.prefix.reset_at)
-      if (at.count() <= 0) error("cache", "cache.prefix.reset_at", "an instant must be after the start");
+      if (at.count() <= 0) error("cache.prefix.reset_at", "an instant must be after the start");
   }
 
   void resolve_tree() {

@@ -121,7 +121,7 @@ Tree resolve_catalog(CatalogKind kind, const Tree& given, const std::string& bas
                      Diagnostics& d) {
   if (given.is_scalar()) {
     const std::string& text = given.text();
-    if (text.ends_with(".yaml") || text.ends_with(".yml")) return load_yaml(resolve_path(base_dir, text), d);
+    if (text.ends_with(".yaml") || text.ends_with(".yml")) return load_named_file(given, base_dir, path, d);
     return load_catalog(kind, text, given.place(), path, d);
   }
   if (!given.is_map()) {
@@ -135,6 +135,14 @@ Tree resolve_catalog(CatalogKind kind, const Tree& given, const std::string& bas
     over.erase("base");
   }
   return Tree::merged(std::move(base), over);
+}
+
+Tree load_named_file(const Tree& name, const std::string& base_dir, const std::string& path, Diagnostics& d) {
+  const std::string file = resolve_path(base_dir, name.text());
+  std::error_code ec;
+  if (fs::exists(file, ec)) return load_yaml(file, d);
+  d.add(name.place(), path, "there is no file '" + file + "'", "paths are relative to the file that names them");
+  return {};
 }
 
 std::string resolve_path(const std::string& base_dir, const std::string& file) {

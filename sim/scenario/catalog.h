@@ -25,6 +25,8 @@ Tree load_catalog(CatalogKind, const std::string& id, const Place& place, const 
 // What a scenario may write for a catalogue entry: an id, a path to a file, or {base: id, ...overrides}.
 Tree resolve_catalog(CatalogKind, const Tree& given, const std::string& base_dir, const std::string& path, Diagnostics&);
 
+// The file that `name` (a scalar) names, relative to `base_dir`; a diagnostic at `name` when there is none.
+Tree load_named_file(const Tree& name, const std::string& base_dir, const std::string& path, Diagnostics&);
 // `file` relative to `base_dir`, unless it is absolute.
 std::string resolve_path(const std::string& base_dir, const std::string& file);
 

@@ -1,5 +1,7 @@
 #include "sim/scenario/scenario.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 
 #include "sim/scenario/catalog.h"
@@ -84,7 +86,7 @@ Tree expand_includes(Tree t, const std::string& base_dir, int level, Diagnostics
   const auto add = [&](const Tree& name) {
     if (!name.is_scalar()) return d.add(name.place(), "include", "expected a path or a list of paths");
     const std::string path = resolve_path(base_dir, name.text());
-    Tree part = load_yaml(path, d);
+    Tree part = load_named_file(name, base_dir, "include", d);
     base = Tree::merged(std::move(base), expand_includes(std::move(part), std::filesystem::path(path).parent_path().string(), level + 1, d));
   };
   if (list.is_list()) {
@@ -95,6 +97,14 @@ Tree expand_includes(Tree t, const std::string& base_dir, int level, Diagnostics
   return Tree::merged(std::move(base), t);
 }
 
+void relocate(Tree& t, const Place& place) {
+  t.set_place(place);
+  for (Tree& item : t.items()) relocate(item, place);
+  for (const Tree::Entry& e : std::vector<Tree::Entry>(t.entries())) {
+    relocate(*t.find(e.key), place);
+  }
+}
+
 // "engine.max_running=64", "workload.trace.file=x.jsonl", "a.0.b=1": the value is YAML.
 void apply_override(Tree& root, const std::string& text, Diagnostics& d) {
   const Place place{std::make_shared<const std::string>("--set " + text), 0, 0};
@@ -103,24 +113,27 @@ void apply_override(Tree& root, const std::string& text, Diagnostics& d) {
     d.add(place, "", "expected PATH=VALUE, such as engine.max_running=64");
     return;
   }
-  const Tree value = parse_yaml(text.substr(equals + 1), "--set " + text, d);
+  Tree value = parse_yaml(text.substr(equals + 1), "--set " + text, d);
+  relocate(value, place);
   Tree* at = &root;
-  std::string_view path = std::string_view(text).substr(0, equals);
+  const std::string_view whole = std::string_view(text).substr(0, equals);
+  std::string_view path = whole;
   while (true) {
     const std::size_t dot = path.find('.');
     const std::string key(path.substr(0, dot));
+    if (key.empty()) return d.add(place, std::string(whole), "has an empty name between its dots", "for example engine.max_running=64");
     if (at->is_list()) {
       const auto index = parse_int(key);
       if (!index || *index < 0 || static_cast<std::size_t>(*index) >= at->items().size()) {
-        d.add(place, key, "is no index of this list");
-        return;
+        const std::string_view list = whole.substr(0, whole.size() - path.size() + key.size());
+        return d.add(place, std::string(list), fmt::format("no such element: the list has {}, counted from 0", at->items().size()));
       }
       at = &at->items()[static_cast<std::size_t>(*index)];
       if (dot == std::string_view::npos) *at = value;
     } else {
       // A bare name (router: least-loaded) cannot take further keys: it becomes the mapping it stands for.
       if (at->is_scalar()) {
-        Tree map = Tree::map(at->place());
+        Tree map = Tree::map(place);
         map.set("base", *at);
         *at = std::move(map);
       }
@@ -166,7 +179,7 @@ LoadedScenario read_scenario(Tree tree, const std::string& base_dir, const std::
   Reader r(d);
   read_fields(out.value, tree, r);
   if (out.value.workload.trace.has_value() && !out.value.workload.generate.is_null())
-    r.error_at(tree.place(), "workload", "has both 'trace' and 'generate'", "keep one of them");
+    r.error_at(tree.find("workload")->place(), "workload", "has both 'trace' and 'generate'", "keep one of them");
   const Tree* workload = tree.find("workload");
   if (workload == nullptr || (workload->is_map() && workload->find("trace") == nullptr && workload->find("generate") == nullptr))
     r.error_at(workload == nullptr ? tree.place() : workload->place(), "workload", "has neither 'trace' nor 'generate'",

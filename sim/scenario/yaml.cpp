@@ -47,6 +47,8 @@ class TreeBuilder final : public YAML::EventHandler {
   TreeBuilder(std::shared_ptr<const std::string> file, Diagnostics& d) : file_(std::move(file)), diagnostics_(d) {}
 
   Tree take() { return std::move(root_); }
+  // Where the last quoted text begins: the parser takes the end of the file for the end of a quote.
+  [[nodiscard]] const YAML::Mark& last_quote() const { return last_quote_; }
   // Where the second document begins; line 0 when there is none.
   [[nodiscard]] const Place& second() const { return second_; }
 
@@ -61,6 +63,7 @@ class TreeBuilder final : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
     const Place at = place(mark);
     const bool quoted = tag == "!";  // the parser tags plain scalars "?"
+    if (quoted) last_quote_ = mark;
     if (!quoted && (value == "~" || value == "null" || value.empty())) return add(null_at(at), anchor);
     add(Tree::scalar(value, at, quoted), anchor);
   }
@@ -152,6 +155,7 @@ class TreeBuilder final : public YAML::EventHandler {
   std::unordered_map<YAML::anchor_t, Anchored> anchors_;
   Tree root_;
   Place second_;
+  YAML::Mark last_quote_ = YAML::Mark::null_mark();
   std::size_t nodes_ = 0;
   int documents_ = 0;
 };
@@ -168,6 +172,31 @@ std::string rest_of_line(std::string_view text, const Place& at) {
   return std::string(text.substr(0, 40));
 }
 
+// Whether the quoted text that begins at `at` lacks its end.
+bool is_unclosed(std::string_view text, const YAML::Mark& at) {
+  if (at.is_null() || at.pos < 0 || static_cast<std::size_t>(at.pos) >= text.size()) return false;
+  text.remove_prefix(static_cast<std::size_t>(at.pos));
+  const char quote = text[0];
+  if (quote != '"' && quote != '\'') return false;
+  for (std::size_t i = 1; i < text.size(); ++i) {
+    if (quote == '"' && text[i] == '\\') ++i;
+    else if (text[i] == quote) return false;
+  }
+  return true;
+}
+
+// What usually is behind the parser's words.
+std::string cure(std::string_view text, const YAML::Exception& e) {
+  for (int line = std::max(1, e.mark.line); line <= e.mark.line + 1; ++line) {
+    const std::string start = rest_of_line(text, {nullptr, line, 1});
+    const std::size_t indent = std::min(start.find_first_not_of(" \t"), start.size());
+    if (start.substr(0, indent).find('\t') != std::string::npos) return fmt::format("line {} is indented with a tab: use spaces", line);
+  }
+  if (e.msg.find("flow") != std::string::npos) return "check that every bracket before this place is closed";
+  if (e.msg.find("map") != std::string::npos) return "check the indentation: the keys of one map begin in the same column";
+  return {};
+}
+
 }  // namespace
 
 Tree parse_yaml(std::string_view text, const std::string& name, Diagnostics& d) {
@@ -176,8 +205,9 @@ Tree parse_yaml(std::string_view text, const std::string& name, Diagnostics& d) 
     d.add({file, 0, 0}, "", "the file is larger than 64 MiB");
     return {};
   }
-  if (text.find('\0') != std::string_view::npos) {
-    d.add({file, 0, 0}, "", "the file holds NUL bytes: it is not a text file");
+  if (const std::size_t at = text.find('\0'); at != std::string_view::npos) {
+    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+    d.add({file, static_cast<int>(line), 0}, "", "the file holds NUL bytes: it is not a text file");
     return {};
   }
   TreeBuilder builder(file, d);
@@ -197,10 +227,16 @@ Tree parse_yaml(std::string_view text, const std::string& name, Diagnostics& d) 
     return {};
   } catch (const YAML::Exception& e) {
     const bool known = e.mark.line >= 0;
-    d.add({file, known ? e.mark.line + 1 : 0, known ? e.mark.column + 1 : 0}, "", "not valid YAML: " + e.msg);
+    d.add({file, known ? e.mark.line + 1 : 0, known ? e.mark.column + 1 : 0}, "", "not valid YAML: " + e.msg, cure(text, e));
     return {};
   }
-  return builder.take();
+  if (is_unclosed(text, builder.last_quote())) {
+    d.add({file, builder.last_quote().line + 1, builder.last_quote().column + 1}, "", "not valid YAML: this quote is never closed");
+    return {};
+  }
+  Tree tree = builder.take();
+  if (!tree.place().file) tree.set_place({file, 1, 1});  // nothing but comments
+  return tree;
 }
 
 std::string read_text_file(const std::string& path, Diagnostics& d) {
