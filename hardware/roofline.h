@@ -8,7 +8,9 @@
 //
 // n = rows of the matrix product (tokens; sampled sequences in the head; tokens per touched
 // expert), or tokens of the prefill for its attention; h = half-efficiency point. e_f, e_b, h:
-// struct Efficiency. Collectives: ring on the link.
+// struct Efficiency. All-reduce of b bytes over p ranks: the quicker of a ring, 2 (p - 1) messages
+// of b/p, and a tree, 2 log2 p messages of b (Thakur, Rabenseifner and Gropp 2005,
+// doi:10.1177/1094342005051521).
 #include <string>
 
 #include "hardware/collectives.h"
@@ -37,6 +39,7 @@ struct Roofline {
   // The two sides and the launches, for callers that must choose a side themselves; ns.
   [[nodiscard]] double compute_ns(const Work&, const Rows&) const;
   [[nodiscard]] double memory_ns(const Work&) const;
+  [[nodiscard]] double all_reduce_ns(const Work&) const;  // without the launches
   // Attention counts three per launch: its schedule, the kernel, and the merge of the parts of
   // split contexts.
   [[nodiscard]] double launch_ns(const Work& w) const {

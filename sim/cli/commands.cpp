@@ -8,10 +8,11 @@
 
 namespace kvsim {
 
-extern const Command kRunCommand, kCheckCommand, kValidateCommand;
+extern const Command kRunCommand, kCheckCommand, kValidateCommand, kCalibrateCommand;
 
 const std::vector<const Command*>& commands() {
-  static const std::vector<const Command*> all{&kRunCommand, &kCheckCommand, &kValidateCommand};
+  static const std::vector<const Command*> all{&kRunCommand, &kCheckCommand, &kValidateCommand,
+                                               &kCalibrateCommand};
   return all;
 }
 

@@ -73,16 +73,18 @@ TEST(Roofline, PrefillIsBoundByCompute) {
   EXPECT_NEAR(part(*m, s, "attention_prefill"), 524288 * pairs * 1.05 / 0.25e14 * 1e9 + 96e3, 1);
 }
 
-TEST(Roofline, CollectivesFollowTheRing) {
+TEST(Roofline, AllReduceIsTheQuickerOfRingAndTree) {
   FakeModel model;
   model.f.parallel.tensor = 4;
   const DeviceSpec d = round_device();
   const LinkSpec link{"nvlink", Bandwidth{1e11}, Duration{1000}, ""};
   const auto m = make(model, d, {4, 1, 1, false}, &link);
-  // 64 all-reduces of 8 tokens x 8 KiB: 2 x 3/4 of the bytes over 100 GB/s, 6 messages and a launch
-  // each.
+  // 64 all-reduces of 8 tokens x 8 KiB. Tree: twice the bytes over 100 GB/s, 4 messages and a
+  // launch each; the ring would take 1.5 times the bytes and 6 messages.
   EXPECT_NEAR(part(*m, decodes(8, 80, 10), "all_reduce"),
-              1.5 * 64 * 8 * 8192 / 100.0 + 64 * (6 * 1000 + 1000), 1e-3);
+              2.0 * 64 * 8 * 8192 / 100.0 + 64 * (4 * 1000 + 1000), 1e-3);
+  EXPECT_NEAR(part(*m, decodes(512, 5120, 10), "all_reduce"),
+              1.5 * 64 * 512 * 8192 / 100.0 + 64 * (6 * 1000 + 1000), 1e-3);
   EXPECT_THROW(make(model, d, {4, 1, 1, false}), InputError);
 }
 
@@ -154,7 +156,7 @@ TEST(RooflineFit, FindsTheNumbersThatMadeTheTimes) {
   Roofline truth;
   truth.gemm_peak = truth.attention_peak = 4e14;
   truth.bandwidth = 2e12;
-  truth.efficiency = {0.62, 80, 0.5, 200, 0.71, 0.8, Duration{4000}, ""};
+  truth.efficiency = {0.62, 80, 0.5, 200, 0.71, 0.8, Duration{4000}, 0.6, 0.1, ""};
   std::vector<FitSample> samples;
   for (const double rows : {1.0, 8.0, 64.0, 200.0, 400.0, 1000.0, 4000.0})
     for (const double width : {1024.0, 4096.0, 12288.0}) {
