@@ -51,7 +51,7 @@ constexpr std::size_t kFigures = 5;
 constexpr double kWeights[kFigures] = {1, 0.3, 1, 1, 0.3};  // of kFleetFigures
 constexpr double kKnown = 0.05;   // a figure counts as known to this share
 constexpr double kHuber = 0.1;
-constexpr int kIterations = 12, kTries = 5;
+constexpr int kIterations = 15, kTries = 6;
 
 // A number as the search sees it: 1 = its spread away from usual.
 double inner(const FleetNumber& n, double v) {
@@ -169,7 +169,7 @@ class Search {
     Eigen::MatrixXd out(rows_, u.size());
     in_threads(cases_.size(), threads_, [&](std::size_t i) {
       for (Eigen::Index j = 0; j < u.size(); ++j) {
-        constexpr double kStep = 0.1;
+        constexpr double kStep = 0.25;  // of a spread: well above what the replays' own chaos moves
         Eigen::VectorXd moved = u;
         const FleetNumber& one = kNumbers[j];
         moved[j] += outer(one, u[j] + kStep) < one.high ? kStep : -kStep;

@@ -24,7 +24,8 @@ double error_of(const FleetRow& row, const FleetFigures& f, std::size_t figure) 
   return (f.*member / (row.measured.*member) - 1) * 100;
 }
 
-// Predicts the rows for which `same(row, row of group)` holds by a fit to the others.
+// Predicts every row by a fit to the rows that are not the `same`. Each fit starts afresh: from the
+// fit to all rows it would remember what it must not know.
 template <class Same>
 std::vector<FleetFigures> leave_out(std::vector<FleetCase>& cases, const FleetParameters& start, int threads, Same same) {
   std::vector<FleetFigures> out(cases.size());
@@ -102,14 +103,15 @@ FleetReport calibrate_fleet(const std::string& file, const FleetOptions& options
   r.parameters = cases.front().current();
   r.is_fitted = fit;
   if (fit) {
-    const FleetFit all = fit_fleet(cases, usual_parameters(r.parameters), {}, threads);
+    const FleetParameters start = usual_parameters(r.parameters);
+    const FleetFit all = fit_fleet(cases, start, {}, threads);
     r.parameters = all.parameters;
     r.loss = all.loss;
     const auto same_row = [](const FleetRow& a, const FleetRow& b) { return a.name == b.name; };
     const auto same_model = [](const FleetRow& a, const FleetRow& b) { return a.model == b.model; };
-    if (cases.size() > 1) r.row_left_out = leave_out(cases, all.parameters, threads, same_row);
+    if (cases.size() > 1) r.row_left_out = leave_out(cases, start, threads, same_row);
     const bool several = std::any_of(r.rows.begin(), r.rows.end(), [&](const FleetRow& x) { return x.model != r.rows[0].model; });
-    if (several) r.model_left_out = leave_out(cases, all.parameters, threads, same_model);
+    if (several) r.model_left_out = leave_out(cases, start, threads, same_model);
   }
   r.simulated = replay_all(cases, r.parameters, threads);
   return r;

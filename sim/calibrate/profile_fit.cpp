@@ -75,12 +75,8 @@ class Samples {
     constexpr std::array<std::string_view, 3> kColumns{"layer", "sequences", "time_us"};
     read_csv(table("per_sequence"), kColumns, [&](const CsvRow& r) {
       const double n = r.number(1, 1, 1e9), us = r.number(2, 1e-6, 1e9), vocab = d(m_.vocab);
-      if (r.text(0) == "lm_head") all_.push_back(product(Operator::lm_head, n, d(m_.hidden), vocab, us, "lm_head"));
-      if (r.text(0) != "sampler") return;
-      // As models/transformer_work.cpp counts it: logits read in 16 bits, written and read in 32.
-      all_.push_back(product(Operator::sampler, n, 0, 0, us, "sampler"));
-      all_.back().work.activation_bytes = n * vocab * (kElement + 8);
-      all_.back().work.launches = 2;
+      if (r.text(0) == "lm_head")
+        all_.push_back(product(Operator::lm_head, n, d(m_.hidden), vocab, us, "lm_head"));
     });
   }
   void attention() {
