@@ -25,6 +25,7 @@ class CsvRow {
   [[nodiscard]] double number(std::size_t i, double low, double high) const;
   [[nodiscard]] std::int64_t whole(std::size_t i, std::int64_t low, std::int64_t high) const;
   void error(std::string message, std::string hint = {}) const;
+  [[nodiscard]] const Place& place() const { return place_; }
 
  private:
   const Place& place_;

@@ -10,7 +10,7 @@
 
 namespace kvsim {
 
-// Shares of the peak that real kernels reach: the seven numbers of the roofline law
+// Shares of the peak that real kernels reach: the nine numbers of the roofline law
 // (hardware/README.md), fitted per accelerator, never per model.
 struct Efficiency {
   double gemm = 0.7;  // of peak flops, large matrix products
@@ -21,6 +21,11 @@ struct Efficiency {
   double memory = 0.85;                // of memory bandwidth, weights and activations
   double kv_memory = 0.8;              // of memory bandwidth, KV read by attention
   Duration launch{2200};               // fixed time of an operator that graphs cannot hide
+  // Of memory bandwidth, weights of routed experts: grouped products of few rows each.
+  double expert_memory = 0.75;
+  // Of memory bandwidth, passes over the logits (softmax, sort for top-p): one pass counted, many
+  // made, hence far below 1.
+  double sampler = 0.1;
   std::string source;
   static constexpr std::tuple kFields{
       field("gemm", &Efficiency::gemm, between(0.01, 1.0),
@@ -37,6 +42,10 @@ struct Efficiency {
             "share of memory bandwidth for KV read by attention"),
       field("launch", &Efficiency::launch, between<Duration>(Duration{0}, Duration{10'000'000}),
             "fixed time per operator"),
+      field("expert_memory", &Efficiency::expert_memory, between(0.01, 1.0),
+            "share of memory bandwidth for weights of routed experts"),
+      field("sampler", &Efficiency::sampler, between(0.001, 1.0),
+            "share of memory bandwidth in the sampler, its passes over the logits counted once"),
       field("source", &Efficiency::source, any, "how these were obtained")};
 };
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "hardware/cost_model.h"
@@ -56,8 +57,10 @@ double Roofline::compute_ns(const Work& w, const Rows& r) const {
 }
 
 double Roofline::memory_ns(const Work& w) const {
-  return ((w.weight_bytes + w.activation_bytes) / efficiency.memory +
-          w.kv_bytes / efficiency.kv_memory) /
+  const Efficiency& e = efficiency;
+  const double weights = w.op == Operator::experts ? e.expert_memory : e.memory;
+  const double activations = w.op == Operator::sampler ? e.sampler : e.memory;
+  return (w.weight_bytes / weights + w.activation_bytes / activations + w.kv_bytes / e.kv_memory) /
          bandwidth * 1e9;
 }
 
@@ -95,7 +98,7 @@ class RooflineModel final : public CostModel {
   struct Params {
     std::string compute = "auto";
     std::optional<double> gemm, gemm_half_tokens, attention, attention_half_tokens, memory,
-        kv_memory;
+        kv_memory, expert_memory, sampler;
     std::optional<Duration> launch;
     static constexpr std::tuple kFields{
         field("compute", &Params::compute, any,
@@ -109,6 +112,8 @@ class RooflineModel final : public CostModel {
               "likewise"),
         field("memory", &Params::memory, between(0.01, 1.0), "likewise"),
         field("kv_memory", &Params::kv_memory, between(0.01, 1.0), "likewise"),
+        field("expert_memory", &Params::expert_memory, between(0.01, 1.0), "likewise"),
+        field("sampler", &Params::sampler, between(0.001, 1.0), "likewise"),
         field("launch", &Params::launch, between<Duration>(Duration{0}, Duration{10'000'000}),
               "likewise")};
   };
@@ -134,6 +139,8 @@ class RooflineModel final : public CostModel {
     e.attention_half_tokens = p.attention_half_tokens.value_or(e.attention_half_tokens);
     e.memory = p.memory.value_or(e.memory);
     e.kv_memory = p.kv_memory.value_or(e.kv_memory);
+    e.expert_memory = p.expert_memory.value_or(e.expert_memory);
+    e.sampler = p.sampler.value_or(e.sampler);
     e.launch = p.launch.value_or(e.launch);
     law_.link = Collectives(c.interconnect);
     law_.parallel = c.parallel;

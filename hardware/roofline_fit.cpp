@@ -16,7 +16,9 @@ std::vector<FitParameter> parameters(const Efficiency& e) {
           {"attention_half_tokens", e.attention_half_tokens, 0, 65536, false},
           {"memory", e.memory, 0.01, 1, true},
           {"kv_memory", e.kv_memory, 0.01, 1, true},
-          {"launch_ns", static_cast<double>(e.launch.count()), 0, 1e6, false}};
+          {"launch_ns", static_cast<double>(e.launch.count()), 0, 1e6, false},
+          {"expert_memory", e.expert_memory, 0.01, 1, true},
+          {"sampler", e.sampler, 0.001, 1, true}};
 }
 
 void assign(Efficiency& e, std::span<const double> v) {
@@ -27,6 +29,8 @@ void assign(Efficiency& e, std::span<const double> v) {
   e.memory = v[4];
   e.kv_memory = v[5];
   e.launch = Duration{std::llround(v[6])};
+  e.expert_memory = v[7];
+  e.sampler = v[8];
 }
 
 Efficiency fit(Roofline law, std::span<const FitSample> samples, const std::string* without) {

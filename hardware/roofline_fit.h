@@ -39,7 +39,8 @@ struct FitReport {
   };
   std::vector<Group> groups;  // sorted by name
 };
-// Fits the seven numbers of law.efficiency, starting from them. Throws InputError without samples
+// Fits the nine numbers of law.efficiency, starting from them (which stay where no sample depends
+// on them). Throws InputError without samples
 // or with times <= 0.
 FitReport fit_efficiency(Roofline law, std::span<const FitSample>);
 

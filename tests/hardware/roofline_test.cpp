@@ -156,7 +156,7 @@ TEST(RooflineFit, FindsTheNumbersThatMadeTheTimes) {
   Roofline truth;
   truth.gemm_peak = truth.attention_peak = 4e14;
   truth.bandwidth = 2e12;
-  truth.efficiency = {0.62, 80, 0.5, 200, 0.71, 0.8, Duration{4000}, ""};
+  truth.efficiency = {0.62, 80, 0.5, 200, 0.71, 0.8, Duration{4000}, 0.6, 0.1, ""};
   std::vector<FitSample> samples;
   for (const double rows : {1.0, 8.0, 64.0, 200.0, 400.0, 1000.0, 4000.0})
     for (const double width : {1024.0, 4096.0, 12288.0}) {
