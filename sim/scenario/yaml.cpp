@@ -172,6 +172,22 @@ std::string rest_of_line(std::string_view text, const Place& at) {
   return std::string(text.substr(0, 40));
 }
 
+// Where the first byte stands that is no UTF-8 (RFC 3629); the size when all is well.
+std::size_t first_non_utf8(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto byte = [&](std::size_t k) { return i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0U; };
+    const unsigned first = byte(0), second = byte(1);
+    const std::size_t length = first < 0x80 ? 1 : first >= 0xc2 && first < 0xe0 ? 2 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xf0 && first < 0xf5 ? 4 : 0;
+    if (length == 0) return i;
+    for (std::size_t k = 1; k < length; ++k)
+      if ((byte(k) & 0xc0U) != 0x80) return i;
+    // Overlong forms, surrogates, and what lies beyond U+10FFFF.
+    if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second >= 0xa0) || (first == 0xf0 && second < 0x90) || (first == 0xf4 && second >= 0x90)) return i;
+    i += length;
+  }
+  return text.size();
+}
+
 // Whether the quoted text that begins at `at` lacks its end.
 bool is_unclosed(std::string_view text, const YAML::Mark& at) {
   if (at.is_null() || at.pos < 0 || static_cast<std::size_t>(at.pos) >= text.size()) return false;
@@ -211,6 +227,11 @@ Tree parse_yaml(std::string_view text, const std::string& name, Diagnostics& d) 
     return {};
   }
   TreeBuilder builder(file, d);
+  if (const std::size_t at = first_non_utf8(text); at < text.size()) {
+    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+    d.add({file, static_cast<int>(line), 0}, "", "the file is not UTF-8 text", "save it as UTF-8");
+    return {};
+  }
   try {
     std::istringstream in{std::string(text)};
     YAML::Parser parser(in);
