@@ -8,9 +8,7 @@
 //
 // n = rows of the matrix product (tokens; sampled sequences in the head; tokens per touched
 // expert), or tokens of the prefill for its attention; h = half-efficiency point. e_f, e_b, h:
-// struct Efficiency. All-reduce of b bytes over p ranks: the quicker of a ring, 2 (p - 1) messages
-// of b/p, and a tree, 2 log2 p messages of b (Thakur, Rabenseifner and Gropp 2005,
-// doi:10.1177/1094342005051521).
+// struct Efficiency. Collectives: collectives.h.
 #include <string>
 
 #include "hardware/collectives.h"

@@ -37,15 +37,6 @@ constexpr FleetNumber kNumbers[] = {
     {"link latency", "ns", true, 1500, 0.7, 1e6,
      [](const FleetParameters& p) { return ns(p.link_latency); },
      [](FleetParameters& p, double v) { p.link_latency = whole(v); }},
-    {"layer_overhead", "ns", false, 0, 2e4, 1e6,
-     [](const FleetParameters& p) { return ns(p.layer_overhead); },
-     [](FleetParameters& p, double v) { p.layer_overhead = whole(v); }},
-    {"graph_overhead", "ns", false, 0, 5e5, 1e8,
-     [](const FleetParameters& p) { return ns(p.graph_overhead); },
-     [](FleetParameters& p, double v) { p.graph_overhead = p.overhead = whole(v); }},
-    {"front_end", "ns", false, 1e6, 1e6, 1e9,
-     [](const FleetParameters& p) { return ns(p.front_end); },
-     [](FleetParameters& p, double v) { p.front_end = whole(v); }},
 };
 constexpr std::size_t kFigures = 5;
 constexpr double kWeights[kFigures] = {1, 0.3, 1, 1, 0.3};  // of kFleetFigures

@@ -1,6 +1,6 @@
 #pragma once
-// Fits one set of numbers to many measured deployments: the accelerator's efficiencies, the latency
-// of its link and the engine's host times, none per deployment.
+// Fits one set of numbers to many measured deployments: the accelerator's efficiencies and the latency
+// of its link, none per deployment. The engine's host times stay as its preset says: they belong to the engine.
 //
 // Minimised: sum of Huber(log(replayed / measured)) over rows and figures (mean TTFT, ITL, E2E weigh
 // 1, their 99th percentiles 0.3), plus ((value - usual) / spread)^2 of every number, a measured
