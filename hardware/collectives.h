@@ -1,9 +1,11 @@
 #pragma once
-// Time of collectives on one link between p equal ranks, in ns: the faster of two algorithms, as engines choose.
-//   ring (Patarasuk and Yuan 2009, doi:10.1016/j.jpdc.2008.09.002): every step sends one message of bytes/p to the
-//   neighbour; all-reduce 2(p-1) steps, all-gather and reduce-scatter p-1 steps (`bytes` is the gathered size)
-//   direct (one-shot all-reduce of vLLM and TensorRT-LLM, for small messages): every rank reads all others' whole message at
-//   once, p-1 messages of `bytes` through its own link and one latency
+// Time of collectives on one link between p equal ranks, in ns: the faster of two algorithms, as
+// engines choose.
+//   ring (Patarasuk and Yuan 2009, doi:10.1016/j.jpdc.2008.09.002): every step sends one message of
+//   bytes/p to the neighbour; all-reduce 2(p-1) steps, all-gather and reduce-scatter p-1 steps
+//   (`bytes` is the gathered size) direct (one-shot all-reduce of vLLM and TensorRT-LLM, for small
+//   messages): every rank reads all others' whole message at once, p-1 messages of `bytes` through
+//   its own link and one latency
 #include <algorithm>
 
 #include "hardware/device.h"

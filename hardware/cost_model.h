@@ -11,18 +11,19 @@
 
 namespace kvsim {
 
-struct DeviceSpec;    // hardware/device.h
-struct LinkSpec;      // hardware/device.h
+struct DeviceSpec;  // hardware/device.h
+struct LinkSpec;    // hardware/device.h
 
 // Price of a decode-only iteration as an integer linear form, in units of 2^-24 ns:
 //   price = base + per_context * decode_context_sum + per_max * decode_context_max
 //           + sum_i per_window[i] * decode_window_sum[i]
-// The coefficients depend only on the cell that the shape lies in (number of decodes, table cells), never on
-// the position inside it, so that fast-forwarding and stepping give the same nanoseconds.
+// The coefficients depend only on the cell that the shape lies in (number of decodes, table cells),
+// never on the position inside it, so that fast-forwarding and stepping give the same nanoseconds.
 struct DecodeLine {
   std::int64_t base = 0, per_context = 0, per_max = 0;
   std::array<std::int64_t, kMaxWindows> per_window{};
-  // The shape, and the next `iterations - 1` shapes that arise when every context grows by one, lie in this cell. >= 1.
+  // The shape, and the next `iterations - 1` shapes that arise when every context grows by one, lie
+  // in this cell. >= 1.
   std::int64_t iterations = 1;
 
   static constexpr int kShift = 24;
@@ -33,7 +34,9 @@ struct DecodeLine {
     return v;
   }
   // To whole nanoseconds.
-  static constexpr std::int64_t round_up(std::int64_t v) { return (v + ((std::int64_t{1} << kShift) - 1)) >> kShift; }
+  static constexpr std::int64_t round_up(std::int64_t v) {
+    return (v + ((std::int64_t{1} << kShift) - 1)) >> kShift;
+  }
   [[nodiscard]] Duration at(const StepShape& s) const { return Duration{round_up(value(s))}; }
 };
 
@@ -50,8 +53,9 @@ class CostModel {
   };
 
   virtual ~CostModel() = default;
-  // GPU time of the iteration, collectives and all pipeline stages included, without the host's overhead.
-  // Pure: the same shape gives the same price. Shapes without a prefill are priced by decode_line().
+  // GPU time of the iteration, collectives and all pipeline stages included, without the host's
+  // overhead. Pure: the same shape gives the same price. Shapes without a prefill are priced by
+  // decode_line().
   [[nodiscard]] virtual Duration mixed_step(const StepShape&) = 0;
   [[nodiscard]] virtual DecodeLine decode_line(const StepShape&) = 0;
   // The same price taken apart by operator, in nanoseconds, for `kvsim show` and reports.

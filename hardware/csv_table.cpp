@@ -27,7 +27,8 @@ constexpr std::size_t kMostErrors = 20;  // further ones add nothing
   throw InputError(path);  // not reached
 }
 
-// zlib reads plain files as they are. A truncated archive shows only as an error state after the last byte.
+// zlib reads plain files as they are. A truncated archive shows only as an error state after the
+// last byte.
 std::string read_all(const std::string& path) {
   const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose);
   if (!file) fail(path, "cannot open the table", "check that the file exists and may be read");

@@ -109,8 +109,8 @@ class LayerProfile final : public CostModel {
     return from_ns_ceil(ns);
   }
 
-  // Mean and longest context lie on two segments of one curve; alpha weighs them. The cell ends where the first of
-  // them reaches its next knot or alpha changes.
+  // Mean and longest context lie on two segments of one curve; alpha weighs them. The cell ends
+  // where the first of them reaches its next knot or alpha changes.
   DecodeLine decode_line(const StepShape& s) override {
     const std::int64_t n = s.decodes, sum = s.decode_context_sum, max = s.decode_context_max;
     RealLine r{base(s), 0, 0, {}};
@@ -155,7 +155,8 @@ class LayerProfile final : public CostModel {
     return c;
   }
 
-  // Tables are measured per tensor-parallel size: a rank's share of a product is not a scaled product.
+  // Tables are measured per tensor-parallel size: a rank's share of a product is not a scaled
+  // product.
   std::string find_folder() const {
     namespace fs = std::filesystem;
     const fs::path root = fs::path(context_.base_dir) / params_.path;
@@ -204,7 +205,8 @@ class LayerProfile final : public CostModel {
       const auto given = params_.calls.find(r.name);
       r.calls = given != params_.calls.end() ? given->second : 1;
     }
-    // A missing operator would silently make every iteration cheaper, so leaving one out takes an explicit 0.
+    // A missing operator would silently make every iteration cheaper, so leaving one out takes an
+    // explicit 0.
     std::vector<std::string> needed{"embedding", "layernorm",       "qkv_proj",
                                     "o_proj",    "final_layernorm", "lm_head"};
     if (facts_.layers > facts_.moe_layers)
@@ -271,7 +273,8 @@ class LayerProfile final : public CostModel {
                moe = static_cast<double>(facts_.moe_layers);
     const double reductions = 1 + 2 * layers - (exchange ? moe : 0);
     if (tokens > 0) sink("all_reduce", reductions * link_.all_reduce(tokens * row, p.tensor));
-    const double logits = static_cast<double>(s.sampling()) * static_cast<double>(facts_.vocab) * facts_.activation_element_bytes;
+    const double logits = static_cast<double>(s.sampling()) * static_cast<double>(facts_.vocab) *
+                          facts_.activation_element_bytes;
     if (logits > 0) sink("logits_gather", link_.all_gather(logits, p.tensor));
     if (exchange) {
       const double group =

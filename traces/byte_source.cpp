@@ -50,17 +50,20 @@ struct ByteSource::Impl {
     begin = 0;
     errno = 0;
     end = std::fread(raw.data(), 1, raw.size(), file.get());
-    if (end == 0 && std::ferror(file.get()) != 0) fail(path, fmt::format("cannot read: {}", std::strerror(errno)));
+    if (end == 0 && std::ferror(file.get()) != 0)
+      fail(path, fmt::format("cannot read: {}", std::strerror(errno)));
     return end > 0;
   }
 
   void open() {
     file.reset(std::fopen(path.c_str(), "rb"));
-    if (!file) fail(path, fmt::format("cannot open: {}", std::strerror(errno)), "check the path of the trace");
+    if (!file)
+      fail(path, fmt::format("cannot open: {}", std::strerror(errno)),
+           "check the path of the trace");
     if (!fill()) return;
     const auto starts = [&](std::initializer_list<unsigned char> magic) {
-      return end >= magic.size() &&
-             std::equal(magic.begin(), magic.end(), reinterpret_cast<const unsigned char*>(raw.data()));
+      return end >= magic.size() && std::equal(magic.begin(), magic.end(),
+                                               reinterpret_cast<const unsigned char*>(raw.data()));
     };
     if (starts({0x1f, 0x8b})) {
       if (inflateInit2(&gzip, 15 + 16) != Z_OK) fail(path, "cannot start gzip decoding");
@@ -86,19 +89,23 @@ struct ByteSource::Impl {
     const uInt wanted = gzip.avail_out;
     while (gzip.avail_out == wanted) {
       if (!fill()) {
-        if (inside) fail(path, "the gzip data ends too early", "the file is cut off: copy it again");
+        if (inside)
+          fail(path, "the gzip data ends too early", "the file is cut off: copy it again");
         return 0;
       }
-      if (!inside && !first && inflateReset(&gzip) != Z_OK) fail(path, "cannot restart gzip decoding");
+      if (!inside && !first && inflateReset(&gzip) != Z_OK)
+        fail(path, "cannot restart gzip decoding");
       inside = true;
       first = false;
       gzip.next_in = reinterpret_cast<Bytef*>(raw.data() + begin);
       gzip.avail_in = static_cast<uInt>(end - begin);
       const int status = inflate(&gzip, Z_NO_FLUSH);
       begin = end - gzip.avail_in;
-      if (status == Z_STREAM_END) inside = false;
+      if (status == Z_STREAM_END)
+        inside = false;
       else if (status != Z_OK)
-        fail(path, fmt::format("damaged gzip data: {}", gzip.msg != nullptr ? gzip.msg : zError(status)));
+        fail(path,
+             fmt::format("damaged gzip data: {}", gzip.msg != nullptr ? gzip.msg : zError(status)));
     }
     return wanted - gzip.avail_out;
   }
@@ -107,13 +114,15 @@ struct ByteSource::Impl {
     ZSTD_outBuffer to{out, size, 0};
     while (to.pos == 0) {
       if (!fill()) {
-        if (inside) fail(path, "the zstd data ends too early", "the file is cut off: copy it again");
+        if (inside)
+          fail(path, "the zstd data ends too early", "the file is cut off: copy it again");
         return 0;
       }
       ZSTD_inBuffer from{raw.data() + begin, end - begin, 0};
       const std::size_t status = ZSTD_decompressStream(zstd, &to, &from);
       begin += from.pos;
-      if (ZSTD_isError(status) != 0U) fail(path, fmt::format("damaged zstd data: {}", ZSTD_getErrorName(status)));
+      if (ZSTD_isError(status) != 0U)
+        fail(path, fmt::format("damaged zstd data: {}", ZSTD_getErrorName(status)));
       inside = status != 0;
     }
     return to.pos;
@@ -130,9 +139,12 @@ ByteSource::ByteSource(ByteSource&&) noexcept = default;
 std::size_t ByteSource::read(char* out, std::size_t size) {
   if (size == 0) return 0;
   switch (impl_->coding) {
-    case Impl::Coding::gzip: return impl_->read_gzip(out, size);
-    case Impl::Coding::zstd: return impl_->read_zstd(out, size);
-    case Impl::Coding::plain: break;
+    case Impl::Coding::gzip:
+      return impl_->read_gzip(out, size);
+    case Impl::Coding::zstd:
+      return impl_->read_zstd(out, size);
+    case Impl::Coding::plain:
+      break;
   }
   return impl_->read_plain(out, size);
 }
@@ -169,14 +181,18 @@ struct ByteSink::Impl {
     while (last ? left != 0 : from.pos < from.size) {
       ZSTD_outBuffer to{out.data(), out.size(), 0};
       left = ZSTD_compressStream2(zstd, &to, &from, last ? ZSTD_e_end : ZSTD_e_continue);
-      if (ZSTD_isError(left) != 0U) fail(path, fmt::format("cannot compress: {}", ZSTD_getErrorName(left)));
+      if (ZSTD_isError(left) != 0U)
+        fail(path, fmt::format("cannot compress: {}", ZSTD_getErrorName(left)));
       put(out.data(), to.pos);
     }
   }
   void some(const char* data, std::size_t size, bool last) {
-    if (gzipped) deflate_some(data, size, last);
-    else if (zstd != nullptr) zstd_some(data, size, last);
-    else if (size > 0) put(data, size);
+    if (gzipped)
+      deflate_some(data, size, last);
+    else if (zstd != nullptr)
+      zstd_some(data, size, last);
+    else if (size > 0)
+      put(data, size);
   }
 };
 
@@ -188,7 +204,8 @@ ByteSink::ByteSink(const std::string& path) : impl_(std::make_unique<Impl>()) {
     return path.size() >= s.size() && path.compare(path.size() - s.size(), s.size(), s) == 0;
   };
   if (ends(".gz")) {
-    impl_->gzipped = deflateInit2(&impl_->gzip, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK;
+    impl_->gzipped =
+        deflateInit2(&impl_->gzip, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK;
     if (!impl_->gzipped) fail(path, "cannot start gzip coding");
   } else if (ends(".zst")) {
     impl_->zstd = ZSTD_createCStream();

@@ -1,6 +1,7 @@
 #pragma once
-// The content of a file as a stream of bytes: plain, gzip (several members) or zstd (several frames), recognised by
-// its first bytes, never by its name. Memory stays bounded whatever the size.
+// The content of a file as a stream of bytes: plain, gzip (several members) or zstd (several
+// frames), recognised by its first bytes, never by its name. Memory stays bounded whatever the
+// size.
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -14,7 +15,8 @@ class ByteSource {
   ~ByteSource();
   ByteSource(ByteSource&&) noexcept;
   ByteSource& operator=(ByteSource&&) = delete;
-  // Bytes put into `out`, at most `size`; 0 only at the end. Throws InputError for damaged or cut-off compression.
+  // Bytes put into `out`, at most `size`; 0 only at the end. Throws InputError for damaged or
+  // cut-off compression.
   std::size_t read(char* out, std::size_t size);
 
  private:
@@ -22,7 +24,8 @@ class ByteSource {
   std::unique_ptr<Impl> impl_;
 };
 
-// Where text is written: plain, gzip (name ends in .gz) or zstd (.zst). Throws InputError when it cannot.
+// Where text is written: plain, gzip (name ends in .gz) or zstd (.zst). Throws InputError when it
+// cannot.
 class ByteSink {
  public:
   explicit ByteSink(const std::string& path);

@@ -25,12 +25,16 @@ std::string take_quoted(std::string_view& rest) {
   std::size_t i = 1;
   for (;; ++i) {
     if (i >= rest.size()) throw BadRecord{"", "a quote is not closed on this line"};
-    if (rest[i] != '"') text += rest[i];
-    else if (i + 1 < rest.size() && rest[i + 1] == '"') text += rest[i++];
-    else break;
+    if (rest[i] != '"')
+      text += rest[i];
+    else if (i + 1 < rest.size() && rest[i + 1] == '"')
+      text += rest[i++];
+    else
+      break;
   }
   rest.remove_prefix(i + 1);
-  if (!rest.empty() && rest.front() != ',') throw BadRecord{"", "text after a closing quote, expected ','"};
+  if (!rest.empty() && rest.front() != ',')
+    throw BadRecord{"", "text after a closing quote, expected ','"};
   return text;
 }
 
@@ -38,7 +42,8 @@ std::string take_quoted(std::string_view& rest) {
 
 CsvSource::CsvSource(const Context& context) : RecordSource(context) {
   const std::string_view line = file().header();
-  if (line.empty()) file().fail("", "the file is empty", "expected a line with the names of the columns");
+  if (line.empty())
+    file().fail("", "the file is empty", "expected a line with the names of the columns");
   try {
     split(line);
   } catch (const BadRecord& bad) {
@@ -66,16 +71,18 @@ std::size_t CsvSource::column(std::initializer_list<const char*> names) {
     shown_names.push_back(shown(n, 40));
   }
   file().fail("",
-              fmt::format("has no column '{}', expected in the first line; it names: {}", fmt::join(names, "' or '"),
-                          fmt::join(shown_names, ", ")),
+              fmt::format("has no column '{}', expected in the first line; it names: {}",
+                          fmt::join(names, "' or '"), fmt::join(shown_names, ", ")),
               "is the file in this format?");
 }
 
 void CsvSource::split(std::string_view line) {
   cells_.clear();
   unquoted_.clear();
-  if (line.find('\0') != std::string_view::npos) throw BadRecord{"", "holds a NUL byte: this is not text"};
-  if (line.find('"') != std::string_view::npos) unquoted_.reserve(names_.empty() ? kMaxColumns : names_.size());
+  if (line.find('\0') != std::string_view::npos)
+    throw BadRecord{"", "holds a NUL byte: this is not text"};
+  if (line.find('"') != std::string_view::npos)
+    unquoted_.reserve(names_.empty() ? kMaxColumns : names_.size());
   const std::size_t most = names_.empty() ? kMaxColumns : names_.size();
   for (bool last = false; !last;) {
     if (cells_.size() == most && !names_.empty())
@@ -93,7 +100,8 @@ void CsvSource::split(std::string_view line) {
     if (!last) line.remove_prefix(1);  // the comma
   }
   if (!names_.empty() && cells_.size() != names_.size())
-    throw BadRecord{"", fmt::format("read {} columns, expected {} as in the first line", cells_.size(), names_.size())};
+    throw BadRecord{"", fmt::format("read {} columns, expected {} as in the first line",
+                                    cells_.size(), names_.size())};
 }
 
 }  // namespace kvsim

@@ -22,11 +22,13 @@ class Generator final : public SessionSource {
         arrivals_(p.arrivals, c.rate_scale, c.seed),
         prompt_(p.prompt, "generate.prompt", c.path, TraceLength::prompt),
         output_(p.output, "generate.output", c.path, TraceLength::output),
-        message_(p.sessions.message.value_or(p.prompt), "generate.sessions.message", c.path, TraceLength::prompt),
+        message_(p.sessions.message.value_or(p.prompt), "generate.sessions.message", c.path,
+                 TraceLength::prompt),
         turns_(p.sessions.turns, "generate.sessions.turns", c.path, TraceLength::prompt),
         steps_(p.agent.steps, "generate.agent.steps", c.path, TraceLength::prompt),
         result_(p.agent.result, "generate.agent.result", c.path, TraceLength::prompt),
-        step_output_(p.agent.output.value_or(p.output), "generate.agent.output", c.path, TraceLength::output),
+        step_output_(p.agent.output.value_or(p.output), "generate.agent.output", c.path,
+                     TraceLength::output),
         prefix_tokens_(p.prefixes.tokens, "generate.prefixes.tokens", c.path, TraceLength::prompt),
         prefix_ranks_(static_cast<std::size_t>(std::max(1, p.prefixes.count)), p.prefixes.zipf),
         salt_(hash_combine(hash_text("generate"), c.seed)),
@@ -37,7 +39,9 @@ class Generator final : public SessionSource {
         pauses_(c.seed, "generate/pause"),
         prefixes_(c.seed, "generate/prefix") {}
 
-  [[nodiscard]] std::optional<std::uint64_t> total() const override { return static_cast<std::uint64_t>(total_); }
+  [[nodiscard]] std::optional<std::uint64_t> total() const override {
+    return static_cast<std::uint64_t>(total_);
+  }
 
  private:
   // Mean and deviation / mean of a gamma law; 0 s stays 0.
@@ -45,24 +49,29 @@ class Generator final : public SessionSource {
     if (mean.count() == 0) return mean;
     const double m = to_seconds(mean);
     double s = m;
-    if (cv == 1.0) s = rng.exponential(m);
-    else if (cv > 0) s = rng.gamma(1.0 / (cv * cv), m * cv * cv);
+    if (cv == 1.0)
+      s = rng.exponential(m);
+    else if (cv > 0)
+      s = rng.gamma(1.0 / (cv * cv), m * cv * cv);
     return duration_of_seconds(std::min(s, kMaxSeconds));
   }
 
   // The shared content a session begins with, if any.
   std::optional<Segment> draw_prefix(std::uint64_t session) const {
     Rng rng = prefixes_.at(session);
-    if (params_.prefixes.count == 0 || rng.uniform() >= params_.prefixes.share.value) return std::nullopt;
+    if (params_.prefixes.count == 0 || rng.uniform() >= params_.prefixes.share.value)
+      return std::nullopt;
     const std::size_t rank = prefix_ranks_.draw(rng);
     const Rng length = shapes_.at(UINT64_MAX).at(rank);
     const std::int64_t most = std::max<std::int64_t>(1, params_.sessions.max_context.count() - 2);
-    return Segment{hash_combine(hash_combine(salt_, 1), rank), std::min(prefix_tokens_.draw(length, length), most)};
+    return Segment{hash_combine(hash_combine(salt_, 1), rank),
+                   std::min(prefix_tokens_.draw(length, length), most)};
   }
 
-  // Appends a request that adds `fresh` tokens to the history; false when the context would grow too long.
-  bool add_request(Session& out, std::optional<Segment> prefix, std::int64_t fresh, std::int64_t output,
-                   Duration pause) {
+  // Appends a request that adds `fresh` tokens to the history; false when the context would grow
+  // too long.
+  bool add_request(Session& out, std::optional<Segment> prefix, std::int64_t fresh,
+                   std::int64_t output, Duration pause) {
     const std::int64_t most = params_.sessions.max_context.count();
     const bool is_first = out.turns.empty();
     std::int64_t before = prefix ? prefix->tokens : 0;
@@ -85,7 +94,8 @@ class Generator final : public SessionSource {
     if (prefix && (is_first || !params_.sessions.keep_history)) turn.segments.push_back(*prefix);
     const auto n = static_cast<std::uint32_t>(out.turns.size());
     turn.segments.push_back({hash_combine(key, hash_combine(out.id, 2ULL * n)), fresh});
-    turn.segments.push_back({hash_combine(turn.segments.back().key, hash_combine(out.id, 2ULL * n + 1)), output});
+    turn.segments.push_back(
+        {hash_combine(turn.segments.back().key, hash_combine(out.id, 2ULL * n + 1)), output});
     out.turns.push_back(std::move(turn));
     if (n > 0) out.link(n - 1, n);
     return true;
@@ -103,13 +113,16 @@ class Generator final : public SessionSource {
       const Rng step_rng = shape.at(1 + static_cast<std::uint64_t>(turn));
       const std::int64_t steps = std::min(steps_.draw(step_rng, step_rng), kMaxTurns);
       for (std::int64_t step = 0; step < steps && n < kMaxTurns; ++step, ++n) {
-        const Rng p = prompts_.at(number).at(n), o = outputs_.at(number).at(n), row = rows_.at(number).at(n);
+        const Rng p = prompts_.at(number).at(n), o = outputs_.at(number).at(n),
+                  row = rows_.at(number).at(n);
         const LengthLaw& fresh = step > 0 ? result_ : turn > 0 ? message_ : prompt_;
         const LengthLaw& answer = step + 1 < steps ? step_output_ : output_;
         Duration pause{0};
-        if (step > 0) pause = draw_pause(params_.agent.pause, params_.agent.pause_cv, pauses_.at(number).at(n));
+        if (step > 0)
+          pause = draw_pause(params_.agent.pause, params_.agent.pause_cv, pauses_.at(number).at(n));
         else if (turn > 0)
-          pause = draw_pause(params_.sessions.think_time, params_.sessions.think_cv, pauses_.at(number).at(n));
+          pause = draw_pause(params_.sessions.think_time, params_.sessions.think_cv,
+                             pauses_.at(number).at(n));
         if (!add_request(out, prefix, fresh.draw(p, row), answer.draw(o, row), pause)) return true;
       }
     }
@@ -138,7 +151,8 @@ class Generator final : public SessionSource {
 
 }  // namespace
 
-std::unique_ptr<TraceSource> make_generator(const GeneratorParams& params, const TraceSource::Context& context) {
+std::unique_ptr<TraceSource> make_generator(const GeneratorParams& params,
+                                            const TraceSource::Context& context) {
   return std::make_unique<Generator>(params, context);
 }
 

@@ -1,7 +1,8 @@
 #pragma once
-// Workloads that are drawn: arrivals, lengths, shared prefixes, sessions and agent loops, in any combination. Every
-// draw is a function of (seed, what it is for, number of session and request): policies under comparison face the
-// same requests, and one more parameter does not shift the draws of the others.
+// Workloads that are drawn: arrivals, lengths, shared prefixes, sessions and agent loops, in any
+// combination. Every draw is a function of (seed, what it is for, number of session and request):
+// policies under comparison face the same requests, and one more parameter does not shift the draws
+// of the others.
 #include <memory>
 
 #include "traces/generate/arrivals.h"
@@ -26,13 +27,17 @@ struct SessionParams {
   }
   static constexpr std::tuple kFields{
       field("turns", &SessionParams::turns, any, "user messages of a session"),
-      field("message", &SessionParams::message, any, "new tokens of the later messages (default: as the prompt)"),
-      field("think_time", &SessionParams::think_time, any, "mean pause between an answer and the next message"),
+      field("message", &SessionParams::message, any,
+            "new tokens of the later messages (default: as the prompt)"),
+      field("think_time", &SessionParams::think_time, any,
+            "mean pause between an answer and the next message"),
       field("think_cv", &SessionParams::think_cv, between(0.0, 100.0),
             "deviation / mean of that pause (gamma); 0 = constant"),
       field("concurrency", &SessionParams::concurrency, between(0, 1'000'000),
-            "above 0: this many sessions at a time, each next one when another ends; the arrivals are not used"),
-      field("keep_history", &SessionParams::keep_history, any, "false: each message is a prompt of its own"),
+            "above 0: this many sessions at a time, each next one when another ends; the arrivals "
+            "are not used"),
+      field("keep_history", &SessionParams::keep_history, any,
+            "false: each message is a prompt of its own"),
       field("max_context", &SessionParams::max_context, between(Tokens{1}, Tokens{100'000'000}),
             "a session ends before prompt and output exceed this; a first prompt is cut to it")};
 };
@@ -44,13 +49,17 @@ struct PrefixParams {
   double zipf = 1.0;
   Ratio share{1.0};
   static constexpr std::tuple kFields{
-      field("count", &PrefixParams::count, between(0, 1'000'000), "how many different prefixes; 0 = none"),
+      field("count", &PrefixParams::count, between(0, 1'000'000),
+            "how many different prefixes; 0 = none"),
       field("tokens", &PrefixParams::tokens, any, "length of each prefix"),
-      field("zipf", &PrefixParams::zipf, between(0.0, 10.0), "popularity: prefix number k has weight k^-zipf"),
-      field("share", &PrefixParams::share, between(Ratio{0}, Ratio{1}), "sessions that begin with one")};
+      field("zipf", &PrefixParams::zipf, between(0.0, 10.0),
+            "popularity: prefix number k has weight k^-zipf"),
+      field("share", &PrefixParams::share, between(Ratio{0}, Ratio{1}),
+            "sessions that begin with one")};
 };
 
-// An agent answers one message by several requests: each but the first adds the result of a tool to the context.
+// An agent answers one message by several requests: each but the first adds the result of a tool to
+// the context.
 struct AgentParams {
   LengthParams steps = SessionParams::constant(1);
   LengthParams result = SessionParams::constant(256);
@@ -60,9 +69,11 @@ struct AgentParams {
   static constexpr std::tuple kFields{
       field("steps", &AgentParams::steps, any, "requests per message"),
       field("result", &AgentParams::result, any, "tokens that a tool adds"),
-      field("output", &AgentParams::output, any, "output of the steps before the last (default: as the output)"),
+      field("output", &AgentParams::output, any,
+            "output of the steps before the last (default: as the output)"),
       field("pause", &AgentParams::pause, any, "mean time a tool takes"),
-      field("pause_cv", &AgentParams::pause_cv, between(0.0, 100.0), "deviation / mean of it (gamma); 0 = constant")};
+      field("pause_cv", &AgentParams::pause_cv, between(0.0, 100.0),
+            "deviation / mean of it (gamma); 0 = constant")};
 };
 
 struct GeneratorParams {
@@ -74,17 +85,20 @@ struct GeneratorParams {
   AgentParams agent;
   std::int64_t requests = 1000;
   static constexpr std::tuple kFields{
-      field("arrivals", &GeneratorParams::arrivals, any, "when sessions begin (without sessions: requests)"),
-      field("prompt", &GeneratorParams::prompt, any, "tokens of a first message, without the shared prefix"),
+      field("arrivals", &GeneratorParams::arrivals, any,
+            "when sessions begin (without sessions: requests)"),
+      field("prompt", &GeneratorParams::prompt, any,
+            "tokens of a first message, without the shared prefix"),
       field("output", &GeneratorParams::output, any, "tokens of an answer"),
       field("sessions", &GeneratorParams::sessions, any, "turns that build on each other"),
       field("prefixes", &GeneratorParams::prefixes, any, "content that sessions share"),
       field("agent", &GeneratorParams::agent, any, "tool calls within a turn"),
-      field("requests", &GeneratorParams::requests, between<std::int64_t>(1, 1'000'000'000), "requests in all")};
+      field("requests", &GeneratorParams::requests, between<std::int64_t>(1, 1'000'000'000),
+            "requests in all")};
 };
 
-// Context: seed, rate_scale (divides arrivals, not pauses), limit; `path` is the folder where files of lengths are
-// looked for. Throws InputError for parameters that do not fit together.
+// Context: seed, rate_scale (divides arrivals, not pauses), limit; `path` is the folder where files
+// of lengths are looked for. Throws InputError for parameters that do not fit together.
 std::unique_ptr<TraceSource> make_generator(const GeneratorParams&, const TraceSource::Context&);
 
 }  // namespace kvsim

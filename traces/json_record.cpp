@@ -13,7 +13,9 @@ namespace kvsim {
 static_assert(kRecordPadding >= simdjson::SIMDJSON_PADDING);
 
 struct JsonAccess {
-  static simdjson::ondemand::value& of(JsonValue& v) { return *static_cast<simdjson::ondemand::value*>(v.value_); }
+  static simdjson::ondemand::value& of(JsonValue& v) {
+    return *static_cast<simdjson::ondemand::value*>(v.value_);
+  }
   static JsonValue wrap(simdjson::ondemand::value& v) { return JsonValue(&v); }
 };
 
@@ -28,7 +30,8 @@ namespace od = simdjson::ondemand;
 // The value as written, for messages.
 std::string raw_text(od::value& v) {
   std::string_view raw = v.raw_json_token();
-  while (!raw.empty() && (raw.back() == ' ' || raw.back() == '\n' || raw.back() == '\t')) raw.remove_suffix(1);
+  while (!raw.empty() && (raw.back() == ' ' || raw.back() == '\n' || raw.back() == '\t'))
+    raw.remove_suffix(1);
   return std::string(raw);
 }
 
@@ -37,8 +40,10 @@ std::string raw_text(od::value& v) {
   switch (e) {
     case simdjson::INCORRECT_TYPE:
     case simdjson::NUMBER_ERROR:
-    case simdjson::NUMBER_OUT_OF_RANGE: bad_value("", raw_text(v), expected);
-    default: malformed(e);
+    case simdjson::NUMBER_OUT_OF_RANGE:
+      bad_value("", raw_text(v), expected);
+    default:
+      malformed(e);
   }
 }
 
@@ -82,7 +87,9 @@ std::int64_t JsonValue::whole(std::int64_t low, std::int64_t high) {
 std::int64_t JsonValue::tokens(std::int64_t low) {
   od::value& v = JsonAccess::of(*this);
   std::int64_t n = 0;
-  const auto expected = [&] { return fmt::format("a whole number of tokens from {} to {}", low, kMaxTokens); };
+  const auto expected = [&] {
+    return fmt::format("a whole number of tokens from {} to {}", low, kMaxTokens);
+  };
   if (const auto e = v.get_int64().get(n)) wrong(v, e, expected());
   if (n < low || n > kMaxTokens) bad_value("", fmt::to_string(n), expected());
   return n;
@@ -161,7 +168,8 @@ JsonParser::~JsonParser() = default;
 
 void JsonParser::parse(std::string_view record, JsonValue::OnField on_field) {
   od::document document;
-  const simdjson::padded_string_view padded(record.data(), record.size(), record.size() + kRecordPadding);
+  const simdjson::padded_string_view padded(record.data(), record.size(),
+                                            record.size() + kRecordPadding);
   if (const auto e = impl_->parser.iterate(padded).get(document)) malformed(e);
   od::object object;
   if (const auto e = document.get_object().get(object)) {

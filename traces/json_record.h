@@ -1,6 +1,6 @@
 #pragma once
-// Reading one JSON object forward, field by field (the parser itself is hidden in the .cpp file). Anything of the wrong
-// type or out of range throws BadRecord with the path of the field.
+// Reading one JSON object forward, field by field (the parser itself is hidden in the .cpp file).
+// Anything of the wrong type or out of range throws BadRecord with the path of the field.
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -16,9 +16,11 @@ template <class R, class... A>
 class FunctionRef<R(A...)> {
  public:
   template <class F>
-  requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>) FunctionRef(F&& f)  // NOLINT: implicit by purpose
-      : object_(const_cast<void*>(static_cast<const void*>(&f))),
-        call_([](void* o, A... a) -> R { return (*static_cast<std::remove_reference_t<F>*>(o))(a...); }) {}
+  requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
+      FunctionRef(F&& f)  // NOLINT: implicit by purpose
+      : object_(const_cast<void*>(static_cast<const void*>(&f))), call_([](void* o, A... a) -> R {
+          return (*static_cast<std::remove_reference_t<F>*>(o))(a...);
+        }) {}
   R operator()(A... a) const { return call_(object_, a...); }
 
  private:
@@ -52,7 +54,8 @@ class JsonParser {
  public:
   JsonParser();
   ~JsonParser();
-  // Requires kRecordPadding readable bytes behind the record. Unknown fields may be left unread in the handler.
+  // Requires kRecordPadding readable bytes behind the record. Unknown fields may be left unread in
+  // the handler.
   void parse(std::string_view record, JsonValue::OnField);
 
  private:

@@ -1,5 +1,6 @@
 #pragma once
-// A map from content keys (64-bit words that are already well mixed) to numbers: open addressing, no erase.
+// A map from content keys (64-bit words that are already well mixed) to numbers: open addressing,
+// no erase.
 #include <cstddef>
 #include <cstdint>
 #include <vector>

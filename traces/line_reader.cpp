@@ -15,7 +15,9 @@ bool is_blank(std::string_view s) { return s.find_first_not_of(" \t\r") == std::
 }  // namespace
 
 TextRecords::TextRecords(std::string path)
-    : file_(std::make_shared<const std::string>(std::move(path))), source_(*file_), buffer_(kBuffer + kRecordPadding) {}
+    : file_(std::make_shared<const std::string>(std::move(path))),
+      source_(*file_),
+      buffer_(kBuffer + kRecordPadding) {}
 
 void TextRecords::fail(int line, const std::string& message, std::string hint) const {
   fail_at({file_, line, 0}, "", message, std::move(hint));
@@ -26,9 +28,11 @@ bool TextRecords::more(std::size_t keep_from, std::size_t& dropped) {
   std::memmove(buffer_.data(), buffer_.data() + keep_from, size_ - keep_from);
   size_ -= keep_from;
   if (buffer_.size() - kRecordPadding - size_ < kBuffer / 2) buffer_.resize(2 * buffer_.size());
-  const std::size_t n = source_.read(buffer_.data() + size_, buffer_.size() - kRecordPadding - size_);
+  const std::size_t n =
+      source_.read(buffer_.data() + size_, buffer_.size() - kRecordPadding - size_);
   size_ += n;
-  if (!begun_ && n > 0) {  // the first read gives at least the mark's three bytes of any file that has one
+  if (!begun_ &&
+      n > 0) {  // the first read gives at least the mark's three bytes of any file that has one
     begun_ = true;
     if (data().substr(0, 3) == "\xef\xbb\xbf") std::memset(buffer_.data(), ' ', 3);
   }
@@ -39,8 +43,9 @@ bool LineReader::next(std::string_view& line) {
   std::size_t searched = at_;
   while (true) {
     const std::string_view all = data();
-    const void* found =
-        searched < all.size() ? std::memchr(all.data() + searched, '\n', all.size() - searched) : nullptr;
+    const void* found = searched < all.size()
+                            ? std::memchr(all.data() + searched, '\n', all.size() - searched)
+                            : nullptr;
     std::size_t end = all.size();
     if (found != nullptr) {
       end = static_cast<std::size_t>(static_cast<const char*>(found) - all.data());
@@ -65,7 +70,8 @@ bool LineReader::next(std::string_view& line) {
     searched = at_;
     line_ = ++lines_;
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-    if (lines_ == 1 && line.substr(0, 3) == "   ") line.remove_prefix(3);  // where a byte-order mark was
+    if (lines_ == 1 && line.substr(0, 3) == "   ")
+      line.remove_prefix(3);  // where a byte-order mark was
     if (!is_blank(line)) return true;
   }
 }
@@ -102,7 +108,8 @@ bool JsonListReader::next(std::string_view& element) {
   if (is_first) open_list();
   const auto need = [&](const char* expected) {
     if (!skip_space())
-      fail(lines_, fmt::format("the JSON list ends too early: expected {}", expected), "the file is cut off");
+      fail(lines_, fmt::format("the JSON list ends too early: expected {}", expected),
+           "the file is cut off");
     return peek();
   };
   int c = need("an object or ']'");
@@ -125,7 +132,8 @@ bool JsonListReader::next(std::string_view& element) {
     c = peek();
     if (c < 0) fail(line_, "the object that begins here is not closed", "the file is cut off");
     if (at_ - keep_ >= kMaxRecord)
-      fail(line_, fmt::format("the object that begins here is longer than {} MiB", kMaxRecord >> 20));
+      fail(line_,
+           fmt::format("the object that begins here is longer than {} MiB", kMaxRecord >> 20));
     ++at_;
     if (c == '\n') ++lines_;
     if (quoted) {

@@ -1,6 +1,6 @@
 #pragma once
-// Records of a text file, one after the other, with the line each begins at. The file may be compressed and of any
-// size; what is in memory is one record and a buffer.
+// Records of a text file, one after the other, with the line each begins at. The file may be
+// compressed and of any size; what is in memory is one record and a buffer.
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -13,10 +13,12 @@
 namespace kvsim {
 
 inline constexpr std::size_t kMaxRecord = std::size_t{64} << 20;  // bytes of one record
-// Bytes that may be read behind a record (not part of it), for parsers that load whole vector registers.
+// Bytes that may be read behind a record (not part of it), for parsers that load whole vector
+// registers.
 inline constexpr std::size_t kRecordPadding = 64;
 
-// Base of the splitters. Errors of the file itself (missing, damaged, record too long) throw InputError.
+// Base of the splitters. Errors of the file itself (missing, damaged, record too long) throw
+// InputError.
 class TextRecords {
  public:
   explicit TextRecords(std::string path);
@@ -29,7 +31,8 @@ class TextRecords {
   [[nodiscard]] Place place() const { return {file_, line_, 0}; }
 
  protected:
-  // Appends more of the file to the buffer; false at its end. Positions into the buffer move down by `dropped`.
+  // Appends more of the file to the buffer; false at its end. Positions into the buffer move down
+  // by `dropped`.
   bool more(std::size_t keep_from, std::size_t& dropped);
   [[noreturn]] void fail(int line, const std::string& message, std::string hint = {}) const;
   [[nodiscard]] std::string_view data() const { return {buffer_.data(), size_}; }
@@ -43,7 +46,8 @@ class TextRecords {
   bool begun_ = false;
 };
 
-// Lines, without their end ("\n" or "\r\n"; the last may lack one). A byte-order mark and blank lines are passed over.
+// Lines, without their end ("\n" or "\r\n"; the last may lack one). A byte-order mark and blank
+// lines are passed over.
 class LineReader final : public TextRecords {
  public:
   using TextRecords::TextRecords;
@@ -54,8 +58,8 @@ class LineReader final : public TextRecords {
   int lines_ = 0;
 };
 
-// The elements of a JSON list of objects at the top level, split by brackets and quotes only: what is inside an element
-// is for a JSON parser to judge.
+// The elements of a JSON list of objects at the top level, split by brackets and quotes only: what
+// is inside an element is for a JSON parser to judge.
 class JsonListReader final : public TextRecords {
  public:
   using TextRecords::TextRecords;

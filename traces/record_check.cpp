@@ -23,15 +23,18 @@ std::string shown(std::string_view text, std::size_t most) {
   std::string out;
   for (const char c : text.substr(0, most)) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) out += fmt::format("\\x{:02x}", byte);
-    else out += c;
+    if (byte < 0x20 || byte == 0x7f)
+      out += fmt::format("\\x{:02x}", byte);
+    else
+      out += c;
   }
   if (text.size() > most) out += "...";
   return out;
 }
 
 void bad_value(std::string field, std::string_view read, std::string_view expected) {
-  throw BadRecord{std::move(field), fmt::format("read '{}', expected {}", shown(read, 60), expected)};
+  throw BadRecord{std::move(field),
+                  fmt::format("read '{}', expected {}", shown(read, 60), expected)};
 }
 
 void missing_field(std::string field) { throw BadRecord{std::move(field), "is missing"}; }

@@ -9,16 +9,19 @@
 
 namespace kvsim {
 
-// One record is broken. Thrown by readers, turned into an InputError with file and line (strict) or counted (lenient).
+// One record is broken. Thrown by readers, turned into an InputError with file and line (strict) or
+// counted (lenient).
 struct BadRecord {
   std::string field;    // "hash_ids[3]", "ContextTokens"; empty when the record as a whole is meant
   std::string message;  // what was read, what was expected
 };
 
-inline constexpr std::int64_t kMaxTokens = 100'000'000;     // of one request; more is a unit mistake
-inline constexpr double kMaxSeconds = 100.0 * 366 * 86400;  // of an arrival after the start of the trace
+inline constexpr std::int64_t kMaxTokens = 100'000'000;  // of one request; more is a unit mistake
+inline constexpr double kMaxSeconds =
+    100.0 * 366 * 86400;  // of an arrival after the start of the trace
 
-// Throws InputError with one diagnostic: the file or a place in it is unusable, in lenient mode too.
+// Throws InputError with one diagnostic: the file or a place in it is unusable, in lenient mode
+// too.
 [[noreturn]] void fail_at(Place, std::string field, std::string message, std::string hint = {});
 
 // Text of a file as it may stand in a message: control characters as \x1b, cut after `most` bytes.

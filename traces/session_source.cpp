@@ -16,7 +16,8 @@ Time later(Time at, Duration pause) {
   return at + pause;
 }
 
-PoissonStarts::PoissonStarts(Rate rate, double rate_scale, std::uint64_t seed, std::string_view path)
+PoissonStarts::PoissonStarts(Rate rate, double rate_scale, std::uint64_t seed,
+                             std::string_view path)
     : mean_gap_(1.0 / (rate.value * rate_scale)), gaps_(seed, path) {
   if (!(rate.value > 0) || !(rate_scale > 0) || !std::isfinite(mean_gap_))
     throw InputError("the rate of sessions and rate_scale have to be above 0");
@@ -36,7 +37,8 @@ void SessionSource::fill_segments(const Session& session, std::uint32_t turn, Re
 
 bool SessionSource::load() {
   if (pending_ || ended_) return pending_.has_value();
-  // Every session delivers a request, so this many are enough; a source may know of sessions without end.
+  // Every session delivers a request, so this many are enough; a source may know of sessions
+  // without end.
   if (limit_ > 0 && begun_ >= static_cast<std::uint64_t>(limit_)) return false;
   pending_.emplace();
   if (next_session(*pending_)) {
@@ -126,13 +128,15 @@ void SessionSource::pop(Request& out) {
 
 void SessionSource::finished(std::uint64_t index, Time at) {
   const auto found = in_flight_.find(index);
-  KVSIM_CHECK(found != in_flight_.end(), "request {} ends at {} ns but is not in flight", index, to_ns(at));
+  KVSIM_CHECK(found != in_flight_.end(), "request {} ends at {} ns but is not in flight", index,
+              to_ns(at));
   const auto [s, t] = found->second;
   in_flight_.erase(found);
   Slot& slot = slots_[s];
   for (const std::uint32_t next : slot.session.turns[t].then) {
     slot.after[next] = std::max(slot.after[next], at);
-    if (--slot.waits[next] == 0) push(later(slot.after[next], slot.session.turns[next].pause), s, next);
+    if (--slot.waits[next] == 0)
+      push(later(slot.after[next], slot.session.turns[next].pause), s, next);
   }
   if (--slot.left > 0) return;
   slot.session.clear();

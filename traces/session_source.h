@@ -1,5 +1,6 @@
 #pragma once
-// Closed loops: sessions whose requests wait for answers to earlier ones, then for a pause (thinking, a tool).
+// Closed loops: sessions whose requests wait for answers to earlier ones, then for a pause
+// (thinking, a tool).
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
@@ -9,12 +10,14 @@
 
 namespace kvsim {
 
-// One request of a session. Turns form a graph without cycles: chains, or forks (sub-agents) and joins.
+// One request of a session. Turns form a graph without cycles: chains, or forks (sub-agents) and
+// joins.
 struct Turn {
   std::int64_t prompt_tokens = 0;
   std::int64_t output_tokens = 0;
-  Duration pause{};             // after the last turn it waits for is over (a first turn: after the session's start)
-  std::uint32_t waits_for = 0;  // how many turns name it in `then`
+  Duration pause{};  // after the last turn it waits for is over (a first turn: after the session's
+                     // start)
+  std::uint32_t waits_for = 0;      // how many turns name it in `then`
   std::vector<std::uint32_t> then;  // turns that wait for this one
   std::vector<Segment> segments;
 };
@@ -40,8 +43,8 @@ class SessionSource : public TraceSource {
   void finished(std::uint64_t index, Time at) final;
 
  protected:
-  // `at_once` > 0: that many sessions run at a time, the first ones from time 0, each next one when another ends (their
-  // `start` is ignored). 0: sessions begin at `start`, which must not decrease.
+  // `at_once` > 0: that many sessions run at a time, the first ones from time 0, each next one when
+  // another ends (their `start` is ignored). 0: sessions begin at `start`, which must not decrease.
   SessionSource(std::int64_t limit, std::uint64_t at_once) : limit_(limit), at_once_(at_once) {}
   // Fills the next session (cleared before); false when there are no more.
   virtual bool next_session(Session& out) = 0;
@@ -74,7 +77,7 @@ class SessionSource : public TraceSource {
   std::uint64_t delivered_ = 0, pushed_ = 0, active_ = 0;
   std::optional<Session> pending_;
   bool ended_ = false;
-  std::uint64_t begun_ = 0;  // sessions
+  std::uint64_t begun_ = 0;     // sessions
   std::vector<Time> ended_at_;  // ends of sessions whose place was not taken yet (at_once only)
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> free_;

@@ -13,17 +13,17 @@
 
 namespace kvsim {
 
-// A run of consecutive tokens with an identity. `key` names the whole content from the start of the sequence
-// to the end of this run (chained): two sequences that carry the same key hold the same tokens up to there,
-// at the same positions. Unknown content gets a key that nobody else has.
+// A run of consecutive tokens with an identity. `key` names the whole content from the start of the
+// sequence to the end of this run (chained): two sequences that carry the same key hold the same
+// tokens up to there, at the same positions. Unknown content gets a key that nobody else has.
 struct Segment {
   std::uint64_t key = 0;
   std::int64_t tokens = 0;
 };
 
-// One request. `segments` cover the prompt first and may go on over the output where its content is known
-// (their tokens sum to prompt_tokens, or to prompt_tokens + output_tokens; with block-wise keys a segment
-// may straddle the border between the two).
+// One request. `segments` cover the prompt first and may go on over the output where its content is
+// known (their tokens sum to prompt_tokens, or to prompt_tokens + output_tokens; with block-wise
+// keys a segment may straddle the border between the two).
 struct Request {
   std::uint64_t index = 0;  // order of delivery, from 0
   Time arrival{};
@@ -32,24 +32,26 @@ struct Request {
   std::uint64_t session = 0;       // 0 = none
   std::uint32_t turn = 0;          // from 0 within the session
   std::uint32_t tenant = 0;
-  std::int32_t priority = 0;       // lower is served first
+  std::int32_t priority = 0;  // lower is served first
   std::vector<Segment> segments;
 };
 
-// Delivers requests in order of arrival, one ahead. Closed-loop sources hear completions and then know more.
+// Delivers requests in order of arrival, one ahead. Closed-loop sources hear completions and then
+// know more.
 class TraceSource {
  public:
   using Contract = TraceSource;
   static constexpr const char* kKind = "trace-format";
   struct Context {
-    std::string path;                 // of the file; relative paths are already resolved
-    std::int64_t block_tokens = 16;   // grain at which token-id traces are hashed
-    bool lenient = false;             // count and skip broken records instead of stopping
+    std::string path;                // of the file; relative paths are already resolved
+    std::int64_t block_tokens = 16;  // grain at which token-id traces are hashed
+    bool lenient = false;            // count and skip broken records instead of stopping
     std::uint64_t seed = 0;
-    double rate_scale = 1.0;          // arrivals come this many times faster
-    std::int64_t limit = 0;           // stop after this many requests; 0 = no limit
+    double rate_scale = 1.0;  // arrivals come this many times faster
+    std::int64_t limit = 0;   // stop after this many requests; 0 = no limit
   };
-  // What was left out: broken records in lenient mode, and records a format leaves out by its own rule.
+  // What was left out: broken records in lenient mode, and records a format leaves out by its own
+  // rule.
   struct Skipped {
     std::uint64_t records = 0;
     std::string first_reason;     // "file:line: reason"
@@ -57,9 +59,10 @@ class TraceSource {
   };
 
   virtual ~TraceSource() = default;
-  // Arrival of the next request known now, or nothing: then more may follow once a request in flight finishes; with
-  // none in flight the source is exhausted. A completion may bring an earlier one (never before it). Throws InputError
-  // for a broken record (strict mode), naming file and line.
+  // Arrival of the next request known now, or nothing: then more may follow once a request in
+  // flight finishes; with none in flight the source is exhausted. A completion may bring an earlier
+  // one (never before it). Throws InputError for a broken record (strict mode), naming file and
+  // line.
   virtual std::optional<Time> next_arrival() = 0;
   // The request next_arrival() spoke of. `out`'s vectors are reused.
   virtual void pop(Request& out) = 0;

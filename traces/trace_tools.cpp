@@ -7,7 +7,8 @@
 
 namespace kvsim {
 
-void for_each_request(TraceSource& source, Duration service, FunctionRef<void(const Request&)> use) {
+void for_each_request(TraceSource& source, Duration service,
+                      FunctionRef<void(const Request&)> use) {
   using Running = std::pair<Time, std::uint64_t>;
   std::vector<Running> running;  // earliest end first
   const auto later_first = [](const Running& a, const Running& b) { return a > b; };
@@ -107,8 +108,10 @@ TraceInfo trace_info(TraceSource& source, Duration service) {
   Moments gaps;
   Time first{}, last{};
   for_each_request(source, service, [&](const Request& r) {
-    if (info.requests++ == 0) first = r.arrival;
-    else gaps.add(to_seconds(r.arrival - last));
+    if (info.requests++ == 0)
+      first = r.arrival;
+    else
+      gaps.add(to_seconds(r.arrival - last));
     last = r.arrival;
     inputs.push_back(r.prompt_tokens);
     outputs.push_back(r.output_tokens);
@@ -131,8 +134,9 @@ TraceInfo trace_info(TraceSource& source, Duration service) {
 
 namespace {
 
-// Number of distinct keys touched since a key was touched last: a Fenwick tree over touch positions, where only the
-// latest position of each key counts. Positions are renumbered when they run out, so memory follows distinct keys.
+// Number of distinct keys touched since a key was touched last: a Fenwick tree over touch
+// positions, where only the latest position of each key counts. Positions are renumbered when they
+// run out, so memory follows distinct keys.
 class StackDistance {
  public:
   // 1-based distance, or 0 for a key never touched before.
@@ -161,9 +165,11 @@ class StackDistance {
     return static_cast<std::size_t>(n);
   }
   void renumber() {
-    std::vector<std::pair<std::size_t, std::uint64_t*>> live;  // old position, where the new one goes
+    std::vector<std::pair<std::size_t, std::uint64_t*>>
+        live;  // old position, where the new one goes
     live.reserve(last_.size());
-    last_.each([&](std::uint64_t, std::uint64_t& position) { live.emplace_back(position, &position); });
+    last_.each(
+        [&](std::uint64_t, std::uint64_t& position) { live.emplace_back(position, &position); });
     std::sort(live.begin(), live.end());
     tree_.assign(std::max<std::size_t>(1024, 3 * live.size()), 0);
     next_ = 1;

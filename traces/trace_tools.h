@@ -1,6 +1,7 @@
 #pragma once
-// What can be said about a trace without simulating it, and writing it in another format. Sources are consumed.
-// Closed-loop sources are driven as if every request took the same time; open-loop ones do not notice.
+// What can be said about a trace without simulating it, and writing it in another format. Sources
+// are consumed. Closed-loop sources are driven as if every request took the same time; open-loop
+// ones do not notice.
 #include <algorithm>
 #include <cstdint>
 #include <string>
@@ -29,8 +30,8 @@ struct TraceInfo {
   std::uint64_t sessions = 0, tenants = 0;
   // Prompt segments (blocks, in traces of block hashes): all, and with different content.
   std::uint64_t segments = 0, distinct_segments = 0;
-  // With an unbounded cache and no latency: leading segments of a prompt seen in an earlier request (known outputs
-  // included), and their prompt tokens.
+  // With an unbounded cache and no latency: leading segments of a prompt seen in an earlier request
+  // (known outputs included), and their prompt tokens.
   std::uint64_t hit_segments = 0;
   std::int64_t hit_tokens = 0, prompt_tokens = 0, output_tokens = 0;
   std::uint64_t requests_with_hit = 0;
@@ -39,22 +40,27 @@ struct TraceInfo {
     return segments == 0 ? 0 : static_cast<double>(hit_segments) / static_cast<double>(segments);
   }
   [[nodiscard]] double token_hit_share() const {
-    return prompt_tokens == 0 ? 0 : static_cast<double>(hit_tokens) / static_cast<double>(prompt_tokens);
+    return prompt_tokens == 0
+               ? 0
+               : static_cast<double>(hit_tokens) / static_cast<double>(prompt_tokens);
   }
   [[nodiscard]] double request_hit_share() const {
-    return requests == 0 ? 0 : static_cast<double>(requests_with_hit) / static_cast<double>(requests);
+    return requests == 0 ? 0
+                         : static_cast<double>(requests_with_hit) / static_cast<double>(requests);
   }
 };
 TraceInfo trace_info(TraceSource&, Duration service = std::chrono::seconds(1));
 
-// Exact miss ratios of LRU at every capacity from one pass (Mattson et al. 1970), in segments: each request touches
-// the segments of its prompt in order.
+// Exact miss ratios of LRU at every capacity from one pass (Mattson et al. 1970), in segments: each
+// request touches the segments of its prompt in order.
 struct MissRatioCurve {
   std::uint64_t accesses = 0;
-  std::vector<std::uint64_t> hits;  // [c]: accesses that hit at capacity c; c from 0 to the number of distinct segments
+  std::vector<std::uint64_t>
+      hits;  // [c]: accesses that hit at capacity c; c from 0 to the number of distinct segments
   [[nodiscard]] double miss_ratio(std::uint64_t capacity) const {
     if (accesses == 0) return 0;
-    const std::uint64_t h = hits[static_cast<std::size_t>(std::min<std::uint64_t>(capacity, hits.size() - 1))];
+    const std::uint64_t h =
+        hits[static_cast<std::size_t>(std::min<std::uint64_t>(capacity, hits.size() - 1))];
     return 1.0 - static_cast<double>(h) / static_cast<double>(accesses);
   }
 };
@@ -62,16 +68,20 @@ MissRatioCurve miss_ratio_curve(TraceSource&, Duration service = std::chrono::se
 
 struct WriteOptions {
   std::int64_t block_tokens =
-      512;               // mooncake: tokens of one hash id; content is known at the source's grain or coarser
-  bool whole_ms = true;  // mooncake: round times to ms as the format has them; false keeps ns as decimals
+      512;  // mooncake: tokens of one hash id; content is known at the source's grain or coarser
+  bool whole_ms =
+      true;  // mooncake: round times to ms as the format has them; false keeps ns as decimals
   Duration service = std::chrono::seconds(1);
 };
 using TextSink = FunctionRef<void(std::string_view)>;
 // Each gives the number of requests written. Known outputs are not part of these formats.
 std::uint64_t write_mooncake(TraceSource&, TextSink, const WriteOptions& = {});
 std::uint64_t write_vidur(TraceSource&, TextSink, const WriteOptions& = {});
-std::uint64_t write_azure(TraceSource&, TextSink, const WriteOptions& = {});  // from 2000-01-01 00:00:00, 100 ns grain
-// Format by name (mooncake, vidur, azure) into a file, compressed when its name ends in .gz or .zst.
-std::uint64_t write_trace(TraceSource&, const std::string& format, const std::string& path, const WriteOptions& = {});
+std::uint64_t write_azure(TraceSource&, TextSink,
+                          const WriteOptions& = {});  // from 2000-01-01 00:00:00, 100 ns grain
+// Format by name (mooncake, vidur, azure) into a file, compressed when its name ends in .gz or
+// .zst.
+std::uint64_t write_trace(TraceSource&, const std::string& format, const std::string& path,
+                          const WriteOptions& = {});
 
 }  // namespace kvsim

@@ -11,7 +11,9 @@ namespace kvsim {
 namespace {
 
 // Dense number by first appearance.
-std::uint64_t number_of(std::uint64_t key, KeyTable& numbers) { return numbers.insert(key, numbers.size()).value; }
+std::uint64_t number_of(std::uint64_t key, KeyTable& numbers) {
+  return numbers.insert(key, numbers.size()).value;
+}
 
 using Text = fmt::memory_buffer;
 template <class... A>
@@ -27,8 +29,8 @@ void append_ms(Text& text, Time at, bool whole) {
   if (ns % 1'000'000 != 0) append(text, ".{:06}", ns % 1'000'000);
 }
 
-// Ids of the prompt's blocks. A segment's key names everything up to the segment's end, so a block is named by the
-// segment that holds its last token and by where it ends.
+// Ids of the prompt's blocks. A segment's key names everything up to the segment's end, so a block
+// is named by the segment that holds its last token and by where it ends.
 void append_ids(Text& text, const Request& r, std::int64_t block, KeyTable& ids) {
   std::int64_t end_of_segment = 0, end = 0;
   const auto* segment = r.segments.data();
@@ -36,7 +38,8 @@ void append_ids(Text& text, const Request& r, std::int64_t block, KeyTable& ids)
   while (end < r.prompt_tokens && segment != last) {
     const std::int64_t previous = end;
     end = std::min(end + block, r.prompt_tokens);
-    while (segment != last && end_of_segment + segment->tokens < end) end_of_segment += (segment++)->tokens;
+    while (segment != last && end_of_segment + segment->tokens < end)
+      end_of_segment += (segment++)->tokens;
     if (segment == last) return;
     const std::uint64_t name = hash_combine(segment->key, static_cast<std::uint64_t>(end));
     append(text, "{}{}", previous > 0 ? "," : "", number_of(name, ids));
@@ -54,7 +57,8 @@ std::uint64_t write_mooncake(TraceSource& source, TextSink sink, const WriteOpti
     text.clear();
     append(text, "{{\"timestamp\":");
     append_ms(text, r.arrival, options.whole_ms);
-    append(text, ",\"input_length\":{},\"output_length\":{},\"hash_ids\":[", r.prompt_tokens, r.output_tokens);
+    append(text, ",\"input_length\":{},\"output_length\":{},\"hash_ids\":[", r.prompt_tokens,
+           r.output_tokens);
     append_ids(text, r, options.block_tokens, ids);
     append(text, "]");
     if (r.session != 0) append(text, ",\"session_id\":\"s{}\"", number_of(r.session, sessions));
@@ -71,7 +75,8 @@ std::uint64_t write_vidur(TraceSource& source, TextSink sink, const WriteOptions
   std::uint64_t written = 0;
   for_each_request(source, options.service, [&](const Request& r) {
     const std::int64_t ns = to_ns(r.arrival);
-    sink(fmt::format("{}.{:09},{},{}\n", ns / 1'000'000'000, ns % 1'000'000'000, r.prompt_tokens, r.output_tokens));
+    sink(fmt::format("{}.{:09},{},{}\n", ns / 1'000'000'000, ns % 1'000'000'000, r.prompt_tokens,
+                     r.output_tokens));
     ++written;
   });
   return written;
@@ -87,11 +92,14 @@ std::uint64_t write_azure(TraceSource& source, TextSink sink, const WriteOptions
     const auto leap = [&] { return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0); };
     for (; day >= (leap() ? 366 : 365); ++year) day -= leap() ? 366 : 365;
     const auto days_of_month = [&] {
-      return month == 2 ? (leap() ? 29 : 28) : month == 4 || month == 6 || month == 9 || month == 11 ? 30 : 31;
+      return month == 2                                              ? (leap() ? 29 : 28)
+             : month == 4 || month == 6 || month == 9 || month == 11 ? 30
+                                                                     : 31;
     };
     for (; day >= days_of_month(); ++month) day -= days_of_month();
-    sink(fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:07},{},{}\n", year, month, day + 1, seconds / 3600 % 24,
-                     seconds / 60 % 60, seconds % 60, ticks % 10'000'000, r.prompt_tokens, r.output_tokens));
+    sink(fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:07},{},{}\n", year, month, day + 1,
+                     seconds / 3600 % 24, seconds / 60 % 60, seconds % 60, ticks % 10'000'000,
+                     r.prompt_tokens, r.output_tokens));
     ++written;
   });
   return written;

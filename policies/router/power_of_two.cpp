@@ -1,4 +1,5 @@
-// Two instances at random, the less loaded of them serves: nearly as good as the least of all, at the cost of two looks.
+// Two instances at random, the less loaded of them serves: nearly as good as the least of all, at
+// the cost of two looks.
 #include "policies/router/router.h"
 
 namespace kvsim {

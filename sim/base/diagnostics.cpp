@@ -26,7 +26,8 @@ void Diagnostics::add(Place place, std::string path, std::string message, std::s
 }
 
 namespace {
-// In the order a reader meets them: files as they were first named, then lines; what has no place comes last.
+// In the order a reader meets them: files as they were first named, then lines; what has no place
+// comes last.
 std::vector<Diagnostic> sorted(std::vector<Diagnostic> all) {
   std::vector<std::string> files;
   const auto file_of = [&](const Diagnostic& d) {
@@ -37,7 +38,8 @@ std::vector<Diagnostic> sorted(std::vector<Diagnostic> all) {
   for (const Diagnostic& d : all)
     if (d.place.file && file_of(d) == files.size()) files.push_back(*d.place.file);
   std::stable_sort(all.begin(), all.end(), [&](const Diagnostic& a, const Diagnostic& b) {
-    return std::tuple(file_of(a), a.place.line, a.place.column) < std::tuple(file_of(b), b.place.line, b.place.column);
+    return std::tuple(file_of(a), a.place.line, a.place.column) <
+           std::tuple(file_of(b), b.place.line, b.place.column);
   });
   return all;
 }
@@ -70,7 +72,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }
 }  // namespace
 
-InputError::InputError(std::vector<Diagnostic> all) : std::runtime_error(join(all)), all_(std::move(all)) {}
+InputError::InputError(std::vector<Diagnostic> all)
+    : std::runtime_error(join(all)), all_(std::move(all)) {}
 
 InputError::InputError(const std::string& message, std::string hint)
     : InputError(std::vector<Diagnostic>{{Place{}, "", message, std::move(hint)}}) {}
@@ -94,7 +97,8 @@ std::string name_hint(std::string_view name, std::span<const std::string> candid
   for (const std::string& c : candidates)
     if (name.size() >= 3 && c.starts_with(name) && begun.size() < kMostBegun) begun.push_back(c);
   if (begun.empty())
-    if (std::string near = nearest_name(name, candidates); !near.empty()) begun.push_back(std::move(near));
+    if (std::string near = nearest_name(name, candidates); !near.empty())
+      begun.push_back(std::move(near));
   if (!begun.empty()) hint = fmt::format("did you mean '{}'? ", fmt::join(begun, "' or '"));
   constexpr std::size_t kShown = 20;
   const auto shown = candidates.subspan(0, std::min(kShown, candidates.size()));

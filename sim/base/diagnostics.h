@@ -43,10 +43,11 @@ class InputError : public std::runtime_error {
   std::vector<Diagnostic> all_;
 };
 
-// The candidate closest to `name` by edit distance, or "" when none is near enough to be a slip of the hand.
+// The candidate closest to `name` by edit distance, or "" when none is near enough to be a slip of
+// the hand.
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates);
-// "did you mean 'x'? valid: a, b, c" (at most 20 names; without a question when nothing is near), or "". Names that
-// begin with `name` come before those that are spelled like it.
+// "did you mean 'x'? valid: a, b, c" (at most 20 names; without a question when nothing is near),
+// or "". Names that begin with `name` come before those that are spelled like it.
 std::string name_hint(std::string_view name, std::span<const std::string> candidates);
 
 }  // namespace kvsim

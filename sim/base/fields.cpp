@@ -18,9 +18,13 @@ bool read_int(const Tree& t, std::int64_t& out, Reader& r) {
   if (const auto n = parse_int(t.text())) return out = *n, true;
   const std::string& text = t.text();
   const std::size_t sign = text.starts_with('-') ? 1 : 0;
-  const bool is_whole = text.size() > sign && text.find_first_not_of("0123456789", sign) == std::string::npos;
-  r.error(t, is_whole ? fmt::format("'{}' is too large a number, expected at most 9223372036854775807 in size", text)
-                      : fmt::format("read '{}', expected a whole number", text));
+  const bool is_whole =
+      text.size() > sign && text.find_first_not_of("0123456789", sign) == std::string::npos;
+  r.error(
+      t, is_whole
+             ? fmt::format(
+                   "'{}' is too large a number, expected at most 9223372036854775807 in size", text)
+             : fmt::format("read '{}', expected a whole number", text));
   return false;
 }
 

@@ -1,7 +1,8 @@
 #pragma once
-// Structs that know their own fields. A struct S lists rows in `static constexpr std::tuple kFields{field(...)...}`;
-// from the rows come YAML keys and checks, defaults, bounds, printing, the JSON Schema and the docs.
-// Nested structs, vectors, optionals, enums (through enum_names) and plug-in choices (registry.h) are field types too.
+// Structs that know their own fields. A struct S lists rows in `static constexpr std::tuple
+// kFields{field(...)...}`; from the rows come YAML keys and checks, defaults, bounds, printing, the
+// JSON Schema and the docs. Nested structs, vectors, optionals, enums (through enum_names) and
+// plug-in choices (registry.h) are field types too.
 #include <array>
 #include <concepts>
 #include <cstdint>
@@ -27,9 +28,13 @@ struct Bounds {
   std::optional<T> low, high;
 };
 template <class T>
-constexpr Bounds<T> between(T low, T high) { return {low, high}; }
+constexpr Bounds<T> between(T low, T high) {
+  return {low, high};
+}
 template <class T>
-constexpr Bounds<T> at_least(T low) { return {low, std::nullopt}; }
+constexpr Bounds<T> at_least(T low) {
+  return {low, std::nullopt};
+}
 struct Unbounded {};
 inline constexpr Unbounded any;
 
@@ -56,7 +61,7 @@ struct TypeInfo {
   std::vector<FieldInfo> fields;     // of a map; of a list's element (then shape = list)
   std::vector<TypeInfo> element;     // of a list: one entry
   std::string plugin_kind, plugin_key;
-  bool is_open = false;              // a map that takes further keys
+  bool is_open = false;  // a map that takes further keys
 };
 struct FieldInfo {
   std::string name, text, default_text, bounds_text;
@@ -71,7 +76,8 @@ class Reader {
     diagnostics_.add(at.place(), path_, std::move(message), std::move(hint));
   }
   void error_at(Place place, const std::string& key, std::string message, std::string hint = {}) {
-    diagnostics_.add(std::move(place), path_.empty() ? key : path_ + "." + key, std::move(message), std::move(hint));
+    diagnostics_.add(std::move(place), path_.empty() ? key : path_ + "." + key, std::move(message),
+                     std::move(hint));
   }
   class Scope {
    public:
@@ -96,7 +102,9 @@ class Reader {
 };
 
 template <class T>
-concept HasFields = requires { T::kFields; };
+concept HasFields = requires {
+  T::kFields;
+};
 
 // Codec<T>: read (false after reporting an error), write, info.
 template <class T>
@@ -139,7 +147,8 @@ struct RealCodec {
   static TypeInfo info() { return scalar_type(describe(D), D == Dimension::ratio ? "" : "string"); }
 };
 
-// Counts the members of an aggregate by trying initialisers, so that a forgotten row does not compile.
+// Counts the members of an aggregate by trying initialisers, so that a forgotten row does not
+// compile.
 struct AnyInit {
   template <class T>
   operator T() const;  // NOLINT: implicit by purpose, never defined
@@ -166,8 +175,9 @@ struct Codec<I> {
     std::int64_t n = 0;
     if (!detail::read_int(t, n, r)) return false;
     if (!std::in_range<I>(n)) {
-      r.error(t, "'" + t.text() + "' is out of bounds: " + std::to_string(std::numeric_limits<I>::min()) + " to " +
-                     std::to_string(std::numeric_limits<I>::max()));
+      r.error(t, "'" + t.text() +
+                     "' is out of bounds: " + std::to_string(std::numeric_limits<I>::min()) +
+                     " to " + std::to_string(std::numeric_limits<I>::max()));
       return false;
     }
     out = static_cast<I>(n);
@@ -230,10 +240,12 @@ struct Codec<Tokens> : CountedIntCodec<Tokens> {};
 template <>
 struct Codec<Blocks> : CountedIntCodec<Blocks> {};
 
-// An enum E is a field type when `constexpr auto enum_names(E)` (found by ADL) gives a std::array of
-// {value, "name"} pairs.
+// An enum E is a field type when `constexpr auto enum_names(E)` (found by ADL) gives a std::array
+// of {value, "name"} pairs.
 template <class E>
-concept NamedEnum = std::is_enum_v<E> && requires(E e) { enum_names(e); };
+concept NamedEnum = std::is_enum_v<E> && requires(E e) {
+  enum_names(e);
+};
 
 template <NamedEnum E>
 std::string_view name_of(E value) {
@@ -349,7 +361,8 @@ namespace detail {
 template <class T>
 std::string bounds_text(const Bounds<T>& b) {
   const auto show = [](const T& v) { return Codec<T>::write(v).text(); };
-  if (b.low && b.high) return *b.low < *b.high ? show(*b.low) + " to " + show(*b.high) : "only " + show(*b.low);
+  if (b.low && b.high)
+    return *b.low < *b.high ? show(*b.low) + " to " + show(*b.high) : "only " + show(*b.low);
   if (b.low) return "at least " + show(*b.low);
   if (b.high) return "at most " + show(*b.high);
   return {};
@@ -361,9 +374,13 @@ bool in_bounds(const Bounds<T>& b, const T& v) {
   return (!b.low || !(v < *b.low)) && (!b.high || !(*b.high < v));
 }
 template <class T>
-bool in_bounds(const Unbounded&, const T&) { return true; }
+bool in_bounds(const Unbounded&, const T&) {
+  return true;
+}
 template <class T>
-bool in_bounds(const Bounds<T>& b, const std::optional<T>& v) { return !v || in_bounds(b, *v); }
+bool in_bounds(const Bounds<T>& b, const std::optional<T>& v) {
+  return !v || in_bounds(b, *v);
+}
 template <class T>
 bool in_bounds(const Bounds<T>& b, const std::vector<T>& v) {
   for (const T& item : v)
@@ -377,26 +394,33 @@ bool read_one(S& out, const Field<S, T, B>& f, const Tree& parent, Reader& r) {
   if (t == nullptr) return true;
   const Reader::Scope scope(r, f.name);
   T value = out.*(f.member);
-  bool good = Codec<T>::read(*t, value, r);
-  if (good && !in_bounds(f.bounds, value)) {
-    r.error(*t, "'" + (t->is_scalar() ? t->text() : to_json(*t)) + "' is out of bounds: " + bounds_text(f.bounds));
-    good = false;
+  if (!Codec<T>::read(*t, value, r)) {
+    // What could be read of a broken mapping counts, so that later checks find further mistakes.
+    if constexpr (HasFields<T>) out.*(f.member) = std::move(value);
+    return false;
   }
-  // What could be read of a broken mapping counts, so that later checks can find further mistakes.
+  if (!in_bounds(f.bounds, value)) {
+    r.error(*t, "'" + (t->is_scalar() ? t->text() : to_json(*t)) +
+                    "' is out of bounds: " + bounds_text(f.bounds));
+    return false;
+  }
   out.*(f.member) = std::move(value);
-  return good;
+  return true;
 }
 
 template <class S>
-constexpr std::size_t row_count() { return std::tuple_size_v<std::remove_cvref_t<decltype(S::kFields)>>; }
+constexpr std::size_t row_count() {
+  return std::tuple_size_v<std::remove_cvref_t<decltype(S::kFields)>>;
+}
 
 }  // namespace detail
 
-// Reads the given keys over the values `out` holds; unknown keys, wrong types and bounds are reported.
-// `also_valid` are keys that somebody else reads.
+// Reads the given keys over the values `out` holds; unknown keys, wrong types and bounds are
+// reported. `also_valid` are keys that somebody else reads.
 template <HasFields S>
 bool read_fields(S& out, const Tree& t, Reader& r, std::vector<std::string> also_valid) {
-  static_assert(detail::count_members<S>() == detail::row_count<S>(), "a member has no row in kFields, or a row twice");
+  static_assert(detail::count_members<S>() == detail::row_count<S>(),
+                "a member has no row in kFields, or a row twice");
   if (t.is_null()) return true;
   if (!t.is_map()) {
     r.error(t, "expected a map of key: value");
@@ -420,7 +444,8 @@ Tree write_fields(const S& s) {
   std::apply(
       [&](const auto&... f) {
         [[maybe_unused]] const auto one = [&](const auto& row) {
-          Tree value = Codec<std::remove_cvref_t<decltype(s.*(row.member))>>::write(s.*(row.member));
+          Tree value =
+              Codec<std::remove_cvref_t<decltype(s.*(row.member))>>::write(s.*(row.member));
           if (!value.is_null()) t.set(row.name, std::move(value));
         };
         (one(f), ...);
@@ -431,7 +456,8 @@ Tree write_fields(const S& s) {
 
 template <HasFields S>
 std::vector<FieldInfo> describe_fields() {
-  static_assert(detail::count_members<S>() == detail::row_count<S>(), "a member has no row in kFields, or a row twice");
+  static_assert(detail::count_members<S>() == detail::row_count<S>(),
+                "a member has no row in kFields, or a row twice");
   const S defaults{};
   std::vector<FieldInfo> all;
   std::apply(
@@ -440,8 +466,10 @@ std::vector<FieldInfo> describe_fields() {
           using T = std::remove_cvref_t<decltype(defaults.*(row.member))>;
           FieldInfo info{row.name, row.text, {}, detail::bounds_text(row.bounds), Codec<T>::info()};
           const Tree value = Codec<T>::write(defaults.*(row.member));
-          if (value.is_scalar()) info.default_text = value.text();
-          else if (value.is_list()) info.default_text = to_json(value);
+          if (value.is_scalar())
+            info.default_text = value.text();
+          else if (value.is_list())
+            info.default_text = to_json(value);
           all.push_back(std::move(info));
         };
         (one(f), ...);

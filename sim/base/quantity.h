@@ -1,6 +1,6 @@
 #pragma once
-// Counted quantities that do not mix, and measured rates. Same kinds add; a quantity scales by integers;
-// across kinds only what physics allows.
+// Counted quantities that do not mix, and measured rates. Same kinds add; a quantity scales by
+// integers; across kinds only what physics allows.
 #include <compare>
 #include <cstdint>
 
@@ -55,10 +55,18 @@ constexpr Duration operator/(Bytes b, Bandwidth w) {
 }
 
 namespace literals {
-constexpr Ratio operator""_percent(unsigned long long v) { return Ratio{static_cast<double>(v) / 100.0}; }
-constexpr Bytes operator""_KiB(unsigned long long v) { return Bytes{static_cast<std::int64_t>(v) << 10}; }
-constexpr Bytes operator""_MiB(unsigned long long v) { return Bytes{static_cast<std::int64_t>(v) << 20}; }
-constexpr Bytes operator""_GiB(unsigned long long v) { return Bytes{static_cast<std::int64_t>(v) << 30}; }
+constexpr Ratio operator""_percent(unsigned long long v) {
+  return Ratio{static_cast<double>(v) / 100.0};
+}
+constexpr Bytes operator""_KiB(unsigned long long v) {
+  return Bytes{static_cast<std::int64_t>(v) << 10};
+}
+constexpr Bytes operator""_MiB(unsigned long long v) {
+  return Bytes{static_cast<std::int64_t>(v) << 20};
+}
+constexpr Bytes operator""_GiB(unsigned long long v) {
+  return Bytes{static_cast<std::int64_t>(v) << 30};
+}
 }  // namespace literals
 
 }  // namespace kvsim

@@ -12,8 +12,9 @@ Registry& Registry::instance() {
 }
 
 void Registry::add(PluginInfo info) {
-  KVSIM_CHECK(find(info.kind, info.name) == nullptr, "two plug-ins of kind '{}' are called '{}': '{}' and '{}'",
-              info.kind, info.name, find(info.kind, info.name)->text, info.text);
+  KVSIM_CHECK(find(info.kind, info.name) == nullptr,
+              "two plug-ins of kind '{}' are called '{}': '{}' and '{}'", info.kind, info.name,
+              find(info.kind, info.name)->text, info.text);
   all_.push_back(std::move(info));
 }
 
@@ -27,7 +28,8 @@ std::vector<const PluginInfo*> Registry::of_kind(std::string_view kind) const {
   std::vector<const PluginInfo*> found;
   for (const PluginInfo& p : all_)
     if (p.kind == kind) found.push_back(&p);
-  std::sort(found.begin(), found.end(), [](const auto* a, const auto* b) { return a->name < b->name; });
+  std::sort(found.begin(), found.end(),
+            [](const auto* a, const auto* b) { return a->name < b->name; });
   return found;
 }
 
@@ -45,13 +47,15 @@ std::vector<std::string> Registry::kinds() const {
   return all;
 }
 
-bool read_choice(const char* kind, const char* key, const Tree& t, std::string& name, Tree& params, Reader& r) {
+bool read_choice(const char* kind, const char* key, const Tree& t, std::string& name, Tree& params,
+                 Reader& r) {
   const Tree* name_at = &t;
   if (t.is_map()) {
     name_at = t.find(key);
     if (name_at == nullptr) name_at = t.find("base");  // a bare name that --set has made a mapping
     if (name_at == nullptr && name.empty()) {
-      r.error(t, std::string("has no '") + key + "'", name_hint("", Registry::instance().names(kind)));
+      r.error(t, std::string("has no '") + key + "'",
+              name_hint("", Registry::instance().names(kind)));
       return false;
     }
     if (name_at == nullptr) name_at = &t;

@@ -1,11 +1,12 @@
 #pragma once
-// Every plug-in of the program, by kind and name. A plug-in is a class T that derives from a contract `Kind`
-// and has `struct Params` with kFields; one line registers it:
+// Every plug-in of the program, by kind and name. A plug-in is a class T that derives from a
+// contract `Kind` and has `struct Params` with kFields; one line registers it:
 //
 //   const Register<RoundRobin> kSelf{"round-robin", "each instance in turn", "textbook"};
 //
-// A contract declares `static constexpr const char* kKind = "router"` and `struct Context` (what the engine hands over);
-// T is constructed as T(Params, const Context&). Registration happens before main; order never matters because lookups are by name.
+// A contract declares `static constexpr const char* kKind = "router"` and `struct Context` (what
+// the engine hands over); T is constructed as T(Params, const Context&). Registration happens
+// before main; order never matters because lookups are by name.
 #include <any>
 #include <functional>
 #include <memory>
@@ -20,7 +21,8 @@ namespace kvsim {
 struct PluginInfo {
   std::string kind, name, text, source;
   std::vector<FieldInfo> fields;
-  // Reads parameters from a map (keys in `also_valid` belong to others); reports mistakes; gives the resolved map back.
+  // Reads parameters from a map (keys in `also_valid` belong to others); reports mistakes; gives
+  // the resolved map back.
   std::function<Tree(const Tree&, Reader&, std::vector<std::string> also_valid)> resolve;
   std::any make;  // std::function<std::unique_ptr<Kind>(const Tree&, const Kind::Context&)>
 };
@@ -31,14 +33,17 @@ class Registry {
   // A second plug-in of the same kind and name stops the program.
   void add(PluginInfo);
   [[nodiscard]] const PluginInfo* find(std::string_view kind, std::string_view name) const;
-  [[nodiscard]] std::vector<const PluginInfo*> of_kind(std::string_view kind) const;  // sorted by name
-  [[nodiscard]] std::vector<std::string> names(std::string_view kind) const;          // sorted
-  [[nodiscard]] std::vector<std::string> kinds() const;                               // sorted
+  [[nodiscard]] std::vector<const PluginInfo*> of_kind(
+      std::string_view kind) const;                                           // sorted by name
+  [[nodiscard]] std::vector<std::string> names(std::string_view kind) const;  // sorted
+  [[nodiscard]] std::vector<std::string> kinds() const;                       // sorted
   // Requires that `params` passed resolve().
   template <class Kind>
-  std::unique_ptr<Kind> make(std::string_view name, const Tree& params, const typename Kind::Context& context) const {
+  std::unique_ptr<Kind> make(std::string_view name, const Tree& params,
+                             const typename Kind::Context& context) const {
     const PluginInfo* info = find(Kind::kKind, name);
-    if (info == nullptr) throw InputError("unknown " + std::string(Kind::kKind) + " '" + std::string(name) + "'");
+    if (info == nullptr)
+      throw InputError("unknown " + std::string(Kind::kKind) + " '" + std::string(name) + "'");
     using Make = std::function<std::unique_ptr<Kind>(const Tree&, const typename Kind::Context&)>;
     return std::any_cast<const Make&>(info->make)(params, context);
   }
@@ -53,7 +58,13 @@ class Register {
   Register(std::string name, std::string text, std::string source) {
     using Kind = typename T::Contract;
     using Params = typename T::Params;
-    PluginInfo info{Kind::kKind, std::move(name), std::move(text), std::move(source), describe_fields<Params>(), {}, {}};
+    PluginInfo info{Kind::kKind,
+                    std::move(name),
+                    std::move(text),
+                    std::move(source),
+                    describe_fields<Params>(),
+                    {},
+                    {}};
     info.resolve = [](const Tree& t, Reader& r, std::vector<std::string> also_valid) {
       Params p;
       read_fields(p, t, r, std::move(also_valid));
@@ -81,7 +92,8 @@ struct FixedString {
   }
 };
 
-// A choice of plug-in in a file: `{policy: s3fifo, small: 5 %}` or just `s3fifo`. Key is the word that holds the name.
+// A choice of plug-in in a file: `{policy: s3fifo, small: 5 %}` or just `s3fifo`. Key is the word
+// that holds the name.
 template <FixedString Kind, FixedString Key>
 struct Choice {
   std::string name;
@@ -89,7 +101,8 @@ struct Choice {
   bool operator==(const Choice&) const = delete;
 };
 
-bool read_choice(const char* kind, const char* key, const Tree&, std::string& name, Tree& params, Reader&);
+bool read_choice(const char* kind, const char* key, const Tree&, std::string& name, Tree& params,
+                 Reader&);
 TypeInfo choice_info(const char* kind, const char* key);
 
 template <FixedString Kind, FixedString Key>

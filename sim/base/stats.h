@@ -1,5 +1,6 @@
 #pragma once
-// Summary statistics; percentiles by linear interpolation between order statistics (numpy's default).
+// Summary statistics; percentiles by linear interpolation between order statistics (numpy's
+// default).
 #include <algorithm>
 #include <cmath>
 #include <cstddef>

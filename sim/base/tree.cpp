@@ -10,7 +10,8 @@ namespace kvsim {
 std::string to_string(const Place& p) {
   const std::string file = p.file ? *p.file : std::string("<input>");
   if (p.line <= 0) return file;
-  return p.column > 0 ? fmt::format("{}:{}:{}", file, p.line, p.column) : fmt::format("{}:{}", file, p.line);
+  return p.column > 0 ? fmt::format("{}:{}:{}", file, p.line, p.column)
+                      : fmt::format("{}:{}", file, p.line);
 }
 
 Tree::Tree() = default;
@@ -55,7 +56,8 @@ const Tree* Tree::find(std::string_view key) const {
 }
 
 Tree* Tree::find(std::string_view key) {
-  return const_cast<Tree*>(std::as_const(*this).find(key));  // NOLINT: same object, constness restored
+  return const_cast<Tree*>(
+      std::as_const(*this).find(key));  // NOLINT: same object, constness restored
 }
 
 Tree& Tree::set(std::string key, Tree value, Place key_place) {
@@ -95,9 +97,12 @@ bool plain_is_safe(const std::string& s) {
       std::isspace(static_cast<unsigned char>(s.back())))
     return false;
   if (std::string_view("-?:,[]{}#&*!|>'\"%@`").find(s.front()) != std::string_view::npos &&
-      !(s.front() == '-' && s.size() > 1 && (std::isalnum(static_cast<unsigned char>(s[1])) != 0 || s[1] == '.')))
+      !(s.front() == '-' && s.size() > 1 &&
+        (std::isalnum(static_cast<unsigned char>(s[1])) != 0 || s[1] == '.')))
     return false;
-  if (s.starts_with("...") || s.back() == ':' || s.find(": ") != std::string::npos || s.find(" #") != std::string::npos) return false;
+  if (s.starts_with("...") || s.back() == ':' || s.find(": ") != std::string::npos ||
+      s.find(" #") != std::string::npos)
+    return false;
   return std::none_of(s.begin(), s.end(), [](char c) {
     return static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '"' || c == '\\';
   });
@@ -183,7 +188,9 @@ void write_json(const Tree& t, bool pretty, int indent, std::string& out) {
     newline(indent + 1);
   };
   switch (t.kind()) {
-    case Tree::Kind::null: out += "null"; break;
+    case Tree::Kind::null:
+      out += "null";
+      break;
     case Tree::Kind::scalar:
       out += !t.quoted() && (is_json_number(t.text()) || t.text() == "true" || t.text() == "false")
                  ? t.text()
@@ -217,11 +224,21 @@ std::string json_string(std::string_view s) {
   std::string out = "\"";
   for (const char c : s) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\t': out += "\\t"; break;
-      case '\r': out += "\\r"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
           out += fmt::format("\\u{:04x}", static_cast<unsigned>(static_cast<unsigned char>(c)));

@@ -1,6 +1,7 @@
 #pragma once
-// A configuration document as data: null, scalar text, list or map, each with the place it came from.
-// YAML and JSON files are parsed into it (sim/scenario); everything else reads it through fields.h.
+// A configuration document as data: null, scalar text, list or map, each with the place it came
+// from. YAML and JSON files are parsed into it (sim/scenario); everything else reads it through
+// fields.h.
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,7 +11,8 @@
 
 namespace kvsim {
 
-// Where a value was written. `file` is a path or a name such as "--set"; line and column count from 1, 0 = none.
+// Where a value was written. `file` is a path or a name such as "--set"; line and column count from
+// 1, 0 = none.
 struct Place {
   std::shared_ptr<const std::string> file;
   int line = 0;
@@ -75,7 +77,8 @@ struct Tree::Entry {
   Tree value;
 };
 
-// Canonical YAML of a tree: block style, two spaces, keys in order. Parsing it back gives the same tree.
+// Canonical YAML of a tree: block style, two spaces, keys in order. Parsing it back gives the same
+// tree.
 std::string to_yaml(const Tree&);
 // Compact JSON; scalars that read as JSON numbers, booleans or null are written bare unless quoted.
 std::string to_json(const Tree&, bool pretty = false);

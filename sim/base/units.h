@@ -1,6 +1,6 @@
 #pragma once
-// Text with units to numbers and back: "80 GiB", "3.35 TB/s", "25 us", "10 %". GB and GiB differ; a bare number
-// where a dimension is due is refused (0 is allowed: it is the same in every unit).
+// Text with units to numbers and back: "80 GiB", "3.35 TB/s", "25 us", "10 %". GB and GiB differ; a
+// bare number where a dimension is due is refused (0 is allowed: it is the same in every unit).
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,7 +19,8 @@ std::string describe(Dimension);
 
 // The value in the dimension's base unit, or nothing with `error` saying why.
 std::optional<double> parse_quantity(Dimension, std::string_view text, std::string& error);
-// The same for counted dimensions (time in ns, bytes): exact for whole numbers, else rounded to the nearest.
+// The same for counted dimensions (time in ns, bytes): exact for whole numbers, else rounded to the
+// nearest.
 std::optional<std::int64_t> parse_count(Dimension, std::string_view text, std::string& error);
 
 // In the largest unit that keeps the value exact and short; parses back to the same value.

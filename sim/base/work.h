@@ -1,6 +1,7 @@
 #pragma once
-// What one iteration asks of one rank, and what that costs in arithmetic and bytes. The engine describes the
-// iteration (StepShape), a model turns it into Work, a cost model prices it: models and hardware never meet.
+// What one iteration asks of one rank, and what that costs in arithmetic and bytes. The engine
+// describes the iteration (StepShape), a model turns it into Work, a cost model prices it: models
+// and hardware never meet.
 #include <array>
 #include <cstdint>
 #include <span>
@@ -18,16 +19,19 @@ struct PrefillPiece {
 // A model may have this many distinct attention windows (sliding or chunked).
 inline constexpr std::size_t kMaxWindows = 2;
 
-// One iteration of one rank. Token counts; a decoding sequence's context includes the token being computed.
+// One iteration of one rank. Token counts; a decoding sequence's context includes the token being
+// computed.
 struct StepShape {
   std::int64_t decodes = 0;             // sequences that compute one token each
   std::int64_t decode_context_sum = 0;  // over those sequences
   std::int64_t decode_context_max = 0;
-  std::array<std::int64_t, kMaxWindows> decode_window_sum{};  // sum of min(context, window) per window
-  std::int64_t padded_decodes = 0;      // decodes rounded up to the captured graph size; = decodes when eager
+  std::array<std::int64_t, kMaxWindows>
+      decode_window_sum{};  // sum of min(context, window) per window
+  std::int64_t padded_decodes =
+      0;  // decodes rounded up to the captured graph size; = decodes when eager
   std::span<const PrefillPiece> prefills;
-  // Lock-step expert parallelism: tokens of all data-parallel ranks in this iteration, this one's included
-  // (0 = no other rank), and the largest count of one rank.
+  // Lock-step expert parallelism: tokens of all data-parallel ranks in this iteration, this one's
+  // included (0 = no other rank), and the largest count of one rank.
   std::int64_t group_tokens = 0;
   std::int64_t group_tokens_max = 0;
 
@@ -47,13 +51,29 @@ struct StepShape {
 // How the weights of one instance are split over its GPUs.
 struct Parallel {
   int tensor = 1, pipeline = 1, data = 1;
-  bool expert = false;  // experts are spread over tensor x data ranks instead of being cut by tensor
+  bool expert =
+      false;  // experts are spread over tensor x data ranks instead of being cut by tensor
   [[nodiscard]] int gpus() const { return tensor * pipeline * data; }
 };
 
 enum class Operator : std::uint8_t {
-  embedding, norm, qkv_proj, rotary, attention_prefill, attention_decode, o_proj,
-  ffn_up, ffn_act, ffn_down, moe_router, experts, lm_head, sampler, all_reduce, all_to_all, stage_transfer
+  embedding,
+  norm,
+  qkv_proj,
+  rotary,
+  attention_prefill,
+  attention_decode,
+  o_proj,
+  ffn_up,
+  ffn_act,
+  ffn_down,
+  moe_router,
+  experts,
+  lm_head,
+  sampler,
+  all_reduce,
+  all_to_all,
+  stage_transfer
 };
 inline constexpr std::size_t kOperators = 17;
 
@@ -72,20 +92,22 @@ struct Work {
 class ModelWork {
  public:
   struct Facts {
-    std::int64_t layers = 0;               // of the whole model
-    std::int64_t moe_layers = 0;           // of those, with experts
-    std::int64_t hidden = 0;               // width of the residual stream
+    std::int64_t layers = 0;      // of the whole model
+    std::int64_t moe_layers = 0;  // of those, with experts
+    std::int64_t hidden = 0;      // width of the residual stream
     std::int64_t vocab = 0;
     std::int64_t experts = 0, active_experts = 0;  // routed experts per layer, and per token
-    double activation_element_bytes = 2;   // of the residual stream
+    double activation_element_bytes = 2;           // of the residual stream
     double weight_bits = 16;
-    std::array<std::int64_t, kMaxWindows> windows{};  // distinct attention windows in tokens; 0 = unused
+    std::array<std::int64_t, kMaxWindows>
+        windows{};  // distinct attention windows in tokens; 0 = unused
     Parallel parallel;
   };
   virtual ~ModelWork() = default;
   [[nodiscard]] virtual const Facts& facts() const = 0;
-  // Replaces `out` by the work of the iteration on one rank, summed over all pipeline stages (each operator of each
-  // kind of layer at most once). `stage_transfer` and the collectives carry comm_bytes and launches.
+  // Replaces `out` by the work of the iteration on one rank, summed over all pipeline stages (each
+  // operator of each kind of layer at most once). `stage_transfer` and the collectives carry
+  // comm_bytes and launches.
   virtual void step(const StepShape&, std::vector<Work>& out) const = 0;
 };
 

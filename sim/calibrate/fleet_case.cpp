@@ -12,7 +12,8 @@ namespace kvsim {
 
 namespace {
 
-constexpr double kPromptGrowth = 1.05;  // measured over designed prompt (README of the measurements)
+constexpr double kPromptGrowth =
+    1.05;                             // measured over designed prompt (README of the measurements)
 constexpr std::uint64_t kGroups = 9;  // of chats that share a prefix
 
 class ListSource final : public TraceSource {
@@ -70,9 +71,8 @@ FleetCase::FleetCase(const FleetRow& row, const FleetOptions& options) : row_(ro
     throw InputError(std::move(all));
   }
   const EngineSpec& e = run_.scenario.engine;
-  current_ = {run_.device.efficiency, run_.interconnect.latency, e.overhead,
-              e.layer_overhead,       e.graph_overhead,          e.graph_layer_overhead,
-              e.front_end};
+  current_ = {run_.device.efficiency, run_.interconnect.latency, e.overhead, e.layer_overhead,
+              e.graph_overhead,       e.graph_layer_overhead,    e.front_end};
   draw_requests(options);
 }
 
@@ -81,7 +81,8 @@ FleetParameters FleetCase::current() const { return current_; }
 void FleetCase::draw_requests(const FleetOptions& options) {
   const double all = options.longest > 0 ? std::min(options.longest, row_.duration) : row_.duration;
   const Rng gaps(options.seed, "fleet.arrivals");
-  const auto prompt = std::llround(kPromptGrowth * static_cast<double>(row_.shared_prefix + row_.prompt));
+  const auto prompt =
+      std::llround(kPromptGrowth * static_cast<double>(row_.shared_prefix + row_.prompt));
   double at = 0, end = 0;
   std::uint64_t n = 0;
   for (const double rate : {row_.rate_first, row_.rate_last}) {
@@ -105,8 +106,9 @@ void FleetCase::draw_requests(const FleetOptions& options) {
     }
   }
   if (requests_.empty())
-    throw InputError(fmt::format("{}: case {} has no request in {} s", to_string(row_.place), row_.name, all),
-                     "raise its rates, or replay more of it");
+    throw InputError(
+        fmt::format("{}: case {} has no request in {} s", to_string(row_.place), row_.name, all),
+        "raise its rates, or replay more of it");
 }
 
 FleetFigures FleetCase::replay(const FleetParameters& p) {
@@ -115,8 +117,9 @@ FleetFigures FleetCase::replay(const FleetParameters& p) {
   run_.cost = Registry::instance().make<CostModel>(
       "roofline", run_.scenario.cost.params,
       {run_.work.get(), &run_.device, &run_.interconnect, run_.parallel, run_.base_dir});
-  run_.router = Registry::instance().make<Router>(run_.scenario.router.name, run_.scenario.router.params,
-                                                  {1, Rng(run_.scenario.seed, "router")});
+  run_.router =
+      Registry::instance().make<Router>(run_.scenario.router.name, run_.scenario.router.params,
+                                        {1, Rng(run_.scenario.seed, "router")});
   run_.trace = std::make_unique<ListSource>(requests_);
   run_.engine.overhead = p.overhead + p.layer_overhead * run_.model.layers;
   run_.engine.graph_overhead = p.graph_overhead + p.graph_layer_overhead * run_.model.layers;
@@ -125,8 +128,8 @@ FleetFigures FleetCase::replay(const FleetParameters& p) {
   std::vector<double> ttft, e2e;
   for (const RequestOutcome& r : result.outcome.requests) {
     if (r.outcome != Outcome::finished)
-      throw InputError(fmt::format("{}: case {}: a request was not served: {}", to_string(row_.place),
-                                   row_.name, r.reason),
+      throw InputError(fmt::format("{}: case {}: a request was not served: {}",
+                                   to_string(row_.place), row_.name, r.reason),
                        "kv_blocks and the model's context must hold prompt and output");
     ttft.push_back(static_cast<double>(to_ns(r.first_token - r.arrival)) * 1e-6);
     e2e.push_back(static_cast<double>(to_ns(r.last_token - r.arrival)) * 1e-6);

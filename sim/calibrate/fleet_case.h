@@ -1,16 +1,16 @@
 #pragma once
 // Replays a measured deployment with the roofline cost model.
 //
-// The load is rebuilt from its description. Arrivals: Poisson in each half of the duration. Chats: a
-// prefix of `shared_prefix` tokens common to a group and `prompt` tokens of their own; requests go
-// round the chats. The measured mean prompt is only 5 % above the design, so prompts did not grow
-// from turn to turn: a chat is taken to send its first prompt again, 5 % longer than designed, and
-// finds it in the prefix cache but for the last block. The measurements say so too: at 10 requests/s
-// the 90th percentile of TTFT is the mean plus 0.4 iterations, the spread of the wait for the next
-// iteration alone; uncached prompts would meet in one iteration every fifth time. Lengths are
-// constant, for only their means are known. The number of chats is not known; 100 is one for all
-// rows (80 to 130 fit equally well, 45, 200 and prompts that are always new clearly worse). It also
-// says when a small cache loses a chat's prompt before it comes again.
+// The load is rebuilt from its description. Arrivals: Poisson in each half of the duration. Chats:
+// a prefix of `shared_prefix` tokens common to a group and `prompt` tokens of their own; requests
+// go round the chats. The measured mean prompt is only 5 % above the design, so prompts did not
+// grow from turn to turn: a chat is taken to send its first prompt again, 5 % longer than designed,
+// and finds it in the prefix cache but for the last block. The measurements say so too: at 10
+// requests/s the 90th percentile of TTFT is the mean plus 0.4 iterations, the spread of the wait
+// for the next iteration alone; uncached prompts would meet in one iteration every fifth time.
+// Lengths are constant, for only their means are known. The number of chats is not known; 100 is
+// one for all rows (80 to 130 fit equally well, 45, 200 and prompts that are always new clearly
+// worse). It also says when a small cache loses a chat's prompt before it comes again.
 #include <cstdint>
 #include <vector>
 
@@ -20,11 +20,12 @@
 
 namespace kvsim {
 
-// Everything the fit may move: shares of the accelerator's peaks, its link, the engine's host times.
+// Everything the fit may move: shares of the accelerator's peaks, its link, the engine's host
+// times.
 struct FleetParameters {
   Efficiency efficiency;
-  Duration link_latency{};  // of a message between the GPUs of an instance
-  Duration overhead{}, layer_overhead{};              // of iterations with prefill
+  Duration link_latency{};                // of a message between the GPUs of an instance
+  Duration overhead{}, layer_overhead{};  // of iterations with prefill
   Duration graph_overhead{}, graph_layer_overhead{};  // of decode iterations
   Duration front_end{};
 };

@@ -21,7 +21,8 @@ constexpr FleetNumber kNumbers[] = {
     {"gemm_half_tokens", "", true, 100, 0.7, 4096,
      [](const FleetParameters& p) { return p.efficiency.gemm_half_tokens; },
      [](FleetParameters& p, double v) { p.efficiency.gemm_half_tokens = v; }},
-    {"memory", "", true, 0.88, 0.05, 0.95, [](const FleetParameters& p) { return p.efficiency.memory; },
+    {"memory", "", true, 0.88, 0.05, 0.95,
+     [](const FleetParameters& p) { return p.efficiency.memory; },
      [](FleetParameters& p, double v) { p.efficiency.memory = v; }},
     {"kv_memory", "", true, 0.7, 0.4, 1,
      [](const FleetParameters& p) { return p.efficiency.kv_memory; },
@@ -40,7 +41,7 @@ constexpr FleetNumber kNumbers[] = {
 };
 constexpr std::size_t kFigures = 5;
 constexpr double kWeights[kFigures] = {1, 0.3, 1, 1, 0.3};  // of kFleetFigures
-constexpr double kKnown = 0.05;   // a figure counts as known to this share
+constexpr double kKnown = 0.05;  // a figure counts as known to this share
 constexpr double kHuber = 0.1;
 constexpr int kIterations = 15, kTries = 6;
 
@@ -116,7 +117,8 @@ class Search {
         Eigen::MatrixXd damped = h;
         damped.diagonal() *= 1 + damping;
         Eigen::VectorXd next = u - damped.ldlt().solve(g);
-        for (Eigen::Index i = 0; i < n; ++i) next[i] = inner(kNumbers[i], outer(kNumbers[i], next[i]));
+        for (Eigen::Index i = 0; i < n; ++i)
+          next[i] = inner(kNumbers[i], outer(kNumbers[i], next[i]));
         const Eigen::VectorXd now = errors(next);
         const double value = loss(now, next);
         better = value < best;
@@ -153,7 +155,8 @@ class Search {
   Eigen::VectorXd errors(const Eigen::VectorXd& u) {
     Eigen::VectorXd r(rows_);
     const FleetParameters p = at(base_, u);
-    in_threads(cases_.size(), threads_, [&](std::size_t i) { errors_of(*cases_[i], p, r.data() + i * kFigures); });
+    in_threads(cases_.size(), threads_,
+               [&](std::size_t i) { errors_of(*cases_[i], p, r.data() + i * kFigures); });
     return r;
   }
   Eigen::MatrixXd slopes(const Eigen::VectorXd& u, const Eigen::VectorXd& r) {
@@ -177,7 +180,8 @@ class Search {
   [[nodiscard]] static double loss(const Eigen::VectorXd& r, const Eigen::VectorXd& u) {
     double sum = u.squaredNorm() / 2;
     for (Eigen::Index i = 0; i < r.size(); ++i) {
-      const double w = kWeights[static_cast<std::size_t>(i) % kFigures] / kKnown, a = std::abs(r[i]);
+      const double w = kWeights[static_cast<std::size_t>(i) % kFigures] / kKnown,
+                   a = std::abs(r[i]);
       sum += w * w * (a < kHuber ? a * a / 2 : kHuber * (a - kHuber / 2));
     }
     return sum;

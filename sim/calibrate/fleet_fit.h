@@ -1,13 +1,14 @@
 #pragma once
-// Fits one set of numbers to many measured deployments: the accelerator's efficiencies and the latency
-// of its link, none per deployment. The engine's host times stay as its preset says: they belong to the engine.
+// Fits one set of numbers to many measured deployments: the accelerator's efficiencies and the
+// latency of its link, none per deployment. The engine's host times stay as its preset says: they
+// belong to the engine.
 //
-// Minimised: sum of Huber(log(replayed / measured)) over rows and figures (mean TTFT, ITL, E2E weigh
-// 1, their 99th percentiles 0.3), plus ((value - usual) / spread)^2 of every number, a measured
-// figure counting as known to 5 %. The second term holds numbers that these deployments hardly
-// touch; the Huber loss (threshold 10 %) keeps one odd row from dominating. Levenberg-Marquardt
-// with differences for the slopes (Marquardt 1963, doi:10.1137/0111030): a replay is too dear for a
-// search without slopes. Deterministic, whatever the number of threads.
+// Minimised: sum of Huber(log(replayed / measured)) over rows and figures (mean TTFT, ITL, E2E
+// weigh 1, their 99th percentiles 0.3), plus ((value - usual) / spread)^2 of every number, a
+// measured figure counting as known to 5 %. The second term holds numbers that these deployments
+// hardly touch; the Huber loss (threshold 10 %) keeps one odd row from dominating.
+// Levenberg-Marquardt with differences for the slopes (Marquardt 1963, doi:10.1137/0111030): a
+// replay is too dear for a search without slopes. Deterministic, whatever the number of threads.
 #include <functional>
 #include <span>
 #include <string>

@@ -27,7 +27,8 @@ double error_of(const FleetRow& row, const FleetFigures& f, std::size_t figure) 
 // Predicts every row by a fit to the rows that are not the `same`. Each fit starts afresh: from the
 // fit to all rows it would remember what it must not know.
 template <class Same>
-std::vector<FleetFigures> leave_out(std::vector<FleetCase>& cases, const FleetParameters& start, int threads, Same same) {
+std::vector<FleetFigures> leave_out(std::vector<FleetCase>& cases, const FleetParameters& start,
+                                    int threads, Same same) {
   std::vector<FleetFigures> out(cases.size());
   std::vector<bool> done(cases.size());
   for (std::size_t i = 0; i < cases.size(); ++i) {
@@ -35,8 +36,9 @@ std::vector<FleetFigures> leave_out(std::vector<FleetCase>& cases, const FleetPa
     std::vector<bool> used(cases.size());
     for (std::size_t k = 0; k < cases.size(); ++k) used[k] = !same(cases[k].row(), cases[i].row());
     if (std::find(used.begin(), used.end(), true) == used.end())
-      throw InputError(fmt::format("nothing is left to fit to without case {}", cases[i].row().name),
-                       "leave-one-out needs two rows, of two models");
+      throw InputError(
+          fmt::format("nothing is left to fit to without case {}", cases[i].row().name),
+          "leave-one-out needs two rows, of two models");
     const FleetParameters without = fit_fleet(cases, start, used, threads).parameters;
     for (std::size_t k = i; k < cases.size(); ++k) {
       if (used[k]) continue;
@@ -55,7 +57,8 @@ void add_rows(std::string& out, const FleetReport& r, const std::vector<FleetFig
     out += fmt::format("{:<6}{:<24}{:>3}", r.rows[i].name, r.rows[i].model, r.rows[i].tensor);
     for (std::size_t k = 0; k < kShown; ++k) {
       const auto member = kFleetFigures[k].member;
-      out += fmt::format("{:>9.2f} /{:>8.2f}{:>6.1f}%", f[i].*member, r.rows[i].measured.*member, error_of(r.rows[i], f[i], k));
+      out += fmt::format("{:>9.2f} /{:>8.2f}{:>6.1f}%", f[i].*member, r.rows[i].measured.*member,
+                         error_of(r.rows[i], f[i], k));
     }
     out += r.rows[i].is_output_implied() ? " *\n" : "\n";
   }
@@ -70,13 +73,16 @@ void add_medians(std::string& out, const FleetReport& r) {
   out += fmt::format("{:<34}", "median absolute error");
   for (std::size_t k = 0; k < kShown; ++k) out += fmt::format("{:>13}", kFleetFigures[k].name);
   out += '\n';
-  line(r.is_fitted ? "fitted to these rows" : "catalogue and preset", median_errors(r.rows, r.simulated));
+  line(r.is_fitted ? "fitted to these rows" : "catalogue and preset",
+       median_errors(r.rows, r.simulated));
   if (!r.row_left_out.empty()) line("left out by row", median_errors(r.rows, r.row_left_out));
   if (!r.model_left_out.empty()) line("left out by model", median_errors(r.rows, r.model_left_out));
   line("best published simulator", kPublished);
 }
 
-bool is_indented(const std::string& line) { return !line.empty() && (line[0] == ' ' || line[0] == '\t'); }
+bool is_indented(const std::string& line) {
+  return !line.empty() && (line[0] == ' ' || line[0] == '\t');
+}
 
 }  // namespace
 
@@ -85,14 +91,16 @@ std::array<double, kFleetFigures.size()> median_errors(const std::vector<FleetRo
   std::array<double, kFleetFigures.size()> out{};
   for (std::size_t k = 0; k < out.size() && !rows.empty(); ++k) {
     std::vector<double> all;
-    for (std::size_t i = 0; i < rows.size(); ++i) all.push_back(std::abs(error_of(rows[i], figures[i], k)));
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      all.push_back(std::abs(error_of(rows[i], figures[i], k)));
     std::sort(all.begin(), all.end());
     out[k] = (all[(all.size() - 1) / 2] + all[all.size() / 2]) / 2;
   }
   return out;
 }
 
-FleetReport calibrate_fleet(const std::string& file, const FleetOptions& options, bool fit, int threads) {
+FleetReport calibrate_fleet(const std::string& file, const FleetOptions& options, bool fit,
+                            int threads) {
   FleetReport r;
   r.file = file;
   r.device = options.device;
@@ -110,7 +118,8 @@ FleetReport calibrate_fleet(const std::string& file, const FleetOptions& options
     const auto same_row = [](const FleetRow& a, const FleetRow& b) { return a.name == b.name; };
     const auto same_model = [](const FleetRow& a, const FleetRow& b) { return a.model == b.model; };
     if (cases.size() > 1) r.row_left_out = leave_out(cases, start, threads, same_row);
-    const bool several = std::any_of(r.rows.begin(), r.rows.end(), [&](const FleetRow& x) { return x.model != r.rows[0].model; });
+    const bool several = std::any_of(r.rows.begin(), r.rows.end(),
+                                     [&](const FleetRow& x) { return x.model != r.rows[0].model; });
     if (several) r.model_left_out = leave_out(cases, start, threads, same_model);
   }
   r.simulated = replay_all(cases, r.parameters, threads);
@@ -124,14 +133,18 @@ std::string fleet_table(const FleetReport& r) {
     out += "\nthe same, each predicted by a fit to the other models\n";
     add_rows(out, r, r.model_left_out);
   }
-  if (std::any_of(r.rows.begin(), r.rows.end(), [](const FleetRow& x) { return x.is_output_implied(); }))
-    out += "* outputs from the measured 1 + (E2E - TTFT) / ITL, which contradicts the designed number\n";
+  if (std::any_of(r.rows.begin(), r.rows.end(),
+                  [](const FleetRow& x) { return x.is_output_implied(); }))
+    out +=
+        "* outputs from the measured 1 + (E2E - TTFT) / ITL, which contradicts the designed "
+        "number\n";
   out += '\n';
   add_medians(out, r);
   out += fmt::format("\n{}\n", r.is_fitted ? "fitted" : "in use");
   for (const FleetNumber& n : fleet_numbers()) {
     const double v = n.read(r.parameters);
-    out += n.unit[0] != '\0' ? fmt::format("  {:<20}{:.0f} {}\n", n.name, v, n.unit) : fmt::format("  {:<20}{:.4g}\n", n.name, v);
+    out += n.unit[0] != '\0' ? fmt::format("  {:<20}{:.0f} {}\n", n.name, v, n.unit)
+                             : fmt::format("  {:<20}{:.4g}\n", n.name, v);
   }
   return out;
 }
@@ -142,15 +155,21 @@ std::string fitted_device_file(const FleetReport& r) {
   Diagnostics d;
   std::istringstream old(read_text_file(*path, d));
   d.throw_if_any();
-  const auto medians = median_errors(r.rows, r.model_left_out.empty() ? r.simulated : r.model_left_out);
+  const auto medians =
+      median_errors(r.rows, r.model_left_out.empty() ? r.simulated : r.model_left_out);
   const Efficiency& e = r.parameters.efficiency;
   const std::string section = fmt::format(
-      "efficiency:\n  gemm: {:.3f}\n  gemm_half_tokens: {:.0f}\n  attention: {}\n  attention_half_tokens: {}\n"
-      "  memory: {:.3f}\n  kv_memory: {:.3f}\n  launch: {} ns\n  expert_memory: {:.3f}\n  sampler: {:.4f}\n"
-      "  source: \"kvsim calibrate fleet {} --fit: {} measured deployments; median error of models left out: {:.1f} % "
+      "efficiency:\n  gemm: {:.3f}\n  gemm_half_tokens: {:.0f}\n  attention: {}\n  "
+      "attention_half_tokens: {}\n"
+      "  memory: {:.3f}\n  kv_memory: {:.3f}\n  launch: {} ns\n  expert_memory: {:.3f}\n  sampler: "
+      "{:.4f}\n"
+      "  source: \"kvsim calibrate fleet {} --fit: {} measured deployments; median error of models "
+      "left out: {:.1f} % "
       "mean TTFT, {:.1f} % ITL, {:.1f} % E2E; attention not fitted\"\n",
-      e.gemm, e.gemm_half_tokens, e.attention, e.attention_half_tokens, e.memory, e.kv_memory, e.launch.count(),
-      e.expert_memory, e.sampler, std::filesystem::path(r.file).filename().string(), r.rows.size(), medians[0], medians[2], medians[3]);
+      e.gemm, e.gemm_half_tokens, e.attention, e.attention_half_tokens, e.memory, e.kv_memory,
+      e.launch.count(), e.expert_memory, e.sampler,
+      std::filesystem::path(r.file).filename().string(), r.rows.size(), medians[0], medians[2],
+      medians[3]);
   std::string out, line, at;  // at: the top-level key that the line belongs to
   while (std::getline(old, line)) {
     if (!is_indented(line) && !line.empty()) {
@@ -158,7 +177,8 @@ std::string fitted_device_file(const FleetReport& r) {
       if (at == "efficiency") out += section;
     }
     if (at == "efficiency") continue;
-    if (at == "gpu_link" && line.starts_with("  latency:")) line = fmt::format("  latency: {} ns", r.parameters.link_latency.count());
+    if (at == "gpu_link" && line.starts_with("  latency:"))
+      line = fmt::format("  latency: {} ns", r.parameters.link_latency.count());
     out += line + '\n';
   }
   return out;

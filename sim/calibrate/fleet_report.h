@@ -1,5 +1,6 @@
 #pragma once
-// `kvsim calibrate fleet`: replays or fits a table of measured deployments and says how far off it is.
+// `kvsim calibrate fleet`: replays or fits a table of measured deployments and says how far off it
+// is.
 #include <array>
 #include <string>
 #include <vector>
@@ -15,8 +16,8 @@ struct FleetReport {
   double loss = 0;
   std::vector<FleetRow> rows;
   std::vector<FleetFigures> simulated;
-  // Each row predicted by a fit to the others: without the row, and without any row of its model (the
-  // stricter one: nothing of that model was seen). Empty unless fitted.
+  // Each row predicted by a fit to the others: without the row, and without any row of its model
+  // (the stricter one: nothing of that model was seen). Empty unless fitted.
   std::vector<FleetFigures> row_left_out, model_left_out;
 };
 
@@ -28,7 +29,8 @@ std::array<double, kFleetFigures.size()> median_errors(const std::vector<FleetRo
                                                        const std::vector<FleetFigures>&);
 
 std::string fleet_table(const FleetReport&);
-// The catalogue file of the device with the fitted efficiencies and link latency in place of its own.
+// The catalogue file of the device with the fitted efficiencies and link latency in place of its
+// own.
 std::string fitted_device_file(const FleetReport&);
 
 }  // namespace kvsim

@@ -14,11 +14,28 @@ namespace kvsim {
 
 namespace {
 
-constexpr std::array<std::string_view, 22> kColumns{
-    "case",        "model",        "gpu",          "tensor_parallel", "data_parallel", "weights",
-    "max_batched_tokens", "max_running", "kv_blocks", "rate_first_rps", "rate_last_rps", "duration_s",
-    "shared_prefix_tokens", "prompt_tokens", "output_tokens", "ttft_mean_ms", "ttft_p90_ms",
-    "ttft_p99_ms", "itl_mean_ms",  "e2e_mean_ms",  "e2e_p90_ms",      "e2e_p99_ms"};
+constexpr std::array<std::string_view, 22> kColumns{"case",
+                                                    "model",
+                                                    "gpu",
+                                                    "tensor_parallel",
+                                                    "data_parallel",
+                                                    "weights",
+                                                    "max_batched_tokens",
+                                                    "max_running",
+                                                    "kv_blocks",
+                                                    "rate_first_rps",
+                                                    "rate_last_rps",
+                                                    "duration_s",
+                                                    "shared_prefix_tokens",
+                                                    "prompt_tokens",
+                                                    "output_tokens",
+                                                    "ttft_mean_ms",
+                                                    "ttft_p90_ms",
+                                                    "ttft_p99_ms",
+                                                    "itl_mean_ms",
+                                                    "e2e_mean_ms",
+                                                    "e2e_p90_ms",
+                                                    "e2e_p99_ms"};
 
 constexpr std::size_t kMostRows = 10'000;
 
@@ -131,9 +148,9 @@ std::vector<FleetRow> read_fleet(const std::string& path, const std::string& dev
     rows.push_back(std::move(row));
   });
   if (rows.empty())
-    throw InputError(fmt::format("{}: no row was measured on {}", path, device),
-                     fmt::format("the column gpu holds: {}; choose with --device",
-                                 fmt::join(others, ", ")));
+    throw InputError(
+        fmt::format("{}: no row was measured on {}", path, device),
+        fmt::format("the column gpu holds: {}; choose with --device", fmt::join(others, ", ")));
   return rows;
 }
 

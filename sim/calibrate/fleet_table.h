@@ -1,6 +1,7 @@
 #pragma once
-// Measured deployments as a table of summary figures: one row is a deployment, its load as designed,
-// and what the engine's clients saw (docs of the columns: hardware/README.md). Times are ms.
+// Measured deployments as a table of summary figures: one row is a deployment, its load as
+// designed, and what the engine's clients saw (docs of the columns: hardware/README.md). Times are
+// ms.
 #include <array>
 #include <cstdint>
 #include <string>
@@ -31,14 +32,14 @@ struct FleetRow {
   std::string name, model /* id in the catalogue */, weights /* precision */;
   int tensor = 1, data = 1;
   std::int64_t max_batched_tokens = 0, max_running = 0, kv_blocks = 0;
-  double rate_first = 0, rate_last = 0;  // requests/s of the two halves
-  double duration = 0;                   // s, both halves
+  double rate_first = 0, rate_last = 0;                    // requests/s of the two halves
+  double duration = 0;                                     // s, both halves
   std::int64_t shared_prefix = 0, prompt = 0, output = 0;  // tokens, designed means
   FleetFigures measured;
 
-  // Tokens an answer had: as designed, unless the row's own figures say otherwise. E2E = TTFT + gaps,
-  // so 1 + (E2E - TTFT) / ITL is the mean number of tokens; beyond kOutputTolerance of the design the
-  // load was another one (a base model that ends early) and this number is taken.
+  // Tokens an answer had: as designed, unless the row's own figures say otherwise. E2E = TTFT +
+  // gaps, so 1 + (E2E - TTFT) / ITL is the mean number of tokens; beyond kOutputTolerance of the
+  // design the load was another one (a base model that ends early) and this number is taken.
   static constexpr double kOutputTolerance = 0.1;
   [[nodiscard]] std::int64_t answered() const;
   [[nodiscard]] bool is_output_implied() const { return answered() != output; }

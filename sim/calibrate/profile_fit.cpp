@@ -49,23 +49,28 @@ class Samples {
  private:
   [[nodiscard]] std::string table(const char* name) const {
     std::string path = find_csv(folder_, name);
-    if (path.empty()) throw InputError(fmt::format("{}/{}.csv.gz: cannot open the table", folder_, name),
-                                       "give the folder that holds tp1/");
+    if (path.empty())
+      throw InputError(fmt::format("{}/{}.csv.gz: cannot open the table", folder_, name),
+                       "give the folder that holds tp1/");
     return path;
   }
   void dense() {
     const double hidden = d(m_.hidden), queries = d(m_.heads * m_.head_width());
-    const double kv = d(m_.kv_head_count() * (m_.head_width() + m_.value_width())), inner = d(m_.intermediate);
-    const std::map<std::string, std::pair<double, double>, std::less<>> shapes{{"qkv_proj", {hidden, queries + kv}},
-                                                                  {"o_proj", {d(m_.heads * m_.value_width()), hidden}},
-                                                                  {"gate_up_proj", {hidden, (m_.gated ? 2 : 1) * inner}},
-                                                                  {"down_proj", {inner, hidden}}};
+    const double kv = d(m_.kv_head_count() * (m_.head_width() + m_.value_width())),
+                 inner = d(m_.intermediate);
+    const std::map<std::string, std::pair<double, double>, std::less<>> shapes{
+        {"qkv_proj", {hidden, queries + kv}},
+        {"o_proj", {d(m_.heads * m_.value_width()), hidden}},
+        {"gate_up_proj", {hidden, (m_.gated ? 2 : 1) * inner}},
+        {"down_proj", {inner, hidden}}};
     constexpr std::array<std::string_view, 3> kColumns{"layer", "tokens", "time_us"};
     read_csv(table("dense"), kColumns, [&](const CsvRow& r) {
       const double tokens = r.number(1, 1, 1e9), us = r.number(2, 1e-6, 1e9);
       if (!is_power_of_two(tokens)) return;
       const auto it = shapes.find(r.text(0));
-      if (it != shapes.end()) all_.push_back(product(Operator::ffn_up, tokens, it->second.first, it->second.second, us, it->first));
+      if (it != shapes.end())
+        all_.push_back(
+            product(Operator::ffn_up, tokens, it->second.first, it->second.second, us, it->first));
       if (r.text(0) != "layernorm" || tokens > 64) return;
       all_.push_back(product(Operator::norm, tokens, 0, 0, us, "layernorm"));
       all_.back().work.activation_bytes = 4 * kElement * hidden * tokens;
@@ -80,11 +85,13 @@ class Samples {
     });
   }
   void attention() {
-    constexpr std::array<std::string_view, 5> kColumns{"prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"};
+    constexpr std::array<std::string_view, 5> kColumns{"prefill_chunk", "kv_prefill", "n_decode",
+                                                       "kv_decode", "time_us"};
     const double queries = d(m_.heads * (m_.head_width() + m_.value_width()));
     const double kv = d(m_.kv_head_count() * (m_.head_width() + m_.value_width()));
     read_csv(table("attention"), kColumns, [&](const CsvRow& r) {
-      const double c = r.number(0, 0, 1e9), h = r.number(1, 0, 1e9), n = r.number(2, 0, 1e9), each = r.number(3, 0, 1e9);
+      const double c = r.number(0, 0, 1e9), h = r.number(1, 0, 1e9), n = r.number(2, 0, 1e9),
+                   each = r.number(3, 0, 1e9);
       const double us = r.number(4, 1e-6, 1e9);
       if ((c > 0) == (n > 0) || (c == 0 && n * each < 16384)) return;
       FitSample s;
@@ -107,7 +114,8 @@ class Samples {
       FitSample s = product(Operator::experts, tokens, 0, 0, r.number(2, 1e-6, 1e9), "experts");
       s.work.flops = 2 * tokens * active * one;
       s.work.weight_bytes = kElement * touched * one;
-      s.work.activation_bytes = kElement * tokens * active * (2 * d(m_.hidden) + 6 * d(m_.moe->intermediate));
+      s.work.activation_bytes =
+          kElement * tokens * active * (2 * d(m_.hidden) + 6 * d(m_.moe->intermediate));
       s.work.launches = 3;
       s.rows.per_expert = std::max(1.0, tokens * active / d(m_.moe->experts));
       all_.push_back(s);
@@ -132,7 +140,9 @@ std::string model_of(const std::string& folder, const std::string& given) {
       if (!id.empty()) return id;
     }
   }
-  if (given.empty()) throw InputError(fmt::format("{}: names no model of the catalogue", meta), "give one with --model");
+  if (given.empty())
+    throw InputError(fmt::format("{}: names no model of the catalogue", meta),
+                     "give one with --model");
   return given;
 }
 
@@ -142,7 +152,8 @@ std::vector<FitSample> profile_samples(const std::string& folder, const ModelSpe
   return Samples(folder + "/tp1", m).read();
 }
 
-ProfileReport calibrate_profile(const std::vector<std::string>& folders, const std::string& device, const std::string& model) {
+ProfileReport calibrate_profile(const std::vector<std::string>& folders, const std::string& device,
+                                const std::string& model) {
   ProfileReport out;
   Diagnostics d;
   const Hardware hardware = build_hardware(Tree::scalar(device), ".", "device", d);
@@ -167,14 +178,20 @@ ProfileReport calibrate_profile(const std::vector<std::string>& folders, const s
 
 std::string profile_table(const ProfileReport& r, const std::string& device) {
   const Efficiency& e = r.fit.efficiency;
-  std::string out = fmt::format("{}: median error {:.1f} %, 90th percentile {:.1f} %\n", device, 100 * r.fit.p50, 100 * r.fit.p90);
-  out += fmt::format("{:<36}{:>8}{:>14}{:>22}\n", "group", "samples", "median error", "left out of the fit");
+  std::string out = fmt::format("{}: median error {:.1f} %, 90th percentile {:.1f} %\n", device,
+                                100 * r.fit.p50, 100 * r.fit.p90);
+  out += fmt::format("{:<36}{:>8}{:>14}{:>22}\n", "group", "samples", "median error",
+                     "left out of the fit");
   for (const FitReport::Group& g : r.fit.groups)
-    out += fmt::format("{:<36}{:>8}{:>12.1f} %{:>20.1f} %\n", g.name, g.samples, 100 * g.p50, 100 * g.left_out_p50);
-  return out + fmt::format("\nefficiency:\n  gemm: {:.3f}\n  gemm_half_tokens: {:.0f}\n  attention: {:.3f}\n  attention_half_tokens: {:.0f}\n"
-                           "  memory: {:.3f}\n  kv_memory: {:.3f}\n  launch: {} ns\n  expert_memory: {:.3f}\n  sampler: {:.4f}\n",
-                           e.gemm, e.gemm_half_tokens, e.attention, e.attention_half_tokens, e.memory, e.kv_memory, e.launch.count(),
-                           e.expert_memory, e.sampler);
+    out += fmt::format("{:<36}{:>8}{:>12.1f} %{:>20.1f} %\n", g.name, g.samples, 100 * g.p50,
+                       100 * g.left_out_p50);
+  return out + fmt::format(
+                   "\nefficiency:\n  gemm: {:.3f}\n  gemm_half_tokens: {:.0f}\n  attention: "
+                   "{:.3f}\n  attention_half_tokens: {:.0f}\n"
+                   "  memory: {:.3f}\n  kv_memory: {:.3f}\n  launch: {} ns\n  expert_memory: "
+                   "{:.3f}\n  sampler: {:.4f}\n",
+                   e.gemm, e.gemm_half_tokens, e.attention, e.attention_half_tokens, e.memory,
+                   e.kv_memory, e.launch.count(), e.expert_memory, e.sampler);
 }
 
 }  // namespace kvsim

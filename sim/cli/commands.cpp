@@ -16,10 +16,9 @@ extern const Command kRunCommand, kCheckCommand, kListCommand, kShowCommand, kSc
     kQueryCommand, kTraceCommand, kValidateCommand, kCalibrateCommand, kDocCommand;
 
 const std::vector<const Command*>& commands() {
-  static const std::vector<const Command*> all{&kRunCommand,   &kCheckCommand,    &kListCommand,
-                                               &kShowCommand,  &kSchemaCommand,   &kQueryCommand,
-                                               &kTraceCommand, &kValidateCommand, &kCalibrateCommand,
-                                               &kDocCommand};
+  static const std::vector<const Command*> all{
+      &kRunCommand,   &kCheckCommand, &kListCommand,     &kShowCommand,      &kSchemaCommand,
+      &kQueryCommand, &kTraceCommand, &kValidateCommand, &kCalibrateCommand, &kDocCommand};
   return all;
 }
 

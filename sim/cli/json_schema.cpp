@@ -65,6 +65,9 @@ void add_bounds(Tree& t, const std::string& bounds) {
     number("minimum", bounds.substr(9));
   } else if (bounds.starts_with("at most ")) {
     number("maximum", bounds.substr(8));
+  } else if (bounds.starts_with("only ")) {
+    number("minimum", bounds.substr(5));
+    number("maximum", bounds.substr(5));
   }
 }
 
@@ -136,6 +139,7 @@ Tree scalar_schema(const TypeInfo& type) {
   if (!type.names.empty()) return one_of_names(type.names);
   if (type.name == "anything") return object();
   if (type.name == "text") return types({"string", "number", "boolean"});
+  if (type.json_type == "number or boolean") return types({"number", "boolean"});
   if (type.json_type.empty()) return types({"string", "number"});  // a share: "10 %" or 0.1
   if (type.json_type == "string")  // a quantity with its unit; 0 needs none
     return alternatives("anyOf", {types({"string"}), with(object(), "const", Tree::scalar("0"))});

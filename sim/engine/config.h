@@ -11,28 +11,35 @@ namespace kvsim {
 
 struct EngineConfig {
   std::int64_t block_tokens = 16;
-  std::int64_t kv_blocks = 0;            // usable blocks of one rank, the null block not counted
+  std::int64_t kv_blocks = 0;              // usable blocks of one rank, the null block not counted
   std::int64_t max_batched_tokens = 8192;  // token budget of an iteration
   std::int64_t max_running = 256;
-  std::int64_t max_model_len = 0;        // prompt + output tokens of a sequence; 0 = no limit
-  std::int64_t long_prefill_threshold = 0;  // most prompt tokens of one request in an iteration; 0 = no limit
+  std::int64_t max_model_len = 0;  // prompt + output tokens of a sequence; 0 = no limit
+  std::int64_t long_prefill_threshold =
+      0;  // most prompt tokens of one request in an iteration; 0 = no limit
   bool chunked_prefill = true;
   bool prefix_caching = true;
-  bool full_sequence_admission = true;   // admit only when the whole known sequence fits
-  bool unhashed_first = true;            // free-queue order (block_pool.h)
-  bool priority = false;                 // waiting queue by (priority, arrival) instead of arrival
-  bool async_scheduling = true;          // decide iteration k+1 when iteration k starts
-  double watermark = 0;                  // share of the blocks kept free at admission while something runs
-  Duration overhead{};                   // host time that the GPU cannot hide, of an iteration launched kernel by kernel
-  Duration graph_overhead{};             // the same when a captured graph runs (decodes only)
-  Duration schedule_time{};              // host time of an iteration that async scheduling hides behind the GPU
-  Duration front_end{}, back_end{};      // of a request before the scheduler, of a token after the iteration
-  Duration request_timeout{};            // a request not scheduled this long after its arrival is dropped; 0 = never
+  bool full_sequence_admission = true;  // admit only when the whole known sequence fits
+  bool unhashed_first = true;           // free-queue order (block_pool.h)
+  bool priority = false;                // waiting queue by (priority, arrival) instead of arrival
+  bool async_scheduling = true;         // decide iteration k+1 when iteration k starts
+  double watermark = 0;  // share of the blocks kept free at admission while something runs
+  Duration
+      overhead{};  // host time that the GPU cannot hide, of an iteration launched kernel by kernel
+  Duration graph_overhead{};  // the same when a captured graph runs (decodes only)
+  Duration schedule_time{};  // host time of an iteration that async scheduling hides behind the GPU
+  Duration front_end{},
+      back_end{};              // of a request before the scheduler, of a token after the iteration
+  Duration request_timeout{};  // a request not scheduled this long after its arrival is dropped; 0
+                               // = never
   std::vector<std::int64_t> graph_sizes;  // captured decode batch sizes, ascending; empty = eager
-  std::array<std::int64_t, kMaxWindows> windows{};  // attention windows the cost model wants sums of; 0 = unused
-  bool exact_steps = false;              // take the per-sequence path always (slow; the results are the same)
+  std::array<std::int64_t, kMaxWindows>
+      windows{};             // attention windows the cost model wants sums of; 0 = unused
+  bool exact_steps = false;  // take the per-sequence path always (slow; the results are the same)
 
-  [[nodiscard]] std::int64_t blocks_for(std::int64_t tokens) const { return (tokens + block_tokens - 1) / block_tokens; }
+  [[nodiscard]] std::int64_t blocks_for(std::int64_t tokens) const {
+    return (tokens + block_tokens - 1) / block_tokens;
+  }
   [[nodiscard]] bool is_captured(std::int64_t decodes) const {
     return !graph_sizes.empty() && decodes <= graph_sizes.back();
   }

@@ -7,7 +7,9 @@
 namespace kvsim {
 
 DecodeGroup::DecodeGroup(std::int64_t block_tokens, std::array<std::int64_t, kMaxWindows> windows)
-    : block_tokens_(block_tokens), windows_(windows), due_(static_cast<std::size_t>(block_tokens), 0) {}
+    : block_tokens_(block_tokens),
+      windows_(windows),
+      due_(static_cast<std::size_t>(block_tokens), 0) {}
 
 void DecodeGroup::push(std::vector<Due>& heap, std::int64_t clock, std::uint32_t slot) {
   heap.push_back({clock, slot, generation_[slot]});
@@ -22,7 +24,8 @@ void DecodeGroup::drop_stale(std::vector<Due>& heap) {
 }
 
 void DecodeGroup::add(std::uint32_t slot, std::int64_t computed, std::int64_t last) {
-  KVSIM_CHECK(last > computed, "sequence {} joins with {} tokens, ends at {}", slot, computed, last);
+  KVSIM_CHECK(last > computed, "sequence {} joins with {} tokens, ends at {}", slot, computed,
+              last);
   if (slot >= place_.size()) {
     place_.resize(slot + 1, kOut);
     generation_.resize(slot + 1, 0);
@@ -92,7 +95,8 @@ void DecodeGroup::describe_growth(StepShape& s) const {
 // Members whose context reached the window stop growing in its sum.
 void DecodeGroup::fill_windows() {
   for (std::size_t w = 0; w < kMaxWindows; ++w) {
-    for (drop_stale(fills_[w]); !fills_[w].empty() && fills_[w].front().clock <= clock_; drop_stale(fills_[w])) {
+    for (drop_stale(fills_[w]); !fills_[w].empty() && fills_[w].front().clock <= clock_;
+         drop_stale(fills_[w])) {
       Member& m = members_[place_[fills_[w].front().slot]];
       std::pop_heap(fills_[w].begin(), fills_[w].end(), later);
       fills_[w].pop_back();
@@ -107,7 +111,8 @@ void DecodeGroup::advance(std::vector<std::uint32_t>& finished) {
   ++clock_;
   for (std::size_t w = 0; w < kMaxWindows; ++w) window_sum_[w] += window_growing_[w];
   fill_windows();
-  for (drop_stale(finishes_); !finishes_.empty() && finishes_.front().clock <= clock_; drop_stale(finishes_)) {
+  for (drop_stale(finishes_); !finishes_.empty() && finishes_.front().clock <= clock_;
+       drop_stale(finishes_)) {
     const std::uint32_t slot = finishes_.front().slot;
     std::pop_heap(finishes_.begin(), finishes_.end(), later);
     finishes_.pop_back();

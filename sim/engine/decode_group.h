@@ -1,6 +1,6 @@
 #pragma once
-// The sequences of one rank that decode, as aggregates: while all of them take part in every iteration, an
-// iteration only advances a clock. A member computed `base + clock` tokens so far.
+// The sequences of one rank that decode, as aggregates: while all of them take part in every
+// iteration, an iteration only advances a clock. A member computed `base + clock` tokens so far.
 #include <array>
 #include <cstdint>
 #include <vector>
@@ -13,12 +13,17 @@ class DecodeGroup {
  public:
   DecodeGroup(std::int64_t block_tokens, std::array<std::int64_t, kMaxWindows> windows);
 
-  // `slot` joins having computed `computed` tokens; it leaves by itself when it has computed `last`.
+  // `slot` joins having computed `computed` tokens; it leaves by itself when it has computed
+  // `last`.
   void add(std::uint32_t slot, std::int64_t computed, std::int64_t last);
   // Removes a member; gives the tokens it computed.
   std::int64_t remove(std::uint32_t slot);
-  [[nodiscard]] bool contains(std::uint32_t slot) const { return slot < place_.size() && place_[slot] != kOut; }
-  [[nodiscard]] std::int64_t computed(std::uint32_t slot) const { return members_[place_[slot]].base + clock_; }
+  [[nodiscard]] bool contains(std::uint32_t slot) const {
+    return slot < place_.size() && place_[slot] != kOut;
+  }
+  [[nodiscard]] std::int64_t computed(std::uint32_t slot) const {
+    return members_[place_[slot]].base + clock_;
+  }
   [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(members_.size()); }
   [[nodiscard]] std::uint32_t slot_at(std::size_t i) const { return members_[i].slot; }
 
@@ -26,10 +31,12 @@ class DecodeGroup {
   [[nodiscard]] std::int64_t due() const { return due_[bucket(-clock_)]; }
   // Fills the decode part of the shape of the iteration in which every member computes one token.
   void describe(StepShape&) const;
-  // Every member computed one token. The members that thereby finished leave and are appended to `finished`.
+  // Every member computed one token. The members that thereby finished leave and are appended to
+  // `finished`.
   void advance(std::vector<std::uint32_t>& finished);
 
-  // Iterations that can follow without a member finishing, a window filling up or more than `blocks` new blocks; at most `most`.
+  // Iterations that can follow without a member finishing, a window filling up or more than
+  // `blocks` new blocks; at most `most`.
   [[nodiscard]] std::int64_t plain_iterations(std::int64_t blocks, std::int64_t most);
   // Blocks that the next n iterations need.
   [[nodiscard]] std::int64_t blocks_due(std::int64_t n) const;
@@ -43,7 +50,8 @@ class DecodeGroup {
   struct Member {
     std::uint32_t slot = 0;
     std::int64_t base = 0, last = 0;
-    std::array<std::int64_t, kMaxWindows> window_clock{};  // clock at which its context reaches the window; 0 = full
+    std::array<std::int64_t, kMaxWindows>
+        window_clock{};  // clock at which its context reaches the window; 0 = full
     std::array<bool, kMaxWindows> growing{};
   };
   struct Due {  // heap entries: stale once the member left or joined anew
@@ -54,8 +62,12 @@ class DecodeGroup {
     const std::int64_t r = base % block_tokens_;
     return static_cast<std::size_t>(r < 0 ? r + block_tokens_ : r);
   }
-  static bool later(const Due& a, const Due& b) { return a.clock != b.clock ? a.clock > b.clock : a.slot > b.slot; }
-  bool stale(const Due& d) const { return place_[d.slot] == kOut || generation_[d.slot] != d.generation; }
+  static bool later(const Due& a, const Due& b) {
+    return a.clock != b.clock ? a.clock > b.clock : a.slot > b.slot;
+  }
+  bool stale(const Due& d) const {
+    return place_[d.slot] == kOut || generation_[d.slot] != d.generation;
+  }
   void push(std::vector<Due>& heap, std::int64_t clock, std::uint32_t slot);
   void drop_stale(std::vector<Due>& heap);
   void fill_windows();
@@ -68,7 +80,8 @@ class DecodeGroup {
   std::vector<std::int64_t> due_;                  // members by base mod block size
   std::vector<Due> finishes_;
   std::array<std::vector<Due>, kMaxWindows> fills_;
-  std::array<std::int64_t, kMaxWindows> window_sum_{}, window_growing_{};  // of min(context of the next token, window)
+  std::array<std::int64_t, kMaxWindows> window_sum_{},
+      window_growing_{};  // of min(context of the next token, window)
 };
 
 }  // namespace kvsim

@@ -1,5 +1,6 @@
 #pragma once
-// Total order of everything that happens: (time, phase, sequence number). A binary heap of PODs (style.md 3g).
+// Total order of everything that happens: (time, phase, sequence number). A binary heap of PODs
+// (style.md 3g).
 #include <algorithm>
 #include <cstdint>
 #include <vector>
@@ -11,7 +12,15 @@ namespace kvsim {
 // What happens first within one instant. The only place of this rule is Event::later.
 enum class Phase : std::uint8_t { completion, arrival, control, schedule, sample };
 
-enum class EventKind : std::uint8_t { step_end, arrival, visible, balance, schedule, sample, reset };
+enum class EventKind : std::uint8_t {
+  step_end,
+  arrival,
+  visible,
+  balance,
+  schedule,
+  sample,
+  reset
+};
 
 struct Event {
   Time at{};

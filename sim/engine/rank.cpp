@@ -8,8 +8,8 @@
 
 namespace kvsim {
 
-Rank::Rank(const EngineConfig& config, std::uint32_t instance, std::uint32_t rank, Done done, SeenElsewhere seen,
-           DurationHistogram& itl)
+Rank::Rank(const EngineConfig& config, std::uint32_t instance, std::uint32_t rank, Done done,
+           SeenElsewhere seen, DurationHistogram& itl)
     : config_(config),
       done_(std::move(done)),
       seen_elsewhere_(std::move(seen)),
@@ -42,7 +42,9 @@ void Rank::enqueue(const Request& r, Time visible) {
   s.content = std::move(content);
   s.hold.pieces = std::move(pieces);
   s.prompt = r.prompt_tokens;
-  s.output = config_.max_model_len > 0 ? std::min(r.output_tokens, config_.max_model_len - r.prompt_tokens) : r.output_tokens;
+  s.output = config_.max_model_len > 0
+                 ? std::min(r.output_tokens, config_.max_model_len - r.prompt_tokens)
+                 : r.output_tokens;
   s.priority = r.priority;
   s.visible = visible;
   s.outcome.index = r.index;
@@ -93,13 +95,15 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   if (config_.request_timeout.count() > 0) drop_expired(now);
   const std::size_t before = waiting_.size();
   if (out.preemptions == 0) plan_waiting(out, now, budget, ahead);
-  out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() && out.late.empty() &&
-              waiting_.size() == before && draining_ == 0 && prefilling_.empty() && !queue_may_move();
+  out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() &&
+              out.late.empty() && waiting_.size() == before && draining_ == 0 &&
+              prefilling_.empty() && !queue_may_move();
   finish_plan(out);
   if (!out.finishing.empty() || out.shape.decodes == 0) out.plain = false;
 }
 
-// Whether the head of the queue could be admitted, or dropped, later although nothing but decoding happens.
+// Whether the head of the queue could be admitted, or dropped, later although nothing but decoding
+// happens.
 bool Rank::queue_may_move() const {
   if (waiting_.empty()) return false;
   if (config_.request_timeout.count() > 0) return true;
@@ -108,13 +112,15 @@ bool Rank::queue_may_move() const {
 }
 
 bool Rank::can_plan_fast() const {
-  if (starved_ > 0 || group_.size() > config_.max_batched_tokens || prefilling_.size() > 1) return false;
+  if (starved_ > 0 || group_.size() > config_.max_batched_tokens || prefilling_.size() > 1)
+    return false;
   std::int64_t need = group_.due();
   if (!prefilling_.empty()) {
     const std::uint32_t slot = prefilling_.front();
     if (running_.back() != slot) return false;
     const Sequence& s = sequences_[slot];
-    const std::int64_t n = cap_prefill(s.known() - s.computed, config_.max_batched_tokens - group_.size());
+    const std::int64_t n =
+        cap_prefill(s.known() - s.computed, config_.max_batched_tokens - group_.size());
     need += std::max<std::int64_t>(0, config_.blocks_for(s.computed + n) - s.hold.blocks());
   }
   return need <= pool_.free();
@@ -125,7 +131,8 @@ std::int64_t Rank::cap_prefill(std::int64_t tokens, std::int64_t budget) const {
   return std::min(tokens, budget);
 }
 
-// Every decode takes part, then the one unfinished prefill: order cannot matter, so nobody is visited.
+// Every decode takes part, then the one unfinished prefill: order cannot matter, so nobody is
+// visited.
 std::int64_t Rank::plan_running_fast(Plan& out) {
   pool_.pop(group_.due());
   std::int64_t budget = config_.max_batched_tokens - group_.size();
@@ -159,7 +166,8 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
     const std::int64_t need = std::max<std::int64_t>(0, config_.blocks_for(computed + n) - held);
     while (need > pool_.free() && !self_preempted) {
       const std::uint32_t v = victim();
-      const auto at = static_cast<std::size_t>(std::find(running_.begin(), running_.end(), v) - running_.begin());
+      const auto at = static_cast<std::size_t>(std::find(running_.begin(), running_.end(), v) -
+                                               running_.begin());
       std::int64_t extra = 0;
       if (at < i) {  // it was in already: give its tokens back, and the block its token was to open
         --i;
@@ -193,7 +201,9 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
     out.late.push_back(slot);
   }
   for (const std::uint32_t slot : running_) {
-    if (!group_.contains(slot) || std::find(scratch_.begin(), scratch_.end(), slot) != scratch_.end()) continue;
+    if (!group_.contains(slot) ||
+        std::find(scratch_.begin(), scratch_.end(), slot) != scratch_.end())
+      continue;
     out.starved.push_back(slot);
     Sequence& s = sequences_[slot];
     if (!s.starved) ++starved_;
@@ -296,7 +306,10 @@ bool Rank::admit(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget, 
   if (config_.long_prefill_threshold > 0) n = std::min(n, config_.long_prefill_threshold);
   if (!config_.chunked_prefill && n > budget) return false;
   n = std::min(n, budget);
-  const auto reserve = running_.empty() ? 0 : static_cast<std::int64_t>(config_.watermark * static_cast<double>(pool_.total()));
+  const auto reserve =
+      running_.empty()
+          ? 0
+          : static_cast<std::int64_t>(config_.watermark * static_cast<double>(pool_.total()));
   const std::int64_t must_fit = config_.full_sequence_admission ? known : hit_tokens + n;
   if (config_.blocks_for(must_fit) - hit.blocks + hit.queued + reserve > pool_.free()) {
     if (s.blocked_since == kNever) s.blocked_since = now;
@@ -330,7 +343,8 @@ bool Rank::admit(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget, 
   schedule_prefill(slot, n, out);
   prefilling_.push_back(slot);
   // Visible to the next look-up of this very iteration.
-  pool_.publish(s.hold, s.content, std::max(s.hold.hashed, (hit_tokens + n) / config_.block_tokens));
+  pool_.publish(s.hold, s.content,
+                std::max(s.hold.hashed, (hit_tokens + n) / config_.block_tokens));
   budget -= n;
   return true;
 }
@@ -342,7 +356,8 @@ void Rank::publish_known_outputs(bool ahead) {
     if (!s.known_output) continue;
     const std::int64_t computed = group_.computed(slot);
     s.hold.blank = config_.blocks_for(computed) - s.hold.hashed;
-    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, (computed - (ahead ? 1 : 0)) / config_.block_tokens));
+    pool_.publish(s.hold, s.content,
+                  std::max(s.hold.hashed, (computed - (ahead ? 1 : 0)) / config_.block_tokens));
   }
 }
 
@@ -350,7 +365,8 @@ void Rank::publish_known_outputs(bool ahead) {
 void Rank::finish_plan(Plan& out) {
   for (const std::uint32_t slot : out.starved) sequences_[slot].computed = group_.remove(slot);
   group_.describe(out.shape);
-  out.shape.padded_decodes = out.prefills.empty() ? config_.padded(out.shape.decodes) : out.shape.decodes;
+  out.shape.padded_decodes =
+      out.prefills.empty() ? config_.padded(out.shape.decodes) : out.shape.decodes;
   if (group_.size() > 0) group_.advance(out.finishing);
   for (const std::uint32_t slot : out.starved) {
     const Sequence& s = sequences_[slot];
@@ -378,8 +394,9 @@ void Rank::finish_plan(Plan& out) {
   for (const std::uint32_t slot : out.finishing) sequences_[slot].draining = true;
   draining_ += static_cast<std::int64_t>(out.finishing.size());
   // The engine handles the samples, and so frees blocks, in the order of the running list.
-  std::sort(out.finishing.begin(), out.finishing.end(),
-            [&](std::uint32_t a, std::uint32_t b) { return sequences_[a].order < sequences_[b].order; });
+  std::sort(out.finishing.begin(), out.finishing.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return sequences_[a].order < sequences_[b].order;
+  });
   out.shape.prefills = out.pieces;
   out.empty = out.shape.decodes == 0 && out.prefills.empty();
   totals_.peak_blocks = std::max(totals_.peak_blocks, used_blocks());
@@ -387,7 +404,9 @@ void Rank::finish_plan(Plan& out) {
 
 // ---- fast-forward
 
-std::int64_t Rank::plain_iterations(std::int64_t most) { return group_.plain_iterations(pool_.free(), most); }
+std::int64_t Rank::plain_iterations(std::int64_t most) {
+  return group_.plain_iterations(pool_.free(), most);
+}
 
 void Rank::plan_plain(std::int64_t n) {
   pool_.pop(group_.blocks_due(n));

@@ -16,27 +16,35 @@ namespace kvsim {
 
 class Rank {
  public:
-  // Hears every request that is over. Called while the rank changes: it must not call back into the rank.
+  // Hears every request that is over. Called while the rank changes: it must not call back into the
+  // rank.
   using Done = std::function<void(const RequestOutcome&)>;
   // Prompt blocks beyond `from` that any other rank has ever cached (to name the cause of a miss).
-  using SeenElsewhere = std::function<std::int64_t(std::span<const ContentChunk>, std::int64_t from, std::int64_t most)>;
+  using SeenElsewhere = std::function<std::int64_t(std::span<const ContentChunk>, std::int64_t from,
+                                                   std::int64_t most)>;
 
-  Rank(const EngineConfig&, std::uint32_t instance, std::uint32_t rank, Done, SeenElsewhere, DurationHistogram& itl);
+  Rank(const EngineConfig&, std::uint32_t instance, std::uint32_t rank, Done, SeenElsewhere,
+       DurationHistogram& itl);
 
-  // Accepts a request; its TTFT intervals so far (front end) are given by visible - request.arrival.
+  // Accepts a request; its TTFT intervals so far (front end) are given by visible -
+  // request.arrival.
   void enqueue(const Request&, Time visible);
-  // Decides the next iteration at `now`; `ahead` = an iteration is running whose samples are not known yet.
+  // Decides the next iteration at `now`; `ahead` = an iteration is running whose samples are not
+  // known yet.
   void plan(Plan& out, Time now, bool ahead);
   // The planned iteration ran over [start, end), gpu_ns + host_ns = end - start.
   void account(const Plan&, Time start, Time end, std::int64_t gpu_ns, std::int64_t host_ns);
   // The same for a rank that had no part in the group's iteration.
   void close_lost(Time end);
 
-  // Fast-forward: how many further iterations can be planned that equal the last one in kind; at most `most`.
+  // Fast-forward: how many further iterations can be planned that equal the last one in kind; at
+  // most `most`.
   [[nodiscard]] std::int64_t plain_iterations(std::int64_t most);
-  // n such iterations were planned and as many ran (the oldest planned ones), spanning gpu_ns and host_ns.
+  // n such iterations were planned and as many ran (the oldest planned ones), spanning gpu_ns and
+  // host_ns.
   void plan_plain(std::int64_t n);
-  void account_plain(std::int64_t n, std::int64_t decodes, std::int64_t gpu_ns, std::int64_t host_ns);
+  void account_plain(std::int64_t n, std::int64_t decodes, std::int64_t gpu_ns,
+                     std::int64_t host_ns);
 
   [[nodiscard]] bool has_work() const { return !running_.empty() || !waiting_.empty(); }
   [[nodiscard]] std::int64_t running() const { return static_cast<std::int64_t>(running_.size()); }
@@ -70,7 +78,8 @@ class Rank {
   void publish_known_outputs(bool ahead);
   void explain_misses(Sequence&, std::int64_t hit_blocks);
 
-  void account_prefill(const PlannedPrefill&, Time start, Time end, std::int64_t gpu_ns, std::int64_t host_ns);
+  void account_prefill(const PlannedPrefill&, Time start, Time end, std::int64_t gpu_ns,
+                       std::int64_t host_ns);
   void account_first_piece(Sequence&, Time start);
   void close_segment(Sequence&, Time at);
   void finish(std::uint32_t slot, Time at);

@@ -6,7 +6,8 @@
 
 namespace kvsim {
 
-void Rank::account(const Plan& plan, Time start, Time end, std::int64_t gpu_ns, std::int64_t host_ns) {
+void Rank::account(const Plan& plan, Time start, Time end, std::int64_t gpu_ns,
+                   std::int64_t host_ns) {
   const std::int64_t elapsed = to_ns(end - start);
   totals_.gpu_ns += gpu_ns;
   totals_.host_ns += host_ns;
@@ -35,11 +36,13 @@ void Rank::account(const Plan& plan, Time start, Time end, std::int64_t gpu_ns, 
 
 void Rank::close_lost(Time end) {
   for (const std::uint32_t slot : closing_)
-    if (sequences_[slot].lost && sequences_[slot].lost_at == kNever) close_segment(sequences_[slot], end);
+    if (sequences_[slot].lost && sequences_[slot].lost_at == kNever)
+      close_segment(sequences_[slot], end);
   closing_.clear();
 }
 
-void Rank::account_plain(std::int64_t n, std::int64_t decodes, std::int64_t gpu_ns, std::int64_t host_ns) {
+void Rank::account_plain(std::int64_t n, std::int64_t decodes, std::int64_t gpu_ns,
+                         std::int64_t host_ns) {
   totals_.gpu_ns += gpu_ns;
   totals_.host_ns += host_ns;
   totals_.busy_ns += gpu_ns + host_ns;
@@ -48,19 +51,22 @@ void Rank::account_plain(std::int64_t n, std::int64_t decodes, std::int64_t gpu_
   totals_.decode_tokens += n * decodes;
 }
 
-// The iteration that begins at `start` is the first of this request, or the first after a preemption.
+// The iteration that begins at `start` is the first of this request, or the first after a
+// preemption.
 void Rank::account_first_piece(Sequence& s, Time start) {
   if (s.resuming) {
     add(intervals(s), Interval::preempted, to_ns(start - s.lost_at));
     s.resuming = false;
     s.lost_at = kNever;
   } else {
-    const std::int64_t blocked = s.outcome.ttft_ns[static_cast<std::size_t>(Interval::blocked_memory)];
+    const std::int64_t blocked =
+        s.outcome.ttft_ns[static_cast<std::size_t>(Interval::blocked_memory)];
     add(s.outcome.ttft_ns, Interval::queue, to_ns(start - s.visible) - blocked);
   }
 }
 
-void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, std::int64_t gpu_ns, std::int64_t host_ns) {
+void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, std::int64_t gpu_ns,
+                           std::int64_t host_ns) {
   Sequence& s = sequences_[p.slot];
   totals_.prefill_tokens += p.piece.tokens;
   if (s.last_piece_end == kNever) {
@@ -121,11 +127,13 @@ void Rank::finish(std::uint32_t slot, Time at) {
   for (const std::int64_t ns : s.outcome.ttft_ns) ttft += ns;
   for (const std::int64_t ns : s.outcome.after_ns) after += ns;
   const RequestOutcome& o = s.outcome;
-  KVSIM_CHECK(ttft == to_ns(o.first_token - o.arrival) && after == to_ns(o.last_token - o.first_token),
-              "request {}: intervals sum to {} + {} ns, TTFT is {} and the rest {} ns", o.index, ttft, after,
-              to_ns(o.first_token - o.arrival), to_ns(o.last_token - o.first_token));
-  KVSIM_CHECK(o.arrival <= o.scheduled && o.scheduled <= o.first_token && o.first_token <= o.last_token,
-              "request {}: times out of order", o.index);
+  KVSIM_CHECK(
+      ttft == to_ns(o.first_token - o.arrival) && after == to_ns(o.last_token - o.first_token),
+      "request {}: intervals sum to {} + {} ns, TTFT is {} and the rest {} ns", o.index, ttft,
+      after, to_ns(o.first_token - o.arrival), to_ns(o.last_token - o.first_token));
+  KVSIM_CHECK(
+      o.arrival <= o.scheduled && o.scheduled <= o.first_token && o.first_token <= o.last_token,
+      "request {}: times out of order", o.index);
   done_(s.outcome);
   retire(slot);
 }
@@ -136,17 +144,20 @@ void Rank::retire(std::uint32_t slot) {
   free_slots_.push_back(slot);
 }
 
-// Every prompt token that is not a hit gets its cause. Content keys are chained, so "seen" ends once and for all at
-// some block: [0, hit) hits, then what this rank had and lost, then what only others had, then the new.
+// Every prompt token that is not a hit gets its cause. Content keys are chained, so "seen" ends
+// once and for all at some block: [0, hit) hits, then what this rank had and lost, then what only
+// others had, then the new.
 void Rank::explain_misses(Sequence& s, std::int64_t hit_blocks) {
-  const auto cause = [&](MissCause c) -> std::int64_t& { return s.outcome.miss_tokens[static_cast<std::size_t>(c)]; };
+  const auto cause = [&](MissCause c) -> std::int64_t& {
+    return s.outcome.miss_tokens[static_cast<std::size_t>(c)];
+  };
   const std::int64_t bt = config_.block_tokens;
   if (!config_.prefix_caching) {
     cause(MissCause::disabled) = s.prompt;
     return;
   }
-  const std::int64_t full = s.prompt / bt;         // blocks that could be cached at all
-  const std::int64_t most = (s.prompt - 1) / bt;   // blocks that may be hit
+  const std::int64_t full = s.prompt / bt;        // blocks that could be cached at all
+  const std::int64_t most = (s.prompt - 1) / bt;  // blocks that may be hit
   cause(MissCause::last_block) = s.prompt - full * bt;
   std::int64_t at = hit_blocks;
   if (at < most) {
@@ -174,8 +185,10 @@ void Rank::explain_misses(Sequence& s, std::int64_t hit_blocks) {
     cause(MissCause::other_instance) += there * bt;
     at += there;
   }
-  // What is left of the last block when everything before it was found is the last-block rule, else new content.
-  if (at < full) cause(at < most ? MissCause::never_seen : MissCause::last_block) += (full - at) * bt;
+  // What is left of the last block when everything before it was found is the last-block rule, else
+  // new content.
+  if (at < full)
+    cause(at < most ? MissCause::never_seen : MissCause::last_block) += (full - at) * bt;
 }
 
 void Rank::abandon(const char* reason) {
@@ -206,7 +219,8 @@ void Rank::check_invariants() {
   pool_.check(holds);
   std::int64_t counted = group_.size() + static_cast<std::int64_t>(prefilling_.size()) + draining_;
   for (const std::uint32_t slot : waiting_) counted -= sequences_[slot].draining ? 1 : 0;
-  KVSIM_CHECK(counted == running(), "{} sequences decode, prefill or drain, {} run", counted, running());
+  KVSIM_CHECK(counted == running(), "{} sequences decode, prefill or drain, {} run", counted,
+              running());
 }
 
 }  // namespace kvsim

@@ -10,7 +10,8 @@
 
 namespace kvsim {
 
-// Token counts as the scheduler plans them: an iteration counts when it is planned, before it has run.
+// Token counts as the scheduler plans them: an iteration counts when it is planned, before it has
+// run.
 struct Sequence {
   enum class State : std::uint8_t { none, waiting, running };
   State state = State::none;
@@ -19,21 +20,22 @@ struct Sequence {
   bool known_output = false;  // content covers the output: other requests may hit it
   bool admitted = false;      // was scheduled at least once
   bool lost = false;          // preempted and not admitted since
-  bool resuming = false;      // admitted after a preemption, its first iteration since has not ended
+  bool resuming = false;  // admitted after a preemption, its first iteration since has not ended
   std::int64_t prompt = 0, output = 0;
   std::int64_t computed = 0;  // tokens with KV; the decode group knows better while it decodes
   std::int64_t sampled = 0;   // output tokens planned; likewise
   std::int32_t priority = 0;
-  std::uint64_t order = 0;    // of admission: position in the running list
+  std::uint64_t order = 0;  // of admission: position in the running list
   std::vector<ContentChunk> content;
   BlockPool::Hold hold;
 
   // Accounting. Times are of iterations that ran.
   RequestOutcome outcome;
-  Time visible{};                  // to the scheduler
-  Time blocked_since = kNever;     // head of the queue without enough blocks since
+  Time visible{};               // to the scheduler
+  Time blocked_since = kNever;  // head of the queue without enough blocks since
   Time lost_at = kNever, last_piece_end = kNever, late_since = kNever;
-  std::int64_t mark_gpu = 0, mark_host = 0;      // the rank's totals when its present decode segment began
+  std::int64_t mark_gpu = 0,
+               mark_host = 0;  // the rank's totals when its present decode segment began
   std::int64_t starved_gpu = 0, starved_host = 0;  // within that segment
   bool decoding_since_mark = false;
   [[nodiscard]] std::int64_t known() const { return prompt + sampled; }
@@ -46,8 +48,9 @@ struct PlannedPrefill {
 
 struct Plan {
   bool empty = true;
-  bool plain = false;  // every decoding sequence and nothing else; nobody finishes; the queue did not move
-  StepShape shape;     // prefills point to `pieces`
+  bool plain =
+      false;  // every decoding sequence and nothing else; nobody finishes; the queue did not move
+  StepShape shape;  // prefills point to `pieces`
   std::vector<PlannedPrefill> prefills;
   std::vector<PrefillPiece> pieces;
   std::vector<std::uint32_t> finishing;  // slots whose last token this iteration samples

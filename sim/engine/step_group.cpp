@@ -12,11 +12,13 @@ constexpr std::int64_t kMostSilent = 512;
 void grow(StepShape& s, const StepShape& by, std::int64_t times) {
   s.decode_context_sum += times * by.decode_context_sum;
   s.decode_context_max += times * by.decode_context_max;
-  for (std::size_t w = 0; w < kMaxWindows; ++w) s.decode_window_sum[w] += times * by.decode_window_sum[w];
+  for (std::size_t w = 0; w < kMaxWindows; ++w)
+    s.decode_window_sum[w] += times * by.decode_window_sum[w];
 }
 }  // namespace
 
-StepGroup::StepGroup(const EngineConfig& config, std::vector<Rank*> ranks, CostModel& cost, DurationHistogram& itl)
+StepGroup::StepGroup(const EngineConfig& config, std::vector<Rank*> ranks, CostModel& cost,
+                     DurationHistogram& itl)
     : config_(config), cost_(cost), itl_(itl) {
   for (Rank* r : ranks) lanes_.push_back({r, {}, {}});
   shapes_.resize(lanes_.size());
@@ -27,11 +29,13 @@ StepGroup::StepGroup(const EngineConfig& config, std::vector<Rank*> ranks, CostM
 }
 
 bool StepGroup::has_work() const {
-  return std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& l) { return l.rank->has_work(); });
+  return std::any_of(lanes_.begin(), lanes_.end(),
+                     [](const Lane& l) { return l.rank->has_work(); });
 }
 
 std::int64_t StepGroup::step_ns(std::int64_t gpu_ns, bool graph) const {
-  return std::max(gpu_ns, to_ns(config_.schedule_time)) + to_ns(graph ? config_.graph_overhead : config_.overhead);
+  return std::max(gpu_ns, to_ns(config_.schedule_time)) +
+         to_ns(graph ? config_.graph_overhead : config_.overhead);
 }
 
 // A captured graph runs when every rank only decodes, in batches that were captured.
@@ -103,8 +107,8 @@ void StepGroup::schedule(Time now) {
   if (!config_.exact_steps && iterations_ == nullptr) fast_forward();
 }
 
-// shapes_[i] becomes that of the n-th iteration after the running one: first what is planned already, then what
-// the group would plan next, then its even growth.
+// shapes_[i] becomes that of the n-th iteration after the running one: first what is planned
+// already, then what the group would plan next, then its even growth.
 void StepGroup::next_shape(std::size_t i, std::int64_t n) {
   const Lane& l = lanes_[i];
   const std::int64_t planned = config_.async_scheduling ? 1 : 0;
@@ -122,8 +126,9 @@ void StepGroup::next_shape(std::size_t i, std::int64_t n) {
   shapes_[i].group_tokens_max = l.running.shape.group_tokens_max;
 }
 
-// One lane: prices a run of silent iterations, from the n-th, whose contexts grow evenly within one cell of the cost model.
-// There the price grows by the same integer every time. Gives their number, >= 1.
+// One lane: prices a run of silent iterations, from the n-th, whose contexts grow evenly within one
+// cell of the cost model. There the price grows by the same integer every time. Gives their number,
+// >= 1.
 std::int64_t StepGroup::price_run(std::int64_t n, std::int64_t most, bool graph) {
   next_shape(0, n);
   const bool even = n >= (config_.async_scheduling ? 1 : 0);  // what follows is even growth
@@ -143,8 +148,8 @@ std::int64_t StepGroup::price_run(std::int64_t n, std::int64_t most, bool graph)
   return run;
 }
 
-// While every lane only decodes and nothing can change, iterations follow each other silently: their ends are
-// computed here, their effects are applied by commit().
+// While every lane only decodes and nothing can change, iterations follow each other silently:
+// their ends are computed here, their effects are applied by commit().
 void StepGroup::fast_forward() {
   std::int64_t silent = kMostSilent;
   for (Lane& l : lanes_) {
@@ -218,7 +223,8 @@ void StepGroup::sync(Time now) {
 
 void StepGroup::interrupt(Time now) {
   if (!busy_ || ends_.empty()) return;
-  // An iteration that ends right now is completed by its event, so that its planning sees the arrival.
+  // An iteration that ends right now is completed by its event, so that its planning sees the
+  // arrival.
   std::size_t n = 0;
   while (done_ + n + 1 < ends_.size() && ends_[done_ + n] < now) ++n;
   commit(n);
@@ -245,7 +251,8 @@ void StepGroup::record(const Lane& l, Time begin, Time end) {
 }
 
 void StepGroup::complete(Time now) {
-  KVSIM_CHECK(busy_ && now == next_end_, "iteration ends at {} ns, completed at {} ns", to_ns(next_end_), to_ns(now));
+  KVSIM_CHECK(busy_ && now == next_end_, "iteration ends at {} ns, completed at {} ns",
+              to_ns(next_end_), to_ns(now));
   if (!ends_.empty()) commit(ends_.size() - 1 - done_);
   ends_.clear();
   gpus_.clear();

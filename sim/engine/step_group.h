@@ -1,6 +1,7 @@
 #pragma once
-// Ranks that step together: one rank, or the data-parallel ranks of a mixture-of-experts model in lock-step.
-// Owns their time: which iteration runs until when, which one is planned behind it, and fast-forwarding.
+// Ranks that step together: one rank, or the data-parallel ranks of a mixture-of-experts model in
+// lock-step. Owns their time: which iteration runs until when, which one is planned behind it, and
+// fast-forwarding.
 #include <memory>
 #include <vector>
 
@@ -17,7 +18,8 @@ class StepGroup {
   [[nodiscard]] Time next_end() const { return busy_ ? next_end_ : kNever; }
   [[nodiscard]] bool busy() const { return busy_; }
   [[nodiscard]] bool has_work() const;
-  // A request was enqueued in a rank at `now`: from now on nothing is skipped past the next end of an iteration.
+  // A request was enqueued in a rank at `now`: from now on nothing is skipped past the next end of
+  // an iteration.
   void interrupt(Time now);
   // Brings the ranks' state up to `now` without changing what will happen.
   void sync(Time now);
@@ -52,7 +54,8 @@ class StepGroup {
   bool busy_ = false;
   Time start_{}, next_end_{};
   std::int64_t gpu_ns_ = 0;  // of the running iteration
-  // Silent iterations: ends_[i] is the end of the i-th from now, gpus_[i] its GPU time; the last entry is next_end_.
+  // Silent iterations: ends_[i] is the end of the i-th from now, gpus_[i] its GPU time; the last
+  // entry is next_end_.
   std::vector<Time> ends_;
   std::vector<std::int64_t> gpus_;
   std::size_t done_ = 0;

@@ -7,12 +7,14 @@
 namespace kvsim {
 
 namespace {
-constexpr Duration kBalanceEvery = std::chrono::milliseconds(100);  // engine-semantics section 4, data parallel
+constexpr Duration kBalanceEvery =
+    std::chrono::milliseconds(100);  // engine-semantics section 4, data parallel
 constexpr std::size_t kFlushAt = 8192;
 constexpr std::uint64_t kCheckEvery = 1 << 16;
 }  // namespace
 
-World::World(std::vector<InstanceSpec> specs, std::unique_ptr<Router> router, TraceSource& trace, Options options)
+World::World(std::vector<InstanceSpec> specs, std::unique_ptr<Router> router, TraceSource& trace,
+             Options options)
     : options_(std::move(options)), router_(std::move(router)), trace_(trace) {
   for (InstanceSpec& s : specs) build_instance(std::move(s));
   views_.resize(instances_.size());
@@ -26,15 +28,18 @@ void World::build_instance(InstanceSpec spec) {
   const auto ranks = static_cast<std::size_t>(in.spec.data_parallel);
   instances_.push_back(std::move(owned));
   for (std::size_t r = 0; r < ranks; ++r) {
-    const auto seen = [this, id, r](std::span<const ContentChunk> content, std::int64_t from, std::int64_t most) {
+    const auto seen = [this, id, r](std::span<const ContentChunk> content, std::int64_t from,
+                                    std::int64_t most) {
       std::int64_t best = 0;
       for (std::size_t i = 0; i < instances_.size(); ++i)
         for (std::size_t k = 0; k < instances_[i]->ranks.size(); ++k)
-          if (i != id || k != r) best = std::max(best, instances_[i]->ranks[k]->pool().seen_blocks(content, from, most));
+          if (i != id || k != r)
+            best = std::max(best, instances_[i]->ranks[k]->pool().seen_blocks(content, from, most));
       return best;
     };
-    in.ranks.push_back(std::make_unique<Rank>(in.spec.engine, id, static_cast<std::uint32_t>(r),
-                                              [this](const RequestOutcome& o) { request_done(o); }, seen, out_.itl));
+    in.ranks.push_back(std::make_unique<Rank>(
+        in.spec.engine, id, static_cast<std::uint32_t>(r),
+        [this](const RequestOutcome& o) { request_done(o); }, seen, out_.itl));
   }
   in.seen_waiting.assign(ranks, 0);
   in.seen_running.assign(ranks, 0);
@@ -47,7 +52,8 @@ void World::build_instance(InstanceSpec spec) {
     in.groups.push_back(groups_.size() + lanes.size() - 1);
   }
   for (auto& l : lanes) {
-    groups_.push_back(std::make_unique<Group>(Group{StepGroup(in.spec.engine, std::move(l), *in.spec.cost, out_.itl), 0, false}));
+    groups_.push_back(std::make_unique<Group>(
+        Group{StepGroup(in.spec.engine, std::move(l), *in.spec.cost, out_.itl), 0, false}));
     if (options_.record_iterations) groups_.back()->steps.record_iterations(&out_.iterations);
   }
 }
@@ -64,10 +70,15 @@ void World::push_arrival() {
 }
 
 const char* World::misfit(const Request& r, const EngineConfig& e) const {
-  if (e.max_model_len > 0 && r.prompt_tokens >= e.max_model_len) return "prompt does not fit into max_model_len";
-  const std::int64_t output = e.max_model_len > 0 ? std::min(r.output_tokens, e.max_model_len - r.prompt_tokens) : r.output_tokens;
-  if (e.blocks_for(r.prompt_tokens + output) > e.kv_blocks) return "needs more KV blocks than the instance has";
-  if (!e.chunked_prefill && r.prompt_tokens > e.max_batched_tokens) return "prompt exceeds the token budget and chunked prefill is off";
+  if (e.max_model_len > 0 && r.prompt_tokens >= e.max_model_len)
+    return "prompt does not fit into max_model_len";
+  const std::int64_t output = e.max_model_len > 0
+                                  ? std::min(r.output_tokens, e.max_model_len - r.prompt_tokens)
+                                  : r.output_tokens;
+  if (e.blocks_for(r.prompt_tokens + output) > e.kv_blocks)
+    return "needs more KV blocks than the instance has";
+  if (!e.chunked_prefill && r.prompt_tokens > e.max_batched_tokens)
+    return "prompt exceeds the token budget and chunked prefill is off";
   return nullptr;
 }
 
@@ -130,7 +141,8 @@ std::size_t World::pick_rank(Instance& in) {
   double best_score = 0;
   for (std::size_t k = 0; k < n; ++k) {
     const std::size_t r = (in.rotate + k) % n;
-    const auto waiting = static_cast<double>(in.seen_waiting[r]), running = static_cast<double>(in.seen_running[r]);
+    const auto waiting = static_cast<double>(in.seen_waiting[r]),
+               running = static_cast<double>(in.seen_running[r]);
     double score = 4 * waiting + running;
     if (!in.spec.old_balancing) {
       score = std::max(static_cast<double>(in.in_flight[r]), waiting + running) +
@@ -165,11 +177,13 @@ void World::on_balance(std::uint32_t id, Time now) {
     groups_[in.groups[r]]->steps.sync(now);
     in.seen_waiting[r] = in.ranks[r]->waiting();
     in.seen_running[r] = in.ranks[r]->running();
-    in.seen_usage[r] = static_cast<double>(in.ranks[r]->used_blocks()) / static_cast<double>(in.ranks[r]->pool().total());
+    in.seen_usage[r] = static_cast<double>(in.ranks[r]->used_blocks()) /
+                       static_cast<double>(in.ranks[r]->pool().total());
     inside += in.in_flight[r];
   }
   in.balancing = inside > 0;
-  if (in.balancing) queue_.push({now + kBalanceEvery, Phase::control, EventKind::balance, id, 0, 0});
+  if (in.balancing)
+    queue_.push({now + kBalanceEvery, Phase::control, EventKind::balance, id, 0, 0});
 }
 
 // ---- iterations
@@ -179,7 +193,8 @@ void World::reschedule(std::size_t group) {
   Group& g = *groups_[group];
   ++g.generation;
   if (g.steps.busy())
-    queue_.push({g.steps.next_end(), Phase::completion, EventKind::step_end, static_cast<std::uint32_t>(group), g.generation, 0});
+    queue_.push({g.steps.next_end(), Phase::completion, EventKind::step_end,
+                 static_cast<std::uint32_t>(group), g.generation, 0});
 }
 
 void World::wake(std::size_t group, Time now) {
@@ -211,7 +226,8 @@ void World::on_schedule(std::uint32_t group, Time now) {
   g.steps.schedule(now);
   reschedule(group);
   // I5: nobody idles while admissible work waits (what can never fit was rejected).
-  KVSIM_CHECK(g.steps.busy() || !g.steps.has_work(), "step group {} idles at {} ns with requests inside", group, to_ns(now));
+  KVSIM_CHECK(g.steps.busy() || !g.steps.has_work(),
+              "step group {} idles at {} ns with requests inside", group, to_ns(now));
 }
 
 void World::request_done(const RequestOutcome& o) {
@@ -272,7 +288,8 @@ void World::on_reset(Time now) {
 void World::check_invariants() {
   for (const auto& in : instances_)
     for (const auto& r : in->ranks) r->check_invariants();
-  KVSIM_CHECK(injected_ == completed_ + inside_, "{} requests came in, {} are over, {} inside", injected_, completed_, inside_);
+  KVSIM_CHECK(injected_ == completed_ + inside_, "{} requests came in, {} are over, {} inside",
+              injected_, completed_, inside_);
 }
 
 // ---- the loop
@@ -285,11 +302,21 @@ void World::dispatch(const Event& e) {
     case EventKind::arrival:
       if (e.generation == arrival_generation_) on_arrival(e.at);
       break;
-    case EventKind::visible: on_visible(e.target, e.at); break;
-    case EventKind::balance: on_balance(e.target, e.at); break;
-    case EventKind::schedule: on_schedule(e.target, e.at); break;
-    case EventKind::sample: on_sample(e.at); break;
-    case EventKind::reset: on_reset(e.at); break;
+    case EventKind::visible:
+      on_visible(e.target, e.at);
+      break;
+    case EventKind::balance:
+      on_balance(e.target, e.at);
+      break;
+    case EventKind::schedule:
+      on_schedule(e.target, e.at);
+      break;
+    case EventKind::sample:
+      on_sample(e.at);
+      break;
+    case EventKind::reset:
+      on_reset(e.at);
+      break;
   }
 }
 
@@ -297,7 +324,8 @@ RunOutcome World::run() {
   push_arrival();
   if (options_.sample_every.count() > 0)
     queue_.push({now_ + options_.sample_every, Phase::sample, EventKind::sample, 0, 0, 0});
-  for (const Time at : options_.resets) queue_.push({at, Phase::control, EventKind::reset, 0, 0, 0});
+  for (const Time at : options_.resets)
+    queue_.push({at, Phase::control, EventKind::reset, 0, 0, 0});
   while (!queue_.empty()) {
     const Event e = queue_.pop();
     KVSIM_CHECK(e.at >= now_, "time falls from {} to {} ns", to_ns(now_), to_ns(e.at));
@@ -324,9 +352,11 @@ void World::finish_outcome() {
       out_.ranks.push_back(r->totals());
       RankTotals& t = out_.ranks.back();
       t.evicted_blocks = r->pool().evicted();
-      for (const std::int64_t v : {t.iterations, t.gpu_ns, t.host_ns, t.prefill_tokens, t.decode_tokens, t.evicted_blocks})
+      for (const std::int64_t v :
+           {t.iterations, t.gpu_ns, t.host_ns, t.prefill_tokens, t.decode_tokens, t.evicted_blocks})
         digest_.add(v);
-      KVSIM_CHECK(inside_ > 0 || r->used_blocks() == 0, "{} KV blocks are held although nothing runs", r->used_blocks());
+      KVSIM_CHECK(inside_ > 0 || r->used_blocks() == 0,
+                  "{} KV blocks are held although nothing runs", r->used_blocks());
     }
   }
   out_.end = now_;

@@ -18,18 +18,19 @@ namespace kvsim {
 struct InstanceSpec {
   EngineConfig engine;
   int data_parallel = 1;
-  bool lockstep = false;           // data-parallel ranks step together (expert parallelism)
-  bool old_balancing = false;      // front end scores ranks by 4 waiting + running (before the change)
-  CostModel* cost = nullptr;       // not owned; may be shared by instances
+  bool lockstep = false;       // data-parallel ranks step together (expert parallelism)
+  bool old_balancing = false;  // front end scores ranks by 4 waiting + running (before the change)
+  CostModel* cost = nullptr;   // not owned; may be shared by instances
 };
 
 class World {
  public:
   struct Options {
-    Duration sample_every{};   // state of every rank; 0 = never
+    Duration sample_every{};  // state of every rank; 0 = never
     bool record_iterations = false;
     bool check_often = false;  // all invariants every few thousand events, not only at the end
-    std::vector<Time> resets;  // instants at which every rank's prefix cache is reset, if no block is in use
+    std::vector<Time>
+        resets;  // instants at which every rank's prefix cache is reset, if no block is in use
     // Hears completed requests in batches; when unset they stay in the outcome.
     std::function<void(std::span<const RequestOutcome>)> flush;
     // Called now and then with simulated time and completed requests; false stops the run.

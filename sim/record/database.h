@@ -1,7 +1,7 @@
 #pragma once
 // A small owner of one SQLite connection; the only door to the C library. Errors are exceptions:
-//   InputError  the user's problem (missing or read-only file, full disk, no database, busy), with path and cure;
-//   SqlError    everything else: a mistake in a statement.
+//   InputError  the user's problem (missing or read-only file, full disk, no database, busy), with
+//   path and cure; SqlError    everything else: a mistake in a statement.
 // Not thread-safe: one connection, one thread.
 #include <concepts>
 #include <cstdint>
@@ -19,15 +19,16 @@ class SqlError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A prepared statement. Parameters count from 1, columns from 0, as in SQLite. Must not outlive its Database.
+// A prepared statement. Parameters count from 1, columns from 0, as in SQLite. Must not outlive its
+// Database.
 class Statement {
  public:
   template <std::integral T>
   void bind(int parameter, T value) {
     bind_integer(parameter, static_cast<std::int64_t>(value));
   }
-  void bind(int parameter, double value);            // NaN becomes NULL
-  void bind(int parameter, std::string_view value);  // copied
+  void bind(int parameter, double value);                   // NaN becomes NULL
+  void bind(int parameter, std::string_view value);         // copied
   void bind_static(int parameter, std::string_view value);  // must live until the next bind
   void bind_null(int parameter);
 
@@ -45,8 +46,9 @@ class Statement {
   [[nodiscard]] Type type(int column) const;
   [[nodiscard]] std::int64_t integer(int column) const;
   [[nodiscard]] double real(int column) const;
-  [[nodiscard]] std::string_view text(int column) const;  // text or blob bytes; valid until the next step
-  [[nodiscard]] bool read_only() const;                   // does not write to the database
+  [[nodiscard]] std::string_view text(
+      int column) const;                 // text or blob bytes; valid until the next step
+  [[nodiscard]] bool read_only() const;  // does not write to the database
   [[nodiscard]] int parameters() const;
 
  private:
@@ -61,8 +63,9 @@ class Statement {
 
 class Database {
  public:
-  // Opens for reading only and reads the header, so that a file which is no database fails here. A journal left by a
-  // killed writer is rolled back first, for which the file is opened for writing once.
+  // Opens for reading only and reads the header, so that a file which is no database fails here. A
+  // journal left by a killed writer is rolled back first, for which the file is opened for writing
+  // once.
   static Database open_read_only(const std::string& path);
   // Creates the file, which must not exist yet.
   static Database create(const std::string& path);
@@ -72,7 +75,8 @@ class Database {
 
   // Runs statements that return nothing.
   void exec(const std::string& sql);
-  // One statement; `rest` receives what follows it. The statement is empty (columns() would fail; see empty()) for "".
+  // One statement; `rest` receives what follows it. The statement is empty (columns() would fail;
+  // see empty()) for "".
   Statement prepare(std::string_view sql, std::string_view* rest = nullptr);
   static bool empty(const Statement& s) { return s.handle_ == nullptr; }
   std::int64_t integer(std::string_view sql);  // first column of the first row

@@ -27,9 +27,14 @@ class Rows {
   void summary(const std::string& name, const Summary& s, const char* unit) {
     add(name, "count", static_cast<double>(s.count), "count");
     if (s.count == 0) return;
-    for (const auto& [statistic, v] :
-         {std::pair{"mean", s.mean}, {"std", s.std}, {"min", s.min}, {"median", s.p50}, {"p90", s.p90},
-          {"p95", s.p95}, {"p99", s.p99}, {"max", s.max}})
+    for (const auto& [statistic, v] : {std::pair{"mean", s.mean},
+                                       {"std", s.std},
+                                       {"min", s.min},
+                                       {"median", s.p50},
+                                       {"p90", s.p90},
+                                       {"p95", s.p95},
+                                       {"p99", s.p99},
+                                       {"max", s.max}})
       add(name, statistic, v, unit);
   }
 
@@ -43,8 +48,15 @@ class Rows {
 
 Summary summarize(const DurationHistogram& h) {
   const auto q = [&](double share) { return h.quantile_ns(share) / 1e6; };
-  return {static_cast<std::size_t>(h.count()), h.mean_ns() / 1e6, h.std_ns() / 1e6, q(0), q(0.5), q(0.9), q(0.95),
-          q(0.99), q(1)};
+  return {static_cast<std::size_t>(h.count()),
+          h.mean_ns() / 1e6,
+          h.std_ns() / 1e6,
+          q(0),
+          q(0.5),
+          q(0.9),
+          q(0.95),
+          q(0.99),
+          q(1)};
 }
 
 void latency_rows(Rows& rows, const RunOutcome& run) {
@@ -54,7 +66,8 @@ void latency_rows(Rows& rows, const RunOutcome& run) {
     ttft.push_back(ms(r.first_token - r.arrival));
     e2el.push_back(ms(r.last_token - r.arrival));
     queue.push_back(ms(r.scheduled - r.arrival));
-    if (r.output_tokens >= 1) normalized.push_back(e2el.back() / static_cast<double>(r.output_tokens));
+    if (r.output_tokens >= 1)
+      normalized.push_back(e2el.back() / static_cast<double>(r.output_tokens));
     if (r.output_tokens < 2) continue;
     tpot.push_back(ms(r.last_token - r.first_token) / static_cast<double>(r.output_tokens - 1));
     if (tpot.back() > 0) speed.push_back(1000 / tpot.back());
@@ -69,7 +82,8 @@ void latency_rows(Rows& rows, const RunOutcome& run) {
 }
 
 struct Totals {
-  std::int64_t finished = 0, rejected = 0, timed_out = 0, good = 0, good_ttft = 0, good_tpot = 0, good_e2e = 0;
+  std::int64_t finished = 0, rejected = 0, timed_out = 0, good = 0, good_ttft = 0, good_tpot = 0,
+               good_e2e = 0;
   std::int64_t input = 0, output = 0;  // of finished requests
   std::int64_t prompt = 0, queried = 0, hit = 0, recomputed = 0, preemptions = 0;
   std::array<std::int64_t, kMissCauses> missed{};
@@ -120,16 +134,20 @@ void throughput_rows(Rows& rows, const RunOutcome& run, const Totals& t, const S
   per_second("output_throughput", t.output, "tokens/s");
   per_second("total_token_throughput", t.input + t.output, "tokens/s");
   rows.ratio("slo_attainment", static_cast<double>(t.good), requests, "ratio");
-  if (slo.ttft) rows.ratio("slo_attainment_ttft", static_cast<double>(t.good_ttft), requests, "ratio");
-  if (slo.tpot) rows.ratio("slo_attainment_tpot", static_cast<double>(t.good_tpot), requests, "ratio");
+  if (slo.ttft)
+    rows.ratio("slo_attainment_ttft", static_cast<double>(t.good_ttft), requests, "ratio");
+  if (slo.tpot)
+    rows.ratio("slo_attainment_tpot", static_cast<double>(t.good_tpot), requests, "ratio");
   if (slo.e2e) rows.ratio("slo_attainment_e2e", static_cast<double>(t.good_e2e), requests, "ratio");
 }
 
 void cache_rows(Rows& rows, const Totals& t) {
   rows.count("queried_tokens", t.queried, "tokens");
   rows.count("hit_tokens", t.hit, "tokens");
-  rows.ratio("prefix_hit_rate", static_cast<double>(t.hit), static_cast<double>(t.queried), "ratio");
-  rows.ratio("cached_prompt_ratio", static_cast<double>(t.hit), static_cast<double>(t.prompt), "ratio");
+  rows.ratio("prefix_hit_rate", static_cast<double>(t.hit), static_cast<double>(t.queried),
+             "ratio");
+  rows.ratio("cached_prompt_ratio", static_cast<double>(t.hit), static_cast<double>(t.prompt),
+             "ratio");
   for (const auto& [cause, name] : enum_names(MissCause{}))
     rows.count(fmt::format("miss_{}", name), t.missed[static_cast<std::size_t>(cause)], "tokens");
   rows.count("preemptions", t.preemptions);
@@ -137,7 +155,8 @@ void cache_rows(Rows& rows, const Totals& t) {
 }
 
 // Several ranks added up; `simulated` is the time that each of them had.
-void rank_rows(Rows& rows, const std::vector<RankTotals>& ranks, double simulated_ns, bool whole_run) {
+void rank_rows(Rows& rows, const std::vector<RankTotals>& ranks, double simulated_ns,
+               bool whole_run) {
   RankTotals sum;
   for (const RankTotals& r : ranks) {
     sum.blocks += r.blocks;
@@ -161,12 +180,15 @@ void rank_rows(Rows& rows, const std::vector<RankTotals>& ranks, double simulate
   rows.count("decode_tokens", sum.decode_tokens, "tokens");
   rows.count("evicted_blocks", sum.evicted_blocks);
   rows.ratio("iteration_mean_ms", static_cast<double>(sum.busy_ns) / 1e6, iterations, "ms");
-  rows.ratio("tokens_per_iteration", static_cast<double>(sum.prefill_tokens + sum.decode_tokens), iterations, "tokens");
+  rows.ratio("tokens_per_iteration", static_cast<double>(sum.prefill_tokens + sum.decode_tokens),
+             iterations, "tokens");
   rows.ratio("busy_share", static_cast<double>(sum.busy_ns), total_ns, "ratio");
-  rows.ratio("peak_kv_usage", static_cast<double>(sum.peak_blocks), static_cast<double>(sum.blocks), "ratio");
+  rows.ratio("peak_kv_usage", static_cast<double>(sum.peak_blocks), static_cast<double>(sum.blocks),
+             "ratio");
   if (whole_run) return;  // the run has these from its requests
   rows.count("preemptions", sum.preemptions);
-  rows.ratio("prefix_hit_rate", static_cast<double>(sum.hit_tokens), static_cast<double>(sum.queried_tokens), "ratio");
+  rows.ratio("prefix_hit_rate", static_cast<double>(sum.hit_tokens),
+             static_cast<double>(sum.queried_tokens), "ratio");
 }
 
 }  // namespace
@@ -176,9 +198,11 @@ bool meets(const RequestOutcome& r, const Slo& slo) {
   const auto within_tpot = [&](Duration limit) {
     const std::int64_t gaps = r.output_tokens - 1;
     const std::int64_t span = to_ns(r.last_token - r.first_token);
-    return gaps < 1 || span / gaps + (span % gaps != 0) <= to_ns(limit);  // span <= limit * gaps, without overflow
+    return gaps < 1 || span / gaps + (span % gaps != 0) <=
+                           to_ns(limit);  // span <= limit * gaps, without overflow
   };
-  return (!slo.ttft || r.first_token - r.arrival <= *slo.ttft) && (!slo.tpot || within_tpot(*slo.tpot)) &&
+  return (!slo.ttft || r.first_token - r.arrival <= *slo.ttft) &&
+         (!slo.tpot || within_tpot(*slo.tpot)) &&
          (!slo.e2e || r.last_token - r.arrival <= *slo.e2e);
 }
 

@@ -1,21 +1,23 @@
 #pragma once
-// Summary numbers of a run, defined as vLLM's serving benchmark defines them (names too), so that results can be
-// compared field by field. Statistics run over finished requests; percentiles interpolate linearly.
+// Summary numbers of a run, defined as vLLM's serving benchmark defines them (names too), so that
+// results can be compared field by field. Statistics run over finished requests; percentiles
+// interpolate linearly.
 //   ttft_ms    first token - arrival           e2el_ms   last token - arrival
 //   tpot_ms    (last - first token) / (output tokens - 1), requests with two or more output tokens
 //   itl_ms     gaps between consecutive tokens, pooled over all requests
 //   queue_ms   first scheduled - arrival       normalized_latency_ms   e2el_ms / output tokens
 //   duration   last token of all - first arrival of all, s; every throughput divides by it
-//   request_goodput   finished requests that meet every objective / duration (all of them without objectives)
-//   slo_attainment    the same requests / all requests
-//   prefix_hit_rate   hit / queried tokens of first admissions (vLLM); cached_prompt_ratio: hit / prompt tokens (SGLang)
-//   miss_<cause>      prompt tokens computed at first admission for that cause; recomputed_tokens after preemptions
-//   peak_kv_usage   most KV blocks in use at once / all of them; busy_share: time in iterations / simulated time
-//   output_token_throughput_per_user   1 / tpot of each request
-// completed, failed (rejected + timed_out), injected, total_input_tokens and total_output_tokens (of finished requests),
-// request_, output_ and total_token_throughput, iterations, decode_iterations, iteration_mean_ms, tokens_per_iteration,
-// prefill_tokens, decode_tokens, preemptions, evicted_blocks, kv_blocks are what they say.
-// A ratio or statistic of nothing is left out.
+//   request_goodput   finished requests that meet every objective / duration (all of them without
+//   objectives) slo_attainment    the same requests / all requests prefix_hit_rate   hit / queried
+//   tokens of first admissions (vLLM); cached_prompt_ratio: hit / prompt tokens (SGLang)
+//   miss_<cause>      prompt tokens computed at first admission for that cause; recomputed_tokens
+//   after preemptions peak_kv_usage   most KV blocks in use at once / all of them; busy_share: time
+//   in iterations / simulated time output_token_throughput_per_user   1 / tpot of each request
+// completed, failed (rejected + timed_out), injected, total_input_tokens and total_output_tokens
+// (of finished requests), request_, output_ and total_token_throughput, iterations,
+// decode_iterations, iteration_mean_ms, tokens_per_iteration, prefill_tokens, decode_tokens,
+// preemptions, evicted_blocks, kv_blocks are what they say. A ratio or statistic of nothing is left
+// out.
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,7 +33,7 @@ struct Slo {
 };
 
 struct Metric {
-  std::string scope;      // "run" or "instance:N"
+  std::string scope;  // "run" or "instance:N"
   std::string name, statistic;
   double value = 0;
   std::string unit;

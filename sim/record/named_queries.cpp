@@ -1,4 +1,5 @@
-// The queries that `kvsim query DB @name` knows. Each puts run_id first where a file may hold several runs.
+// The queries that `kvsim query DB @name` knows. Each puts run_id first where a file may hold
+// several runs.
 #include <fmt/format.h>
 
 #include "sim/record/query.h"
@@ -12,14 +13,19 @@ std::string intervals_sql() {
   std::string sums, rows;
   for (const char* phase : {"ttft", "after"})
     for (const auto& [kind, name] : enum_names(Interval{})) {
-      sums += fmt::format(", sum({0}_{1}_ns) AS {0}_{1}, max({0}_{1}_ns) AS max_{0}_{1}", phase, name);
-      rows += fmt::format("{0}SELECT run_id, n, '{1}' AS phase, '{2}' AS kind, {1}_{2} AS ns, max_{1}_{2} AS top FROM total",
-                          rows.empty() ? "" : "\nUNION ALL ", phase, name);
+      sums +=
+          fmt::format(", sum({0}_{1}_ns) AS {0}_{1}, max({0}_{1}_ns) AS max_{0}_{1}", phase, name);
+      rows += fmt::format(
+          "{0}SELECT run_id, n, '{1}' AS phase, '{2}' AS kind, {1}_{2} AS ns, max_{1}_{2} AS top "
+          "FROM total",
+          rows.empty() ? "" : "\nUNION ALL ", phase, name);
     }
   return fmt::format(
-      "WITH total AS MATERIALIZED (SELECT run_id, count(*) AS n{} FROM request WHERE outcome = 'finished' "
+      "WITH total AS MATERIALIZED (SELECT run_id, count(*) AS n{} FROM request WHERE outcome = "
+      "'finished' "
       "GROUP BY run_id),\nkinds AS ({})\n"
-      "SELECT run_id, phase, kind, ns / 1e9 AS total_s, ns / 1e6 / n AS mean_ms, top / 1e6 AS max_ms,\n"
+      "SELECT run_id, phase, kind, ns / 1e9 AS total_s, ns / 1e6 / n AS mean_ms, top / 1e6 AS "
+      "max_ms,\n"
       "  1.0 * ns / sum(ns) OVER (PARTITION BY run_id) AS share\n"
       "FROM kinds WHERE ns <> 0 ORDER BY run_id, phase DESC, ns DESC",
       sums, rows);
@@ -28,16 +34,20 @@ std::string intervals_sql() {
 std::string slowest_sql() {
   std::string rows;
   for (const auto& [kind, name] : enum_names(Interval{}))
-    rows += fmt::format("{0}SELECT run_id, request, '{1}' AS kind, ttft_{1}_ns + after_{1}_ns AS ns FROM slow",
-                        rows.empty() ? "" : "\n  UNION ALL ", name);
+    rows += fmt::format(
+        "{0}SELECT run_id, request, '{1}' AS kind, ttft_{1}_ns + after_{1}_ns AS ns FROM slow",
+        rows.empty() ? "" : "\n  UNION ALL ", name);
   return fmt::format(
       "WITH slow AS MATERIALIZED (SELECT * FROM request WHERE outcome = 'finished'\n"
       "  ORDER BY last_token_ns - arrival_ns DESC, run_id, request LIMIT 10),\n"
       "spent AS MATERIALIZED ({})\n"
-      "SELECT run_id, request, s.instance, s.prompt_tokens AS prompt, s.output_tokens AS output, s.hit_tokens AS hit,\n"
+      "SELECT run_id, request, s.instance, s.prompt_tokens AS prompt, s.output_tokens AS output, "
+      "s.hit_tokens AS hit,\n"
       "  ttft_ms, tpot_ms, e2el_ms, (SELECT kind || printf(' %.0f ms', ns / 1e6) FROM spent\n"
-      "    WHERE spent.run_id = s.run_id AND spent.request = s.request ORDER BY ns DESC LIMIT 1) AS most\n"
-      "FROM slow s JOIN request_latency USING (run_id, request) ORDER BY e2el_ms DESC, run_id, request",
+      "    WHERE spent.run_id = s.run_id AND spent.request = s.request ORDER BY ns DESC LIMIT 1) "
+      "AS most\n"
+      "FROM slow s JOIN request_latency USING (run_id, request) ORDER BY e2el_ms DESC, run_id, "
+      "request",
       rows);
 }
 
@@ -54,8 +64,7 @@ const std::vector<NamedQuery>& named_queries() {
   round(1.0 * busy_ns / nullif(simulated_ns, 0), 4) AS busy,
   round(1.0 * peak_blocks / nullif(blocks, 0), 4) AS peak_kv_usage
 FROM instance i JOIN run USING (run_id) ORDER BY 1, 2, 3)"},
-      {"intervals", "where the time of finished requests went, by phase and kind",
-       intervals_sql()},
+      {"intervals", "where the time of finished requests went, by phase and kind", intervals_sql()},
       {"latency", "TTFT, TPOT, ITL, end-to-end and queue time of finished requests, ms",
        R"(SELECT run_id, name AS metric, max(value) FILTER (WHERE statistic = 'count') AS count,
   max(value) FILTER (WHERE statistic = 'mean') AS mean, max(value) FILTER (WHERE statistic = 'median') AS median,
@@ -69,14 +78,17 @@ GROUP BY run_id, name ORDER BY run_id, min(metric.rowid))"},
        R"(SELECT run_id, cause, sum(tokens) AS tokens, count(*) AS requests,
   1.0 * sum(tokens) / sum(sum(tokens)) OVER (PARTITION BY run_id) AS share
 FROM miss GROUP BY run_id, cause ORDER BY run_id, tokens DESC)"},
-      {"params", "the resolved scenario, one row a value", "SELECT run_id, path, value FROM param ORDER BY run_id, path"},
+      {"params", "the resolved scenario, one row a value",
+       "SELECT run_id, path, value FROM param ORDER BY run_id, path"},
       {"runs", "the runs of the file and how they ended",
        R"(SELECT run_id, name, status, error, requests, simulated_ns / 1e9 AS simulated_s, seed, version, scenario_digest,
   event_digest FROM run ORDER BY run_id)"},
       {"slo", "the objectives, the share of requests that meet them, goodput",
        R"(SELECT a.*, (SELECT value FROM metric m WHERE m.run_id = a.run_id AND scope = 'run'
   AND m.name = 'request_goodput') AS request_goodput FROM slo_attainment a)"},
-      {"slowest", "the ten finished requests with the longest end-to-end time and what they spent most of it on",
+      {"slowest",
+       "the ten finished requests with the longest end-to-end time and what they spent most of it "
+       "on",
        slowest_sql()},
       {"throughput", "duration, counts and rates of the run",
        R"(SELECT run_id, name, value, unit FROM metric WHERE scope = 'run' AND statistic = 'value'

@@ -26,25 +26,32 @@ std::string trimmed(std::string_view text) {
 
 // Pragmas that only tell; with an argument only where that names a table.
 bool harmless_pragma(std::string_view name, bool has_argument) {
-  constexpr std::string_view kAboutTables[] = {"table_info",  "table_xinfo", "table_list",       "index_list",
-                                               "index_info",  "index_xinfo", "foreign_key_list", "foreign_key_check",
-                                               "quick_check", "integrity_check"};
-  constexpr std::string_view kAboutFile[] = {"application_id", "user_version", "schema_version", "page_count",
-                                             "page_size",      "encoding",     "function_list",  "database_list"};
-  if (std::find(std::begin(kAboutTables), std::end(kAboutTables), name) != std::end(kAboutTables)) return true;
-  return !has_argument && std::find(std::begin(kAboutFile), std::end(kAboutFile), name) != std::end(kAboutFile);
+  constexpr std::string_view kAboutTables[] = {
+      "table_info",  "table_xinfo",      "table_list",        "index_list",  "index_info",
+      "index_xinfo", "foreign_key_list", "foreign_key_check", "quick_check", "integrity_check"};
+  constexpr std::string_view kAboutFile[] = {"application_id", "user_version", "schema_version",
+                                             "page_count",     "page_size",    "encoding",
+                                             "function_list",  "database_list"};
+  if (std::find(std::begin(kAboutTables), std::end(kAboutTables), name) != std::end(kAboutTables))
+    return true;
+  return !has_argument &&
+         std::find(std::begin(kAboutFile), std::end(kAboutFile), name) != std::end(kAboutFile);
 }
 
 int authorize(void*, int action, const char* first, const char* second, const char*, const char*) {
   switch (action) {
     case SQLITE_SELECT:
     case SQLITE_READ:
-    case SQLITE_RECURSIVE: return SQLITE_OK;
+    case SQLITE_RECURSIVE:
+      return SQLITE_OK;
     case SQLITE_FUNCTION:
-      return second != nullptr && std::string_view(second) == "load_extension" ? SQLITE_DENY : SQLITE_OK;
+      return second != nullptr && std::string_view(second) == "load_extension" ? SQLITE_DENY
+                                                                               : SQLITE_OK;
     case SQLITE_PRAGMA:
-      return first != nullptr && harmless_pragma(first, second != nullptr) ? SQLITE_OK : SQLITE_DENY;
-    default: return SQLITE_DENY;
+      return first != nullptr && harmless_pragma(first, second != nullptr) ? SQLITE_OK
+                                                                           : SQLITE_DENY;
+    default:
+      return SQLITE_DENY;
   }
 }
 
@@ -56,8 +63,9 @@ struct Budget {
 
   explicit Budget(const QueryLimits& limits)
       : steps_left(limits.max_steps),
-        deadline(std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
-                                                        std::chrono::duration<double>(limits.max_seconds))) {}
+        deadline(std::chrono::steady_clock::now() +
+                 std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                     std::chrono::duration<double>(limits.max_seconds))) {}
   static int tick(void* self) {
     auto* b = static_cast<Budget*>(self);
     b->steps_left -= kStepsPerCheck;
@@ -79,7 +87,8 @@ class HeapLimit {
 
 void confine(Database& db, Budget& budget, const QueryLimits& limits) {
   sqlite3* raw = db.handle();
-  // Sorting in memory, so that the heap limit bounds what would else fill the disk with temporary files.
+  // Sorting in memory, so that the heap limit bounds what would else fill the disk with temporary
+  // files.
   db.exec("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON");
   for (const auto& [option, value] : {std::pair{SQLITE_DBCONFIG_DEFENSIVE, 1},
                                       {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
@@ -100,18 +109,21 @@ void confine(Database& db, Budget& budget, const QueryLimits& limits) {
 
 std::vector<std::string> relations(Database& db) {
   std::vector<std::string> names;
-  Statement s = db.prepare("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') ORDER BY name LIMIT 1000");
+  Statement s = db.prepare(
+      "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') ORDER BY name LIMIT 1000");
   while (s.step()) names.emplace_back(s.text(0));
   return names;
 }
 
 bool is_refusal(std::string_view message) {
-  return message.rfind("not authorized", 0) == 0 || message.find("prohibited") != std::string_view::npos;
+  return message.rfind("not authorized", 0) == 0 ||
+         message.find("prohibited") != std::string_view::npos;
 }
 
 std::string explain(const std::string& message) {
   if (!is_refusal(message)) return printable(message);
-  return message == "not authorized" ? "refused: the statement does more than read" : "refused: " + printable(message);
+  return message == "not authorized" ? "refused: the statement does more than read"
+                                     : "refused: " + printable(message);
 }
 
 class Query {
@@ -130,7 +142,8 @@ class Query {
       confine(db_, budget_, limits_);
       dispatch(command);
     } catch (const SqlError& e) {
-      if (budget_.spent) refuse("stopped: the query takes too long", "narrow it with WHERE or LIMIT");
+      if (budget_.spent)
+        refuse("stopped: the query takes too long", "narrow it with WHERE or LIMIT");
       refuse(explain(e.what()), hint_for(e.what()));
     }
   }
@@ -143,12 +156,15 @@ class Query {
   void dispatch(const std::string& command) {
     if (command.rfind('@', 0) == 0) return named(command.substr(1));
     if (command == ".tables")
-      return sql("SELECT name, type FROM sqlite_schema WHERE type IN ('table', 'view') ORDER BY type, name");
+      return sql(
+          "SELECT name, type FROM sqlite_schema WHERE type IN ('table', 'view') ORDER BY type, "
+          "name");
     if (command == ".schema") return schema("");
     if (command.rfind(".schema ", 0) == 0) return schema(trimmed(command.substr(8)));
     if (command.rfind('.', 0) != 0) return sql(command);
     const std::vector<std::string> valid{".schema", ".tables"};
-    throw InputError(fmt::format("unknown command '{}'", printable(command)), name_hint(command, valid));
+    throw InputError(fmt::format("unknown command '{}'", printable(command)),
+                     name_hint(command, valid));
   }
 
   void named(const std::string& name) {
@@ -158,12 +174,15 @@ class Query {
       if (q.name != name) continue;
       if (db_.integer("PRAGMA application_id") != kApplicationId)
         refuse("not a result of kvsim", "named queries read files that 'kvsim run' wrote");
-      if (const std::int64_t version = db_.integer("PRAGMA user_version"); version != kSchemaVersion)
-        refuse(fmt::format("its tables have version {}, this kvsim reads version {}", version, kSchemaVersion),
+      if (const std::int64_t version = db_.integer("PRAGMA user_version");
+          version != kSchemaVersion)
+        refuse(fmt::format("its tables have version {}, this kvsim reads version {}", version,
+                           kSchemaVersion),
                "use the kvsim that wrote it, or run the scenario again");
       return sql(q.sql);
     }
-    throw InputError(fmt::format("unknown query '@{}'", printable(name)), name_hint("@" + name, names));
+    throw InputError(fmt::format("unknown query '@{}'", printable(name)),
+                     name_hint("@" + name, names));
   }
 
   void schema(const std::string& name) {
@@ -173,13 +192,15 @@ class Query {
     s.bind(1, std::string_view(name));
     bool any = false;
     for (; s.step(); any = true) *out_ << printable(s.text(0), true) << ";\n";
-    if (!any && !name.empty()) refuse(fmt::format("no table '{}'", printable(name)), name_hint(name, relations(db_)));
+    if (!any && !name.empty())
+      refuse(fmt::format("no table '{}'", printable(name)), name_hint(name, relations(db_)));
   }
 
   // What to do about a message of SQLite. A damaged file may refuse this, too.
   std::string hint_for(const std::string& message) {
     constexpr std::string_view kNoTable = "no such table: ";
-    if (is_refusal(message)) return "queries only read; to change a copy of the file use the sqlite3 program";
+    if (is_refusal(message))
+      return "queries only read; to change a copy of the file use the sqlite3 program";
     if (message.rfind(kNoTable, 0) != 0)
       return "'.schema' shows tables and columns; 'kvsim query --help' lists the named queries";
     std::vector<std::string> names;
@@ -187,18 +208,22 @@ class Query {
       names = relations(db_);
     } catch (const SqlError&) {
     }
-    return names.empty() ? "the file holds no tables" : name_hint(message.substr(kNoTable.size()), names);
+    return names.empty() ? "the file holds no tables"
+                         : name_hint(message.substr(kNoTable.size()), names);
   }
 
   void sql(std::string_view text) {
     if (text.size() > kLongestSql) refuse("the statement is longer than 1 MiB", "shorten it");
-    if (text.find('\0') != std::string_view::npos) refuse("the statement holds a zero byte", "remove it");
+    if (text.find('\0') != std::string_view::npos)
+      refuse("the statement holds a zero byte", "remove it");
     std::string_view rest;
     Statement s = db_.prepare(text, &rest);
-    if (Database::empty(s)) refuse("the statement is empty", "try \"SELECT * FROM run\", @latency or .schema");
+    if (Database::empty(s))
+      refuse("the statement is empty", "try \"SELECT * FROM run\", @latency or .schema");
     while (!rest.empty()) {  // comments and semicolons may follow, a statement may not
       std::string_view after;
-      if (!Database::empty(db_.prepare(rest, &after))) refuse("more than one statement", "give one at a time");
+      if (!Database::empty(db_.prepare(rest, &after)))
+        refuse("more than one statement", "give one at a time");
       if (after.size() == rest.size()) break;
       rest = after;
     }
@@ -208,7 +233,8 @@ class Query {
     const auto sink = make_sink(format_, s, *out_);
     for (std::int64_t rows = 0; s.step(); ++rows) {
       if (rows == limits_.max_rows)
-        refuse(fmt::format("stopped: more than {} rows", limits_.max_rows), "narrow it with WHERE or LIMIT");
+        refuse(fmt::format("stopped: more than {} rows", limits_.max_rows),
+               "narrow it with WHERE or LIMIT");
       if (!sink->row(s)) break;
     }
     sink->finish();
@@ -225,8 +251,8 @@ class Query {
 
 }  // namespace
 
-void run_query(const std::string& db_path, const std::string& text, QueryFormat format, std::ostream& out,
-               const QueryLimits& limits) {
+void run_query(const std::string& db_path, const std::string& text, QueryFormat format,
+               std::ostream& out, const QueryLimits& limits) {
   Query query(db_path, format, out, limits);
   query.answer(trimmed(text));
 }
@@ -240,11 +266,12 @@ std::vector<std::string> unfinished_runs(const std::string& db_path) {
     confine(db, budget, limits);
     if (db.integer("PRAGMA application_id") != kApplicationId) return runs;
     Statement s = db.prepare(
-        "SELECT run_id, name, iif(status = 'failed', 'failed', 'is ' || status), ifnull(': ' || error, '') FROM run "
+        "SELECT run_id, name, iif(status = 'failed', 'failed', 'is ' || status), ifnull(': ' || "
+        "error, '') FROM run "
         "WHERE status <> 'finished' ORDER BY run_id");
     while (s.step())
-      runs.push_back(fmt::format("run {} '{}' {}{}", s.integer(0), printable(s.text(1)), printable(s.text(2)),
-                                 printable(s.text(3))));
+      runs.push_back(fmt::format("run {} '{}' {}{}", s.integer(0), printable(s.text(1)),
+                                 printable(s.text(2)), printable(s.text(3))));
   } catch (const SqlError&) {  // the query itself will say what is wrong with the file
   }
   return runs;

@@ -46,10 +46,12 @@ void publish(const std::string& from, const std::string& to) {
     const bool good = file >= 0 && ::fsync(file) == 0;
     const int error = errno;
     if (file >= 0) ::close(file);
-    if (!good) throw InputError(fmt::format("{}: cannot write: {}", path, reason(error)), "check the disk");
+    if (!good)
+      throw InputError(fmt::format("{}: cannot write: {}", path, reason(error)), "check the disk");
   };
   sync(from);
-  for (const char* side : {"-journal", "-wal", "-shm"}) remove_quietly(to + side);  // of the result being replaced
+  for (const char* side : {"-journal", "-wal", "-shm"})
+    remove_quietly(to + side);  // of the result being replaced
   if (std::rename(from.c_str(), to.c_str()) != 0)
     throw InputError(fmt::format("{}: cannot rename {} to it: {}", to, from, reason(errno)),
                      "make the directory writable, or write elsewhere with -o");
@@ -68,10 +70,12 @@ Recorder::Recorder(std::string path, const RunHeader& header)
   clear_stale(unfinished_);
   db_.emplace(Database::create(unfinished_));
   guarded([&] {
-    // The journal makes each batch all or nothing should the process die; syncing would only guard against the
-    // machine's death, for which publish() syncs once.
-    db_->exec("PRAGMA page_size = 8192; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = TRUNCATE;"
-              "PRAGMA synchronous = OFF; PRAGMA cache_size = -16384; PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE");
+    // The journal makes each batch all or nothing should the process die; syncing would only guard
+    // against the machine's death, for which publish() syncs once.
+    db_->exec(
+        "PRAGMA page_size = 8192; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = TRUNCATE;"
+        "PRAGMA synchronous = OFF; PRAGMA cache_size = -16384; PRAGMA foreign_keys = OFF; BEGIN "
+        "IMMEDIATE");
     create_schema(*db_);
     writer_.emplace(*db_, header);
     db_->exec("COMMIT; BEGIN IMMEDIATE");

@@ -1,15 +1,18 @@
 #pragma once
 // The result file of one run: complete under its own name, or absent.
 //
-// Rows go to `<path>.unfinished`, a database that opens at any moment and whose run says 'unfinished': it is written
-// under a rollback journal, so a process killed half-way through a batch leaves the batches before it. finish() marks
-// the run 'finished' and renames the file to `<path>`; until then a result of that name stays as it was. fail() marks
-// the run 'failed' and leaves `<path>.unfinished` with the error in it. When writing itself fails (full disk), the
-// unfinished file is removed, to give its space back, and InputError says what happened. A crash of the machine, as
-// against the process, may damage an unfinished file: nothing is forced to the disk before finish(). (Killed in its
-// first milliseconds, a run leaves a database without tables; between last commit and renaming, a finished one.)
+// Rows go to `<path>.unfinished`, a database that opens at any moment and whose run says
+// 'unfinished': it is written under a rollback journal, so a process killed half-way through a
+// batch leaves the batches before it. finish() marks the run 'finished' and renames the file to
+// `<path>`; until then a result of that name stays as it was. fail() marks the run 'failed' and
+// leaves `<path>.unfinished` with the error in it. When writing itself fails (full disk), the
+// unfinished file is removed, to give its space back, and InputError says what happened. A crash of
+// the machine, as against the process, may damage an unfinished file: nothing is forced to the disk
+// before finish(). (Killed in its first milliseconds, a run leaves a database without tables;
+// between last commit and renaming, a finished one.)
 //
-// Determinism: equal rows give equal bytes, `provenance` aside; pass no Provenance for files equal to the last byte.
+// Determinism: equal rows give equal bytes, `provenance` aside; pass no Provenance for files equal
+// to the last byte.
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -25,8 +28,9 @@ namespace kvsim {
 
 class Recorder {
  public:
-  // Creates `<path>.unfinished`, replacing one that a dead process left. Throws InputError when the directory is missing
-  // or not writable, `path` is no file, or another process is writing the same result.
+  // Creates `<path>.unfinished`, replacing one that a dead process left. Throws InputError when the
+  // directory is missing or not writable, `path` is no file, or another process is writing the same
+  // result.
   Recorder(std::string path, const RunHeader&);
   Recorder(const Recorder&) = delete;
   Recorder& operator=(const Recorder&) = delete;

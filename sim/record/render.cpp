@@ -56,14 +56,16 @@ std::string valid_utf8(std::string_view text) {
 
 // Characters, taken to be one cell wide each.
 std::size_t width(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  }));
 }
 
 std::string cut(const std::string& text, std::size_t limit) {
   if (width(text) <= limit) return text;
   std::size_t end = 0;
-  for (std::size_t n = 0; n + 1 < limit; ++n) end += sequence_length(std::string_view(text).substr(end));
+  for (std::size_t n = 0; n + 1 < limit; ++n)
+    end += sequence_length(std::string_view(text).substr(end));
   return text.substr(0, end) + kEllipsis;
 }
 
@@ -95,7 +97,8 @@ class TableSink final : public RowSink {
     std::vector<std::string> cells;
     for (int i = 0; i < s.columns(); ++i) {
       const Statement::Type type = s.type(i);
-      if (type == Statement::Type::text || type == Statement::Type::blob) numeric_[static_cast<std::size_t>(i)] = false;
+      if (type == Statement::Type::text || type == Statement::Type::blob)
+        numeric_[static_cast<std::size_t>(i)] = false;
       cells.push_back(cell(s, i, type));
     }
     rows_.push_back(std::move(cells));
@@ -109,21 +112,28 @@ class TableSink final : public RowSink {
     else
       print_table();
     if (more_)
-      *out_ << fmt::format("{} the first {} rows; --csv and --json give all, LIMIT gives fewer\n", kEllipsis, kTableRows);
+      *out_ << fmt::format("{} the first {} rows; --csv and --json give all, LIMIT gives fewer\n",
+                           kEllipsis, kTableRows);
   }
 
  private:
   static std::string cell(const Statement& s, int i, Statement::Type type) {
     switch (type) {
-      case Statement::Type::null: return "";
-      case Statement::Type::real: return short_real(s.real(i));
-      case Statement::Type::integer: return fmt::format("{}", s.integer(i));
-      case Statement::Type::blob: return "x" + hexadecimal(s.text(i).substr(0, kLongest));
-      case Statement::Type::text: break;
+      case Statement::Type::null:
+        return "";
+      case Statement::Type::real:
+        return short_real(s.real(i));
+      case Statement::Type::integer:
+        return fmt::format("{}", s.integer(i));
+      case Statement::Type::blob:
+        return "x" + hexadecimal(s.text(i).substr(0, kLongest));
+      case Statement::Type::text:
+        break;
     }
     return printable(s.text(i).substr(0, kLongest));
   }
-  // Widths that fit: the widest text gives way first, numbers last, names never. Requires that the names fit.
+  // Widths that fit: the widest text gives way first, numbers last, names never. Requires that the
+  // names fit.
   std::vector<std::size_t> widths() const {
     std::vector<std::size_t> w;
     for (std::size_t i = 0; i < names_.size(); ++i) {
@@ -169,12 +179,14 @@ class TableSink final : public RowSink {
   }
   void print_records() {
     std::size_t widest = 0;
-    for (const std::string& name : names_) widest = std::max(widest, std::min<std::size_t>(width(name), 40));
+    for (const std::string& name : names_)
+      widest = std::max(widest, std::min<std::size_t>(width(name), 40));
     for (std::size_t r = 0; r < rows_.size(); ++r) {
       if (r > 0) *out_ << '\n';
       for (std::size_t i = 0; i < names_.size(); ++i) {
         const std::string name = cut(names_[i], widest);
-        *out_ << name << std::string(widest - width(name) + 2, ' ') << cut(rows_[r][i], kTableWidth - widest - 2) << '\n';
+        *out_ << name << std::string(widest - width(name) + 2, ' ')
+              << cut(rows_[r][i], kTableWidth - widest - 2) << '\n';
       }
     }
   }
@@ -197,11 +209,20 @@ class CsvSink final : public RowSink {
     for (int i = 0; i < s.columns(); ++i) {
       if (i > 0) *out_ << ',';
       switch (s.type(i)) {
-        case Statement::Type::null: break;
-        case Statement::Type::integer: *out_ << s.integer(i); break;
-        case Statement::Type::real: *out_ << fmt::format("{}", s.real(i)); break;
-        case Statement::Type::text: *out_ << quoted(s.text(i)); break;
-        case Statement::Type::blob: *out_ << hexadecimal(s.text(i)); break;
+        case Statement::Type::null:
+          break;
+        case Statement::Type::integer:
+          *out_ << s.integer(i);
+          break;
+        case Statement::Type::real:
+          *out_ << fmt::format("{}", s.real(i));
+          break;
+        case Statement::Type::text:
+          *out_ << quoted(s.text(i));
+          break;
+        case Statement::Type::blob:
+          *out_ << hexadecimal(s.text(i));
+          break;
       }
     }
     *out_ << "\r\n";
@@ -243,11 +264,16 @@ class JsonSink final : public RowSink {
  private:
   static std::string value(const Statement& s, int i) {
     switch (s.type(i)) {
-      case Statement::Type::null: return "null";
-      case Statement::Type::integer: return fmt::format("{}", s.integer(i));
-      case Statement::Type::real: return std::isfinite(s.real(i)) ? fmt::format("{}", s.real(i)) : "null";
-      case Statement::Type::blob: return json_string(hexadecimal(s.text(i)));
-      case Statement::Type::text: break;
+      case Statement::Type::null:
+        return "null";
+      case Statement::Type::integer:
+        return fmt::format("{}", s.integer(i));
+      case Statement::Type::real:
+        return std::isfinite(s.real(i)) ? fmt::format("{}", s.real(i)) : "null";
+      case Statement::Type::blob:
+        return json_string(hexadecimal(s.text(i)));
+      case Statement::Type::text:
+        break;
     }
     return json_string(valid_utf8(s.text(i)));
   }
@@ -261,7 +287,8 @@ class JsonSink final : public RowSink {
 std::string printable(std::string_view text, bool lines) {
   return rewritten(text, [&](std::string& out, std::string_view c) {
     const auto first = static_cast<unsigned char>(c[0]);
-    const bool second_set = first == 0xc2 && static_cast<unsigned char>(c[1]) < 0xa0;  // U+0080 to U+009F
+    const bool second_set =
+        first == 0xc2 && static_cast<unsigned char>(c[1]) < 0xa0;  // U+0080 to U+009F
     if (c == "\n" || c == "\t" || c == "\r")
       out += lines && c == "\n" ? '\n' : ' ';
     else if (first < 0x20 || first == 0x7f || second_set)
@@ -271,11 +298,15 @@ std::string printable(std::string_view text, bool lines) {
   });
 }
 
-std::unique_ptr<RowSink> make_sink(QueryFormat format, const Statement& statement, std::ostream& out) {
+std::unique_ptr<RowSink> make_sink(QueryFormat format, const Statement& statement,
+                                   std::ostream& out) {
   switch (format) {
-    case QueryFormat::csv: return std::make_unique<CsvSink>(statement, out);
-    case QueryFormat::json: return std::make_unique<JsonSink>(statement, out);
-    case QueryFormat::table: break;
+    case QueryFormat::csv:
+      return std::make_unique<CsvSink>(statement, out);
+    case QueryFormat::json:
+      return std::make_unique<JsonSink>(statement, out);
+    case QueryFormat::table:
+      break;
   }
   return std::make_unique<TableSink>(statement, out);
 }

@@ -10,10 +10,13 @@
 
 namespace kvsim {
 
-// table  at most 100 columns wide: long cells are cut with an ellipsis; when not even the column names fit, rows are
-//        printed as lines "column  value". At most 1000 rows, then a line says so. Control characters show as blanks or '?'.
+// table  at most 100 columns wide: long cells are cut with an ellipsis; when not even the column
+// names fit, rows are
+//        printed as lines "column  value". At most 1000 rows, then a line says so. Control
+//        characters show as blanks or '?'.
 // csv    RFC 4180: CRLF, quotes where needed; NULL is empty; text is passed on byte by byte
-// json   an array of objects, one a line; columns of one name become "x", "x:2"; an infinite value becomes null, a blob
+// json   an array of objects, one a line; columns of one name become "x", "x:2"; an infinite value
+// becomes null, a blob
 //        hexadecimal text; bytes that are no UTF-8 become U+FFFD
 // Real numbers: six digits in a table, elsewhere as many as read back exactly.
 enum class QueryFormat { table, csv, json };

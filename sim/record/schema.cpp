@@ -32,54 +32,61 @@ TableInfo run_table() {
 }
 
 TableInfo provenance_table() {
-  return {"provenance",
-          "where and how fast a run was computed; differs between runs, empty for reproducible files",
-          {{"run_id", "INTEGER PRIMARY KEY REFERENCES run(run_id)", "the run"},
-           {"host", "TEXT NOT NULL", "name of the machine"},
-           {"started_utc", "TEXT NOT NULL", "ISO 8601"},
-           {"wall_ns", "INTEGER NOT NULL", "real time the simulation took"}},
-          ""};
+  return {
+      "provenance",
+      "where and how fast a run was computed; differs between runs, empty for reproducible files",
+      {{"run_id", "INTEGER PRIMARY KEY REFERENCES run(run_id)", "the run"},
+       {"host", "TEXT NOT NULL", "name of the machine"},
+       {"started_utc", "TEXT NOT NULL", "ISO 8601"},
+       {"wall_ns", "INTEGER NOT NULL", "real time the simulation took"}},
+      ""};
 }
 
 TableInfo param_table() {
   return {"param",
           "the resolved scenario, one row a value",
-          {kRunId, {"path", "TEXT NOT NULL", "key, as in cache.tiers.0.capacity"}, {"value", "TEXT NOT NULL", "as text"}},
+          {kRunId,
+           {"path", "TEXT NOT NULL", "key, as in cache.tiers.0.capacity"},
+           {"value", "TEXT NOT NULL", "as text"}},
           "PRIMARY KEY (run_id, path)"};
 }
 
 TableInfo request_table() {
-  TableInfo t{
-      "request",
-      "one row a request, in order of completion",
-      {kRunId,
-       {"request", "INTEGER NOT NULL", "index in the workload"},
-       {"session", "INTEGER NOT NULL", "requests of one session continue each other"},
-       {"turn", "INTEGER NOT NULL", "position in its session, from 0"},
-       {"tenant", "INTEGER NOT NULL", "who asked"},
-       {"instance", "INTEGER NOT NULL", "that served it"},
-       {"rank", "INTEGER NOT NULL", "data-parallel rank in the instance"},
-       // OR, because IN builds a table for each row: a third of the time of an INSERT.
-       {"outcome", "TEXT NOT NULL CHECK (outcome = 'finished' OR outcome = 'rejected' OR outcome = 'timed_out')",
-        "how it ended"},
-       {"reason", "TEXT NOT NULL", "of a rejection or time-out"},
-       {"prompt_tokens", "INTEGER NOT NULL", "tokens it brought"},
-       {"output_tokens", "INTEGER NOT NULL", "tokens it received"},
-       {"hit_tokens", "INTEGER NOT NULL", "found in the prefix cache at first admission"},
-       {"queried_tokens", "INTEGER NOT NULL", "looked up at first admission"},
-       {"recomputed_tokens", "INTEGER NOT NULL", "computed again after preemptions"},
-       {"preemptions", "INTEGER NOT NULL", "how often it lost its KV blocks"},
-       {"arrival_ns", "INTEGER NOT NULL", "since the start of the run"},
-       {"scheduled_ns", "INTEGER", "first scheduled; NULL = never"},
-       {"first_token_ns", "INTEGER", "NULL = never"},
-       {"last_token_ns", "INTEGER", "NULL = never"}},
-      ""};
+  TableInfo t{"request",
+              "one row a request, in order of completion",
+              {kRunId,
+               {"request", "INTEGER NOT NULL", "index in the workload"},
+               {"session", "INTEGER NOT NULL", "requests of one session continue each other"},
+               {"turn", "INTEGER NOT NULL", "position in its session, from 0"},
+               {"tenant", "INTEGER NOT NULL", "who asked"},
+               {"instance", "INTEGER NOT NULL", "that served it"},
+               {"rank", "INTEGER NOT NULL", "data-parallel rank in the instance"},
+               // OR, because IN builds a table for each row: a third of the time of an INSERT.
+               {"outcome",
+                "TEXT NOT NULL CHECK (outcome = 'finished' OR outcome = 'rejected' OR outcome = "
+                "'timed_out')",
+                "how it ended"},
+               {"reason", "TEXT NOT NULL", "of a rejection or time-out"},
+               {"prompt_tokens", "INTEGER NOT NULL", "tokens it brought"},
+               {"output_tokens", "INTEGER NOT NULL", "tokens it received"},
+               {"hit_tokens", "INTEGER NOT NULL", "found in the prefix cache at first admission"},
+               {"queried_tokens", "INTEGER NOT NULL", "looked up at first admission"},
+               {"recomputed_tokens", "INTEGER NOT NULL", "computed again after preemptions"},
+               {"preemptions", "INTEGER NOT NULL", "how often it lost its KV blocks"},
+               {"arrival_ns", "INTEGER NOT NULL", "since the start of the run"},
+               {"scheduled_ns", "INTEGER", "first scheduled; NULL = never"},
+               {"first_token_ns", "INTEGER", "NULL = never"},
+               {"last_token_ns", "INTEGER", "NULL = never"}},
+              ""};
   for (const auto& [kind, name] : enum_names(Interval{}))
-    t.columns.push_back({fmt::format("ttft_{}_ns", name), "INTEGER NOT NULL", "share of TTFT; they sum to it"});
+    t.columns.push_back(
+        {fmt::format("ttft_{}_ns", name), "INTEGER NOT NULL", "share of TTFT; they sum to it"});
   for (const auto& [kind, name] : enum_names(Interval{}))
-    t.columns.push_back({fmt::format("after_{}_ns", name), "INTEGER NOT NULL", "share of first to last token"});
+    t.columns.push_back(
+        {fmt::format("after_{}_ns", name), "INTEGER NOT NULL", "share of first to last token"});
   for (const auto& [cause, name] : enum_names(MissCause{}))
-    t.columns.push_back({fmt::format("miss_{}_tokens", name), "INTEGER NOT NULL", "prompt tokens computed for this cause"});
+    t.columns.push_back({fmt::format("miss_{}_tokens", name), "INTEGER NOT NULL",
+                         "prompt tokens computed for this cause"});
   return t;
 }
 
@@ -148,7 +155,8 @@ TableInfo metric_table() {
           {kRunId,
            {"scope", "TEXT NOT NULL", "run, or instance:N"},
            {"name", "TEXT NOT NULL", "ttft_ms, request_throughput, ..."},
-           {"statistic", "TEXT NOT NULL", "value, or count, mean, median, std, min, p90, p95, p99, max"},
+           {"statistic", "TEXT NOT NULL",
+            "value, or count, mean, median, std, min, p90, p95, p99, max"},
            {"value", "REAL NOT NULL", ""},
            {"unit", "TEXT NOT NULL", "ms, s, 1/s, tokens/s, tokens, ratio, count"}},
           "PRIMARY KEY (run_id, scope, name, statistic)"};
@@ -157,9 +165,9 @@ TableInfo metric_table() {
 }  // namespace
 
 const std::vector<TableInfo>& schema_tables() {
-  static const std::vector<TableInfo> kTables{run_table(),       provenance_table(), param_table(),
-                                              request_table(),   iteration_table(),  sample_table(),
-                                              instance_table(),  metric_table()};
+  static const std::vector<TableInfo> kTables{run_table(),      provenance_table(), param_table(),
+                                              request_table(),  iteration_table(),  sample_table(),
+                                              instance_table(), metric_table()};
   return kTables;
 }
 
@@ -194,7 +202,8 @@ std::string insert_sql(const TableInfo& t) {
 void create_schema(Database& db) {
   for (const TableInfo& t : schema_tables()) db.exec(create_sql(t));
   for (const ViewInfo& v : schema_views()) db.exec(create_sql(v));
-  db.exec(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}", kApplicationId, kSchemaVersion));
+  db.exec(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}", kApplicationId,
+                      kSchemaVersion));
 }
 
 void create_indices(Database& db) {

@@ -1,6 +1,7 @@
 #pragma once
-// The tables and views of a result file as data: one place for names, types, units and texts. From it come the CREATE
-// statements (with the texts as comments, so that `.schema` explains itself) and the tables in the README.
+// The tables and views of a result file as data: one place for names, types, units and texts. From
+// it come the CREATE statements (with the texts as comments, so that `.schema` explains itself) and
+// the tables in the README.
 #include <string>
 #include <vector>
 

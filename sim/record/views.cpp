@@ -13,7 +13,8 @@ std::string interval_sql() {
   for (const char* phase : {"ttft", "after"})
     for (const auto& [kind, name] : enum_names(Interval{}))
       sql += fmt::format(
-          "{0}SELECT run_id, request, '{1}' AS phase, '{2}' AS kind, {1}_{2}_ns AS duration_ns FROM request "
+          "{0}SELECT run_id, request, '{1}' AS phase, '{2}' AS kind, {1}_{2}_ns AS duration_ns "
+          "FROM request "
           "WHERE {1}_{2}_ns <> 0",
           sql.empty() ? "" : "\nUNION ALL\n", phase, name);
   return sql;
@@ -39,18 +40,23 @@ constexpr const char* kRequestLatency =
   CASE WHEN output_tokens >= 1 THEN (last_token_ns - arrival_ns) / 1e6 / output_tokens END AS normalized_latency_ms
 FROM request)";
 
-// A percentile is a hat function over the ranks: it weighs the two order statistics around q (n - 1), which is numpy's
-// linear interpolation.
-// A branch a metric, so that a query for one of them sorts only its values.
+// A percentile is a hat function over the ranks: it weighs the two order statistics around q (n -
+// 1), which is numpy's linear interpolation. A branch a metric, so that a query for one of them
+// sorts only its values.
 std::string percentile_sql() {
   std::string sql;
   for (const char* name : {"ttft_ms", "tpot_ms", "e2el_ms", "queue_ms", "normalized_latency_ms"}) {
-    sql += fmt::format("{}SELECT run_id, '{}' AS metric, count(*) AS count, avg(v) AS mean, min(v) AS min",
-                       sql.empty() ? "" : "\nUNION ALL\n", name);
-    for (const auto& [column, q] : {std::pair{"median", "0.5"}, {"p90", "0.9"}, {"p95", "0.95"}, {"p99", "0.99"}})
-      sql += fmt::format(",\n  sum(v * (1 - abs(r - {0} * top))) FILTER (WHERE abs(r - {0} * top) < 1) AS {1}", q, column);
     sql += fmt::format(
-        ",\n  max(v) AS max\nFROM (SELECT run_id, {0} AS v, row_number() OVER (PARTITION BY run_id ORDER BY {0}) - 1 AS r,\n"
+        "{}SELECT run_id, '{}' AS metric, count(*) AS count, avg(v) AS mean, min(v) AS min",
+        sql.empty() ? "" : "\nUNION ALL\n", name);
+    for (const auto& [column, q] :
+         {std::pair{"median", "0.5"}, {"p90", "0.9"}, {"p95", "0.95"}, {"p99", "0.99"}})
+      sql += fmt::format(
+          ",\n  sum(v * (1 - abs(r - {0} * top))) FILTER (WHERE abs(r - {0} * top) < 1) AS {1}", q,
+          column);
+    sql += fmt::format(
+        ",\n  max(v) AS max\nFROM (SELECT run_id, {0} AS v, row_number() OVER (PARTITION BY run_id "
+        "ORDER BY {0}) - 1 AS r,\n"
         "    count(*) OVER (PARTITION BY run_id) - 1 AS top\n"
         "  FROM request_latency WHERE outcome = 'finished' AND {0} IS NOT NULL) GROUP BY run_id",
         name);
@@ -58,7 +64,8 @@ std::string percentile_sql() {
   return sql;
 }
 
-// Integer arithmetic, so that it agrees with meets() in metrics.h to the nanosecond; a missing objective gives NULL.
+// Integer arithmetic, so that it agrees with meets() in metrics.h to the nanosecond; a missing
+// objective gives NULL.
 constexpr const char* kSloAttainment =
     R"(WITH met AS (SELECT run_id,
     q.outcome = 'finished' AND ifnull(first_token_ns - arrival_ns <= r.slo_ttft_ns, 1) AS ttft,
@@ -103,10 +110,12 @@ FROM request GROUP BY run_id, instance)";
 std::string vllm_bench_sql() {
   std::string sql = "SELECT run_id";
   const auto pick = [&](const std::string& column, const std::string& name, const char* statistic) {
-    sql += fmt::format(",\n  max(value) FILTER (WHERE name = '{}' AND statistic = '{}') AS {}", name, statistic, column);
+    sql += fmt::format(",\n  max(value) FILTER (WHERE name = '{}' AND statistic = '{}') AS {}",
+                       name, statistic, column);
   };
-  for (const char* name : {"duration", "completed", "failed", "total_input_tokens", "total_output_tokens",
-                           "request_throughput", "request_goodput", "output_throughput", "total_token_throughput"})
+  for (const char* name :
+       {"duration", "completed", "failed", "total_input_tokens", "total_output_tokens",
+        "request_throughput", "request_goodput", "output_throughput", "total_token_throughput"})
     pick(name, name, "value");
   for (const char* name : {"ttft_ms", "tpot_ms", "itl_ms", "e2el_ms"})
     for (const char* statistic : {"mean", "median", "std", "p90", "p95", "p99"})
@@ -118,12 +127,16 @@ std::string vllm_bench_sql() {
 
 const std::vector<ViewInfo>& schema_views() {
   static const std::vector<ViewInfo> kViews{
-      {"interval", "where each request's time went, one row a kind that is not zero", interval_sql()},
+      {"interval", "where each request's time went, one row a kind that is not zero",
+       interval_sql()},
       {"miss", "why prompt tokens were computed, one row a request and cause", miss_sql()},
-      {"request_latency", "TTFT, TPOT, end-to-end, queue and normalised latency of each request", kRequestLatency},
-      {"percentile", "statistics of request_latency over finished requests, from the rows", percentile_sql()},
+      {"request_latency", "TTFT, TPOT, end-to-end, queue and normalised latency of each request",
+       kRequestLatency},
+      {"percentile", "statistics of request_latency over finished requests, from the rows",
+       percentile_sql()},
       {"slo_attainment", "share of all requests that meet the run's objectives", kSloAttainment},
-      {"throughput_timeline", "per second: arrivals, completions, tokens of the completed", kThroughputTimeline},
+      {"throughput_timeline", "per second: arrivals, completions, tokens of the completed",
+       kThroughputTimeline},
       {"load_timeline", "per sample: queues, KV usage and tokens of all instances", kLoadTimeline},
       {"hit_rate", "prefix hits of the run (instance NULL) and of each instance", kHitRate},
       {"vllm_bench", "the run in the names of vllm bench serve", vllm_bench_sql()}};

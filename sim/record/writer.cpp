@@ -96,9 +96,9 @@ Statement RunWriter::insert(const std::string& table) {
 void RunWriter::write(const RequestOutcome& r) {
   Row row(request_);
   row << r.index << r.session << r.turn << r.tenant << r.instance << r.rank
-      << name_of(enum_names(Outcome{}), r.outcome) << r.reason << r.prompt_tokens << r.output_tokens << r.hit_tokens
-      << r.queried_tokens << r.recomputed_tokens << r.preemptions << r.arrival << r.scheduled << r.first_token
-      << r.last_token;
+      << name_of(enum_names(Outcome{}), r.outcome) << r.reason << r.prompt_tokens << r.output_tokens
+      << r.hit_tokens << r.queried_tokens << r.recomputed_tokens << r.preemptions << r.arrival
+      << r.scheduled << r.first_token << r.last_token;
   for (const std::int64_t ns : r.ttft_ns) row << ns;
   for (const std::int64_t ns : r.after_ns) row << ns;
   for (const std::int64_t tokens : r.miss_tokens) row << tokens;
@@ -106,22 +106,22 @@ void RunWriter::write(const RequestOutcome& r) {
 }
 
 void RunWriter::write(const IterationRecord& i) {
-  (Row(iteration_) << i.instance << i.rank << i.start << i.end << i.decodes << i.prefill_tokens << i.context_sum
-                   << i.running << i.waiting << i.free_blocks << i.preemptions)
+  (Row(iteration_) << i.instance << i.rank << i.start << i.end << i.decodes << i.prefill_tokens
+                   << i.context_sum << i.running << i.waiting << i.free_blocks << i.preemptions)
       .run();
 }
 
 void RunWriter::write(const InstanceSample& s) {
-  (Row(sample_) << s.at << s.instance << s.rank << s.running << s.waiting << s.used_blocks << s.cached_blocks
-                << s.total_blocks << s.prompt_tokens << s.output_tokens)
+  (Row(sample_) << s.at << s.instance << s.rank << s.running << s.waiting << s.used_blocks
+                << s.cached_blocks << s.total_blocks << s.prompt_tokens << s.output_tokens)
       .run();
 }
 
 void RunWriter::write(const RankTotals& t) {
-  (Row(instance_) << t.instance << t.rank << t.blocks << t.iterations << t.decode_iterations << t.preemptions
-                  << t.prefill_tokens << t.decode_tokens << t.queried_tokens << t.hit_tokens
-                  << t.resumed_queried_tokens << t.resumed_hit_tokens << t.evicted_blocks << t.busy_ns << t.gpu_ns
-                  << t.host_ns << t.peak_blocks)
+  (Row(instance_) << t.instance << t.rank << t.blocks << t.iterations << t.decode_iterations
+                  << t.preemptions << t.prefill_tokens << t.decode_tokens << t.queried_tokens
+                  << t.hit_tokens << t.resumed_queried_tokens << t.resumed_hit_tokens
+                  << t.evicted_blocks << t.busy_ns << t.gpu_ns << t.host_ns << t.peak_blocks)
       .run();
 }
 
@@ -136,7 +136,8 @@ void RunWriter::write(const Provenance& p) {
 
 void RunWriter::finish(const RunOutcome& outcome) {
   Statement s = db_->prepare(
-      "UPDATE run SET status = 'finished', simulated_ns = ?2, requests = ?3, event_digest = ?4 WHERE run_id = ?1");
+      "UPDATE run SET status = 'finished', simulated_ns = ?2, requests = ?3, event_digest = ?4 "
+      "WHERE run_id = ?1");
   s.bind(1, run_id_);
   const std::string digest = digest_text(outcome.digest);
   (Row(s) << outcome.end << outcome.injected << digest).run();

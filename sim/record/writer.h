@@ -1,5 +1,6 @@
 #pragma once
-// Rows of one run into an open database: prepared statements, no transaction of its own (the caller batches).
+// Rows of one run into an open database: prepared statements, no transaction of its own (the caller
+// batches).
 #include <cstdint>
 #include <optional>
 #include <span>

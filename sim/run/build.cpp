@@ -22,11 +22,13 @@ void report(Diagnostics& d, const Place& place, const std::string& path, Work wo
     work();
   } catch (const InputError& e) {
     for (const Diagnostic& one : e.all())
-      d.add(one.place.file ? one.place : place, one.path.empty() ? path : path + "." + one.path, one.message, one.hint);
+      d.add(one.place.file ? one.place : place, one.path.empty() ? path : path + "." + one.path,
+            one.message, one.hint);
   }
 }
 
-std::optional<Dtype> dtype_of(const std::string& text, const Place& place, const std::string& path, Diagnostics& d) {
+std::optional<Dtype> dtype_of(const std::string& text, const Place& place, const std::string& path,
+                              Diagnostics& d) {
   Reader r(d);
   const Reader::Scope scope(r, path);
   Dtype value{};
@@ -46,8 +48,10 @@ SizeDefaults size_defaults(const DeviceSpec& device) {
 }
 
 // engine-semantics section 2: 1, 2, 4, then 8..255 by 8, then 256..max by 16.
-std::vector<std::int64_t> default_graph_sizes(std::int64_t max_running, std::int64_t max_batched, bool blackwell) {
-  const std::int64_t most = std::min({2 * max_running, std::int64_t{blackwell ? 1024 : 512}, max_batched});
+std::vector<std::int64_t> default_graph_sizes(std::int64_t max_running, std::int64_t max_batched,
+                                              bool blackwell) {
+  const std::int64_t most =
+      std::min({2 * max_running, std::int64_t{blackwell ? 1024 : 512}, max_batched});
   std::vector<std::int64_t> sizes;
   for (const std::int64_t n : {1, 2, 4})
     if (n <= most) sizes.push_back(n);
@@ -57,14 +61,18 @@ std::vector<std::int64_t> default_graph_sizes(std::int64_t max_running, std::int
 }
 
 bool is_blackwell(const DeviceSpec& d) {
-  return d.name.starts_with("b2") || d.name.starts_with("b3") || d.name.starts_with("rtx-pro-6000") || d.name.starts_with("gb");
+  return d.name.starts_with("b2") || d.name.starts_with("b3") ||
+         d.name.starts_with("rtx-pro-6000") || d.name.starts_with("gb");
 }
 
-Duration per_layer(Duration fixed, Duration layer, std::int64_t layers) { return fixed + layer * layers; }
+Duration per_layer(Duration fixed, Duration layer, std::int64_t layers) {
+  return fixed + layer * layers;
+}
 
 }  // namespace
 
-ModelSpec build_model(const Tree& given, const std::string& base_dir, const std::string& path, Diagnostics& d) {
+ModelSpec build_model(const Tree& given, const std::string& base_dir, const std::string& path,
+                      Diagnostics& d) {
   ModelSpec spec;
   Reader r(d);
   const Reader::Scope scope(r, path);
@@ -90,7 +98,8 @@ ModelSpec build_model(const Tree& given, const std::string& base_dir, const std:
   return spec;
 }
 
-Hardware build_hardware(const Tree& given, const std::string& base_dir, const std::string& path, Diagnostics& d) {
+Hardware build_hardware(const Tree& given, const std::string& base_dir, const std::string& path,
+                        Diagnostics& d) {
   Hardware out;
   Reader r(d);
   const Reader::Scope scope(r, path);
@@ -105,14 +114,16 @@ Hardware build_hardware(const Tree& given, const std::string& base_dir, const st
   const std::string id = named != nullptr && named->is_scalar() ? named->text() : "";
   std::size_t before = d.all().size();
   const bool is_node_id = catalog_file(CatalogKind::node, id).has_value();
-  if (!is_node_id && !catalog_file(CatalogKind::device, id) && !id.ends_with(".yaml") && !id.ends_with(".yml") && !id.empty()) {
+  if (!is_node_id && !catalog_file(CatalogKind::device, id) && !id.ends_with(".yaml") &&
+      !id.ends_with(".yml") && !id.empty()) {
     std::vector<std::string> known = catalog_ids(CatalogKind::device);
     const auto nodes = catalog_ids(CatalogKind::node);
     known.insert(known.end(), nodes.begin(), nodes.end());
     r.error(*named, "unknown hardware '" + id + "'", name_hint(id, known));
     return out;
   }
-  const Tree t = resolve_catalog(is_node_id ? CatalogKind::node : CatalogKind::device, given, base_dir, path, d);
+  const Tree t = resolve_catalog(is_node_id ? CatalogKind::node : CatalogKind::device, given,
+                                 base_dir, path, d);
   if (d.all().size() != before) return out;
   if (t.find("device") == nullptr) {
     if (!read_fields(out.device, t, r)) return out;
@@ -122,7 +133,8 @@ Hardware build_hardware(const Tree& given, const std::string& base_dir, const st
   NodeSpec node;
   if (!read_fields(node, t, r)) return out;
   before = d.all().size();
-  const Tree device = load_catalog(CatalogKind::device, node.device, t.place(), path + ".device", d);
+  const Tree device =
+      load_catalog(CatalogKind::device, node.device, t.place(), path + ".device", d);
   if (d.all().size() == before) read_fields(out.device, device, r);
   out.gpu_link = node.gpu_link;
   return out;
@@ -136,8 +148,10 @@ std::unique_ptr<TraceSource> build_trace(const WorkloadSpec& w, const TraceSourc
     context.path = resolve_path(base_dir, w.trace->file);
     context.lenient = w.trace->lenient;
     report(d, {}, "workload.trace", [&] {
-      trace = Registry::instance().make<TraceSource>(w.trace->format.name, w.trace->format.params, context);
-      // Readers look at their file when asked: the first record shows whether it is in this format at all.
+      trace = Registry::instance().make<TraceSource>(w.trace->format.name, w.trace->format.params,
+                                                     context);
+      // Readers look at their file when asked: the first record shows whether it is in this format
+      // at all.
       if (!trace->next_arrival()) throw InputError(context.path + ": holds no request");
     });
   } else if (!w.generate.is_null()) {
@@ -147,7 +161,8 @@ std::unique_ptr<TraceSource> build_trace(const WorkloadSpec& w, const TraceSourc
     const Reader::Scope generate(r, "generate");
     GeneratorParams params;
     if (read_fields(params, w.generate, r))
-      report(d, w.generate.place(), "workload.generate", [&] { trace = make_generator(params, context); });
+      report(d, w.generate.place(), "workload.generate",
+             [&] { trace = make_generator(params, context); });
   }
   return trace;
 }
@@ -207,10 +222,13 @@ class Builder {
 
   void build_parts() {
     out_.model = build_model(s().model, out_.base_dir, "model", d_);
-    const Hardware hardware = build_hardware(s().deployment.hardware, out_.base_dir, "deployment.hardware", d_);
+    const Hardware hardware =
+        build_hardware(s().deployment.hardware, out_.base_dir, "deployment.hardware", d_);
     out_.device = hardware.device;
     if (d_.empty() && (out_.device.memory.count() <= 0 || out_.device.bandwidth.value <= 0))
-      error("deployment.hardware", fmt::format("device {} has no memory or no memory bandwidth", out_.device.name), "give both in its file");
+      error("deployment.hardware",
+            fmt::format("device {} has no memory or no memory bandwidth", out_.device.name),
+            "give both in its file");
     out_.interconnect = hardware.gpu_link;
     const InterconnectSpec& over = s().deployment.interconnect;
     if (over.bandwidth) out_.interconnect.bandwidth = *over.bandwidth;
@@ -219,18 +237,24 @@ class Builder {
     out_.parallel = split.parallel();
     if (split.expert.count > 1 && split.expert.count != split.tensor * split.data)
       error("deployment.parallel.expert",
-            fmt::format("experts over {} ranks, but tensor x data is {}", split.expert.count, split.tensor * split.data),
+            fmt::format("experts over {} ranks, but tensor x data is {}", split.expert.count,
+                        split.tensor * split.data),
             "set it to tensor x data, or to 1");
-    const bool several = out_.parallel.tensor > 1 || out_.parallel.pipeline > 1 || (out_.parallel.data > 1 && out_.model.moe);
+    const bool several = out_.parallel.tensor > 1 || out_.parallel.pipeline > 1 ||
+                         (out_.parallel.data > 1 && out_.model.moe);
     if (several && out_.interconnect.bandwidth.value <= 0)
-      error("deployment.interconnect", fmt::format("the catalogue has no link between GPUs of {}", out_.device.name),
+      error("deployment.interconnect",
+            fmt::format("the catalogue has no link between GPUs of {}", out_.device.name),
             "add interconnect: {bandwidth: 64 GB/s, latency: 10 us}");
     if (s().cache.dtype == "auto") s().cache.dtype = name_of(out_.precision.activations);
-    if (const auto kv = dtype_of(s().cache.dtype, place_of("cache.dtype"), "cache.dtype", d_)) out_.precision.kv = *kv;
+    if (const auto kv = dtype_of(s().cache.dtype, place_of("cache.dtype"), "cache.dtype", d_))
+      out_.precision.kv = *kv;
     out_.precision.weights = out_.model.weights;
     if (!s().weights.empty())
-      if (const auto w = dtype_of(s().weights, place_of("weights"), "weights", d_)) out_.precision.weights = *w;
-    report(d_, place_of("deployment.parallel"), "deployment.parallel", [&] { check_split(out_.model, out_.parallel); });
+      if (const auto w = dtype_of(s().weights, place_of("weights"), "weights", d_))
+        out_.precision.weights = *w;
+    report(d_, place_of("deployment.parallel"), "deployment.parallel",
+           [&] { check_split(out_.model, out_.parallel); });
   }
 
   void size_engine() {
@@ -238,15 +262,20 @@ class Builder {
     EngineConfig& c = out_.engine;
     const SizeDefaults sizes = size_defaults(out_.device);
     if (!e.max_model_len) e.max_model_len = out_.model.max_context;
-    if (!e.max_running) e.max_running = std::min(sizes.running, e.max_batched_tokens.value_or(sizes.running));
-    if (!e.max_batched_tokens) e.max_batched_tokens = std::max(*e.max_running, std::min(sizes.batched, *e.max_running * *e.max_model_len));
+    if (!e.max_running)
+      e.max_running = std::min(sizes.running, e.max_batched_tokens.value_or(sizes.running));
+    if (!e.max_batched_tokens)
+      e.max_batched_tokens =
+          std::max(*e.max_running, std::min(sizes.batched, *e.max_running * *e.max_model_len));
     if (*e.max_running > *e.max_batched_tokens)
       error("engine.max_running",
-            fmt::format("{} running requests exceed the budget of {} tokens", *e.max_running, *e.max_batched_tokens),
+            fmt::format("{} running requests exceed the budget of {} tokens", *e.max_running,
+                        *e.max_batched_tokens),
             "raise max_batched_tokens or lower max_running");
     if (*e.max_model_len > out_.model.max_context)
       error("engine.max_model_len",
-            fmt::format("{} tokens are more than {} of {}", *e.max_model_len, out_.model.max_context, out_.model.name));
+            fmt::format("{} tokens are more than {} of {}", *e.max_model_len,
+                        out_.model.max_context, out_.model.name));
     c.block_tokens = e.block_tokens;
     c.max_batched_tokens = *e.max_batched_tokens;
     c.max_running = *e.max_running;
@@ -266,7 +295,9 @@ class Builder {
     c.back_end = e.back_end;
     c.request_timeout = e.request_timeout;
     if (e.cuda_graphs) {
-      if (e.graph_sizes.empty()) e.graph_sizes = default_graph_sizes(c.max_running, c.max_batched_tokens, is_blackwell(out_.device));
+      if (e.graph_sizes.empty())
+        e.graph_sizes =
+            default_graph_sizes(c.max_running, c.max_batched_tokens, is_blackwell(out_.device));
       if (!std::is_sorted(e.graph_sizes.begin(), e.graph_sizes.end()))
         error("engine.graph_sizes", "the sizes must ascend");
       c.graph_sizes = e.graph_sizes;
@@ -290,8 +321,10 @@ class Builder {
         e.kv_blocks = out_.memory->blocks.count();
       });
     }
-    if (e.kv_blocks) out_.engine.kv_blocks = *e.kv_blocks - 1;  // block 0 is the engine's null block
-    if (e.kv_blocks && out_.engine.kv_blocks < 1) error("engine.kv_blocks", "no usable KV block is left");
+    if (e.kv_blocks)
+      out_.engine.kv_blocks = *e.kv_blocks - 1;  // block 0 is the engine's null block
+    if (e.kv_blocks && out_.engine.kv_blocks < 1)
+      error("engine.kv_blocks", "no usable KV block is left");
   }
 
   void build_cost() {
@@ -317,7 +350,8 @@ class Builder {
     Tree hardware = Tree::map();
     hardware.set("device", write_fields(out_.device));
     hardware.set("gpu_link", write_fields(out_.interconnect));
-    if (Tree* deployment = out_.resolved.find("deployment")) deployment->set("hardware", std::move(hardware));
+    if (Tree* deployment = out_.resolved.find("deployment"))
+      deployment->set("hardware", std::move(hardware));
     if (!s().workload.generate.is_null()) {
       GeneratorParams params;
       Diagnostics ignored;

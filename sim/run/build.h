@@ -1,6 +1,6 @@
 #pragma once
-// From a scenario to the parts of a run: model, hardware, engine settings, cost model, trace. Everything that can be
-// wrong is reported here, all at once, before anything runs.
+// From a scenario to the parts of a run: model, hardware, engine settings, cost model, trace.
+// Everything that can be wrong is reported here, all at once, before anything runs.
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,7 +18,7 @@
 namespace kvsim {
 
 struct BuiltRun {
-  Scenario scenario;         // fully resolved
+  Scenario scenario;  // fully resolved
   ModelSpec model;
   DeviceSpec device;
   LinkSpec interconnect;
@@ -30,21 +30,26 @@ struct BuiltRun {
   std::unique_ptr<CostModel> cost;
   std::unique_ptr<TraceSource> trace;
   std::unique_ptr<Router> router;
-  Tree resolved;             // the scenario with model and hardware spelled out: its text is the run's identity
+  Tree
+      resolved;  // the scenario with model and hardware spelled out: its text is the run's identity
   std::string base_dir;
 };
 
-// Mistakes go to Diagnostics; the result is usable only when there are none. `with_trace` opens the trace.
+// Mistakes go to Diagnostics; the result is usable only when there are none. `with_trace` opens the
+// trace.
 BuiltRun build_run(const LoadedScenario&, bool with_trace, Diagnostics&);
 
 // The parts alone, for `kvsim show` and other users. `path` names the key in messages.
-ModelSpec build_model(const Tree& given, const std::string& base_dir, const std::string& path, Diagnostics&);
+ModelSpec build_model(const Tree& given, const std::string& base_dir, const std::string& path,
+                      Diagnostics&);
 struct Hardware {
   DeviceSpec device;
   LinkSpec gpu_link;
 };
-Hardware build_hardware(const Tree& given, const std::string& base_dir, const std::string& path, Diagnostics&);
+Hardware build_hardware(const Tree& given, const std::string& base_dir, const std::string& path,
+                        Diagnostics&);
 // Opens a trace or a generator; `limit` 0 = all.
-std::unique_ptr<TraceSource> build_trace(const WorkloadSpec&, const TraceSource::Context&, const std::string& base_dir, Diagnostics&);
+std::unique_ptr<TraceSource> build_trace(const WorkloadSpec&, const TraceSource::Context&,
+                                         const std::string& base_dir, Diagnostics&);
 
 }  // namespace kvsim

@@ -25,11 +25,13 @@ std::string utc_now() {
 }
 
 // "engine.scheduler.async" -> "true", for every value of the resolved scenario.
-void flatten(const Tree& t, const std::string& path, std::vector<std::pair<std::string, std::string>>& out) {
+void flatten(const Tree& t, const std::string& path,
+             std::vector<std::pair<std::string, std::string>>& out) {
   const std::string prefix = path.empty() ? "" : path + ".";
   if (t.is_scalar()) out.emplace_back(path, t.text());
   for (const Tree::Entry& e : t.entries()) flatten(e.value, prefix + e.key, out);
-  for (std::size_t i = 0; i < t.items().size(); ++i) flatten(t.items()[i], prefix + std::to_string(i), out);
+  for (std::size_t i = 0; i < t.items().size(); ++i)
+    flatten(t.items()[i], prefix + std::to_string(i), out);
 }
 
 RunHeader header_of(const BuiltRun& run) {
@@ -63,7 +65,8 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   world_options.record_iterations = run.scenario.record.iterations == RecordLevel::all;
   world_options.progress = options.progress;
   world_options.check_often = options.check_often;
-  for (const Duration at : run.scenario.cache.prefix.reset_at) world_options.resets.push_back(Time{at});
+  for (const Duration at : run.scenario.cache.prefix.reset_at)
+    world_options.resets.push_back(Time{at});
   SimulateResult result;
   try {
     World world(std::move(instances), std::move(run.router), *run.trace, std::move(world_options));
@@ -77,7 +80,9 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
       if (!rows) kept.swap(result.outcome.requests);
       std::optional<Provenance> provenance;
       if (!options.reproducible)
-        provenance = Provenance{host_name(), started_utc, std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count()};
+        provenance =
+            Provenance{host_name(), started_utc,
+                       std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count()};
       recorder->finish(result.outcome, result.metrics, provenance);
       if (!rows) kept.swap(result.outcome.requests);
     }
@@ -85,7 +90,8 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
     if (recorder) recorder->fail(e.what());
     throw;
   }
-  result.wall_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  result.wall_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   return result;
 }
 

@@ -17,8 +17,8 @@ struct SimulateOptions {
   bool reproducible = false;  // leave host, date and wall time out of the database
   // Simulated time and completed requests, now and then; false stops the run.
   std::function<bool(Time, std::uint64_t)> progress;
-  bool exact_steps = false;   // the slow path, for comparisons
-  bool check_often = false;   // all invariants every few thousand events, not only at the end
+  bool exact_steps = false;  // the slow path, for comparisons
+  bool check_often = false;  // all invariants every few thousand events, not only at the end
 };
 
 struct SimulateResult {

@@ -22,7 +22,8 @@ struct Latencies {
   std::vector<double> ttft, tpot, e2e;  // ms
   void add(double arrival, double first, double last, std::int64_t output_tokens) {
     ttft.push_back(first - arrival);
-    tpot.push_back((last - first) / static_cast<double>(std::max<std::int64_t>(1, output_tokens - 1)));
+    tpot.push_back((last - first) /
+                   static_cast<double>(std::max<std::int64_t>(1, output_tokens - 1)));
     e2e.push_back(last - arrival);
   }
 };
@@ -32,8 +33,9 @@ struct MeasuredRequest {
   std::int64_t output = 0;
 };
 
-// The arrival is the client's time, mapped onto the engine's monotonic clock by one offset for all: the smallest
-// queued - arrival, since a request is queued after it was sent (validation/README.md).
+// The arrival is the client's time, mapped onto the engine's monotonic clock by one offset for all:
+// the smallest queued - arrival, since a request is queued after it was sent
+// (validation/README.md).
 Latencies measured_latencies(const std::vector<MeasuredRequest>& all) {
   double offset = 1e300;
   for (const MeasuredRequest& r : all) offset = std::min(offset, r.queued - r.arrival_wall);
@@ -66,7 +68,8 @@ std::vector<MeasuredRequest> read_measured(const std::string& path) {
       throw InputError(where + ": " + e.field + ": " + e.message);
     }
     if (r.queued <= 0 || r.first < r.queued || r.last < r.first || r.output < 1)
-      throw InputError(where + ": needs output_toks and queued_ts <= first_token_ts <= last_token_ts");
+      throw InputError(where +
+                       ": needs output_toks and queued_ts <= first_token_ts <= last_token_ts");
     if (all.size() == kMost) throw InputError(where + ": more than 10 million measured requests");
     all.push_back(r);
   }
@@ -74,10 +77,14 @@ std::vector<MeasuredRequest> read_measured(const std::string& path) {
   return all;
 }
 
-void compare(Comparison& c, const std::string& metric, const std::vector<double>& simulated, const std::vector<double>& measured) {
+void compare(Comparison& c, const std::string& metric, const std::vector<double>& simulated,
+             const std::vector<double>& measured) {
   const Summary a = summarize(simulated), b = summarize(measured);
-  const std::pair<const char*, double Summary::*> kStatistics[] = {{"mean", &Summary::mean}, {"median", &Summary::p50}, {"p90", &Summary::p90},
-                                                                   {"p95", &Summary::p95},   {"p99", &Summary::p99}};
+  const std::pair<const char*, double Summary::*> kStatistics[] = {{"mean", &Summary::mean},
+                                                                   {"median", &Summary::p50},
+                                                                   {"p90", &Summary::p90},
+                                                                   {"p95", &Summary::p95},
+                                                                   {"p99", &Summary::p99}};
   for (const auto& [name, member] : kStatistics) {
     const double x = a.*member, y = b.*member;
     const double difference = y == 0 ? (x == 0 ? 0.0 : 100.0) : (x / y - 1) * 100;
@@ -94,9 +101,11 @@ Comparison validate_case(const std::string& folder, const std::vector<std::strin
   const LoadedScenario loaded = load_scenario(file, overrides, d);
   BuiltRun run = build_run(loaded, true, d);
   if (d.empty() && !run.scenario.measured)
-    d.add(loaded.tree.place(), "measured", "is missing: nothing to compare with", "add measured: {file: measured.jsonl, format: vllm-requests}");
+    d.add(loaded.tree.place(), "measured", "is missing: nothing to compare with",
+          "add measured: {file: measured.jsonl, format: vllm-requests}");
   if (d.empty() && run.scenario.measured->format != "vllm-requests")
-    d.add(loaded.tree.place(), "measured.format", "unknown format '" + run.scenario.measured->format + "'", "valid: vllm-requests");
+    d.add(loaded.tree.place(), "measured.format",
+          "unknown format '" + run.scenario.measured->format + "'", "valid: vllm-requests");
   d.throw_if_any();
   const auto measured = read_measured(resolve_path(run.base_dir, run.scenario.measured->file));
   const SimulateResult result = simulate(run, {});
@@ -107,7 +116,8 @@ Comparison validate_case(const std::string& folder, const std::vector<std::strin
     simulated.add(ms(r.arrival), ms(r.first_token), ms(r.last_token), r.output_tokens);
   }
   if (simulated.ttft.size() != measured.size())
-    throw InputError(fmt::format("{}: {} requests finished, {} were measured", file, simulated.ttft.size(), measured.size()));
+    throw InputError(fmt::format("{}: {} requests finished, {} were measured", file,
+                                 simulated.ttft.size(), measured.size()));
   const Latencies real = measured_latencies(measured);
   Comparison c;
   c.name = run.scenario.name;

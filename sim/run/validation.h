@@ -1,5 +1,6 @@
 #pragma once
-// A measured deployment (design.md section 7): case.yaml, its workload, and what the real engine did.
+// A measured deployment (design.md section 7): case.yaml, its workload, and what the real engine
+// did.
 #include <string>
 #include <vector>
 

@@ -37,20 +37,28 @@ const std::string& data_root() {
 
 const char* catalog_name(CatalogKind kind) {
   switch (kind) {
-    case CatalogKind::model: return "model";
-    case CatalogKind::device: return "device";
-    case CatalogKind::node: return "node";
-    case CatalogKind::preset: return "engine preset";
+    case CatalogKind::model:
+      return "model";
+    case CatalogKind::device:
+      return "device";
+    case CatalogKind::node:
+      return "node";
+    case CatalogKind::preset:
+      return "engine preset";
   }
   return "";
 }
 
 std::string catalog_folder(CatalogKind kind) {
   switch (kind) {
-    case CatalogKind::model: return data_root() + "/models/catalog";
-    case CatalogKind::device: return data_root() + "/hardware/catalog/devices";
-    case CatalogKind::node: return data_root() + "/hardware/catalog/nodes";
-    case CatalogKind::preset: return data_root() + "/sim/scenario/presets";
+    case CatalogKind::model:
+      return data_root() + "/models/catalog";
+    case CatalogKind::device:
+      return data_root() + "/hardware/catalog/devices";
+    case CatalogKind::node:
+      return data_root() + "/hardware/catalog/nodes";
+    case CatalogKind::preset:
+      return data_root() + "/sim/scenario/presets";
   }
   return "";
 }
@@ -76,7 +84,8 @@ std::optional<std::string> file_of(CatalogKind kind, const std::string& id) {
 // "meta-llama/Llama-3.1-8B-Instruct" -> "llama-3.1-8b-instruct", "RTX PRO 6000" -> "rtx-pro-6000"
 std::string plain_id(const std::string& name) {
   std::string id = name.substr(name.rfind('/') + 1);  // npos + 1 = 0
-  for (char& c : id) c = c == ' ' || c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  for (char& c : id)
+    c = c == ' ' || c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return id;
 }
 
@@ -91,6 +100,9 @@ std::optional<std::string> alias_of(const std::string& id) {
 
 std::optional<std::string> catalog_file(CatalogKind kind, const std::string& id) {
   if (auto file = file_of(kind, id)) return file;
+  // At most "organisation/name": a path is none of the catalogue.
+  const auto slashes = std::count(id.begin(), id.end(), '/');
+  if (slashes > 1 || id.starts_with('/') || id.starts_with('.')) return std::nullopt;
   if (id.size() > 200 || id.ends_with(".yaml") || id.ends_with(".yml")) return std::nullopt;
   std::string plain = plain_id(id);
   if (auto file = file_of(kind, plain)) return file;
@@ -101,7 +113,8 @@ std::optional<std::string> catalog_file(CatalogKind kind, const std::string& id)
   // Tuned variants have the shape of their base.
   for (bool cut = kind == CatalogKind::model; cut;) {
     cut = false;
-    for (const std::string_view suffix : {"-instruct", "-chat", "-hf", "-base", "-it", "-2407", "-2507"}) {
+    for (const std::string_view suffix :
+         {"-instruct", "-chat", "-hf", "-base", "-it", "-2407", "-2507"}) {
       if (!plain.ends_with(suffix)) continue;
       plain.resize(plain.size() - suffix.size());
       cut = true;
@@ -111,21 +124,25 @@ std::optional<std::string> catalog_file(CatalogKind kind, const std::string& id)
   return std::nullopt;
 }
 
-Tree load_catalog(CatalogKind kind, const std::string& id, const Place& place, const std::string& path, Diagnostics& d) {
+Tree load_catalog(CatalogKind kind, const std::string& id, const Place& place,
+                  const std::string& path, Diagnostics& d) {
   if (const auto file = catalog_file(kind, id)) return load_yaml(*file, d);
-  d.add(place, path, std::string("unknown ") + catalog_name(kind) + " '" + id + "'", name_hint(id, catalog_ids(kind)));
+  d.add(place, path, std::string("unknown ") + catalog_name(kind) + " '" + id + "'",
+        name_hint(id, catalog_ids(kind)));
   return {};
 }
 
-Tree resolve_catalog(CatalogKind kind, const Tree& given, const std::string& base_dir, const std::string& path,
-                     Diagnostics& d) {
+Tree resolve_catalog(CatalogKind kind, const Tree& given, const std::string& base_dir,
+                     const std::string& path, Diagnostics& d) {
   if (given.is_scalar()) {
     const std::string& text = given.text();
-    if (text.ends_with(".yaml") || text.ends_with(".yml")) return load_named_file(given, base_dir, path, d);
+    if (text.ends_with(".yaml") || text.ends_with(".yml"))
+      return load_named_file(given, base_dir, path, d);
     return load_catalog(kind, text, given.place(), path, d);
   }
   if (!given.is_map()) {
-    d.add(given.place(), path, std::string("expected the name of a ") + catalog_name(kind) + ", a path or a mapping");
+    d.add(given.place(), path,
+          std::string("expected the name of a ") + catalog_name(kind) + ", a path or a mapping");
     return {};
   }
   Tree over = given;
@@ -137,11 +154,13 @@ Tree resolve_catalog(CatalogKind kind, const Tree& given, const std::string& bas
   return Tree::merged(std::move(base), over);
 }
 
-Tree load_named_file(const Tree& name, const std::string& base_dir, const std::string& path, Diagnostics& d) {
+Tree load_named_file(const Tree& name, const std::string& base_dir, const std::string& path,
+                     Diagnostics& d) {
   const std::string file = resolve_path(base_dir, name.text());
   std::error_code ec;
   if (fs::exists(file, ec)) return load_yaml(file, d);
-  d.add(name.place(), path, "there is no file '" + file + "'", "paths are relative to the file that names them");
+  d.add(name.place(), path, "there is no file '" + file + "'",
+        "paths are relative to the file that names them");
   return {};
 }
 

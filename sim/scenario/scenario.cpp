@@ -10,7 +10,8 @@
 namespace kvsim {
 
 bool Codec<ExpertRanks>::read(const Tree& t, ExpertRanks& out, Reader& r) {
-  if (t.is_scalar() && (t.text() == "true" || t.text() == "false")) return out.count = t.text() == "true" ? 0 : 1, true;
+  if (t.is_scalar() && (t.text() == "true" || t.text() == "false"))
+    return out.count = t.text() == "true" ? 0 : 1, true;
   std::int64_t n = 0;
   if (!detail::expect_scalar(t, r, "a number of ranks, true or false")) return false;
   const auto given = parse_int(t.text());
@@ -23,9 +24,13 @@ bool Codec<ExpertRanks>::read(const Tree& t, ExpertRanks& out, Reader& r) {
   return true;
 }
 
-Tree Codec<ExpertRanks>::write(const ExpertRanks& v) { return Tree::scalar(v.count == 0 ? "true" : std::to_string(v.count)); }
+Tree Codec<ExpertRanks>::write(const ExpertRanks& v) {
+  return Tree::scalar(v.count == 0 ? "true" : std::to_string(v.count));
+}
 
-TypeInfo Codec<ExpertRanks>::info() { return detail::scalar_type("number of ranks, true or false", ""); }
+TypeInfo Codec<ExpertRanks>::info() {
+  return detail::scalar_type("number of ranks, true or false", "number or boolean");
+}
 
 // ---- a trace: our own keys, the rest belongs to the format
 
@@ -63,8 +68,13 @@ Tree Codec<TraceSpec>::write(const TraceSpec& v) {
 TypeInfo Codec<TraceSpec>::info() {
   TypeInfo i = Codec<Choice<"trace-format", "format">>::info();
   i.name = "a trace file";
-  i.fields.push_back({"file", "path of the trace; relative to the scenario", {}, {}, Codec<std::string>::info()});
-  i.fields.push_back({"lenient", "skip and count broken records instead of stopping", "false", {}, Codec<bool>::info()});
+  i.fields.push_back(
+      {"file", "path of the trace; relative to the scenario", {}, {}, Codec<std::string>::info()});
+  i.fields.push_back({"lenient",
+                      "skip and count broken records instead of stopping",
+                      "false",
+                      {},
+                      Codec<bool>::info()});
   return i;
 }
 
@@ -84,10 +94,14 @@ Tree expand_includes(Tree t, const std::string& base_dir, int level, Diagnostics
   }
   Tree base = Tree::map();
   const auto add = [&](const Tree& name) {
-    if (!name.is_scalar()) return d.add(name.place(), "include", "expected a path or a list of paths");
+    if (!name.is_scalar())
+      return d.add(name.place(), "include", "expected a path or a list of paths");
     const std::string path = resolve_path(base_dir, name.text());
     Tree part = load_named_file(name, base_dir, "include", d);
-    base = Tree::merged(std::move(base), expand_includes(std::move(part), std::filesystem::path(path).parent_path().string(), level + 1, d));
+    base = Tree::merged(
+        std::move(base),
+        expand_includes(std::move(part), std::filesystem::path(path).parent_path().string(),
+                        level + 1, d));
   };
   if (list.is_list()) {
     for (const Tree& name : list.items()) add(name);
@@ -121,17 +135,22 @@ void apply_override(Tree& root, const std::string& text, Diagnostics& d) {
   while (true) {
     const std::size_t dot = path.find('.');
     const std::string key(path.substr(0, dot));
-    if (key.empty()) return d.add(place, std::string(whole), "has an empty name between its dots", "for example engine.max_running=64");
+    if (key.empty())
+      return d.add(place, std::string(whole), "has an empty name between its dots",
+                   "for example engine.max_running=64");
     if (at->is_list()) {
       const auto index = parse_int(key);
       if (!index || *index < 0 || static_cast<std::size_t>(*index) >= at->items().size()) {
         const std::string_view list = whole.substr(0, whole.size() - path.size() + key.size());
-        return d.add(place, std::string(list), fmt::format("no such element: the list has {}, counted from 0", at->items().size()));
+        return d.add(
+            place, std::string(list),
+            fmt::format("no such element: the list has {}, counted from 0", at->items().size()));
       }
       at = &at->items()[static_cast<std::size_t>(*index)];
       if (dot == std::string_view::npos) *at = value;
     } else {
-      // A bare name (router: least-loaded) cannot take further keys: it becomes the mapping it stands for.
+      // A bare name (router: least-loaded) cannot take further keys: it becomes the mapping it
+      // stands for.
       if (at->is_scalar()) {
         Tree map = Tree::map(place);
         map.set("base", *at);
@@ -150,11 +169,13 @@ void apply_override(Tree& root, const std::string& text, Diagnostics& d) {
 // The engine's preset goes under what the file says.
 void apply_preset(Tree& root, Diagnostics& d) {
   Tree* engine = root.find("engine");
-  if (engine != nullptr && !engine->is_map() && !engine->is_null()) return;  // reported by the reader
+  if (engine != nullptr && !engine->is_map() && !engine->is_null())
+    return;  // reported by the reader
   const Tree* named = engine == nullptr ? nullptr : engine->find("preset");
   if (named != nullptr && !named->is_scalar()) return;
   const std::string id = named == nullptr ? EngineSpec{}.preset : named->text();
-  Tree preset = load_catalog(CatalogKind::preset, id, named == nullptr ? Place{} : named->place(), "engine.preset", d);
+  Tree preset = load_catalog(CatalogKind::preset, id, named == nullptr ? Place{} : named->place(),
+                             "engine.preset", d);
   preset.erase("text");
   preset.erase("source");
   Tree merged = Tree::merged(std::move(preset), engine == nullptr ? Tree::map() : *engine);
@@ -164,8 +185,8 @@ void apply_preset(Tree& root, Diagnostics& d) {
 
 }  // namespace
 
-LoadedScenario read_scenario(Tree tree, const std::string& base_dir, const std::vector<std::string>& overrides,
-                             Diagnostics& d) {
+LoadedScenario read_scenario(Tree tree, const std::string& base_dir,
+                             const std::vector<std::string>& overrides, Diagnostics& d) {
   LoadedScenario out;
   out.base_dir = base_dir;
   tree = expand_includes(std::move(tree), base_dir, 0, d);
@@ -179,20 +200,25 @@ LoadedScenario read_scenario(Tree tree, const std::string& base_dir, const std::
   Reader r(d);
   read_fields(out.value, tree, r);
   if (out.value.workload.trace.has_value() && !out.value.workload.generate.is_null())
-    r.error_at(tree.find("workload")->place(), "workload", "has both 'trace' and 'generate'", "keep one of them");
+    r.error_at(tree.find("workload")->place(), "workload", "has both 'trace' and 'generate'",
+               "keep one of them");
   const Tree* workload = tree.find("workload");
-  if (workload == nullptr || (workload->is_map() && workload->find("trace") == nullptr && workload->find("generate") == nullptr))
-    r.error_at(workload == nullptr ? tree.place() : workload->place(), "workload", "has neither 'trace' nor 'generate'",
+  if (workload == nullptr || (workload->is_map() && workload->find("trace") == nullptr &&
+                              workload->find("generate") == nullptr))
+    r.error_at(workload == nullptr ? tree.place() : workload->place(), "workload",
+               "has neither 'trace' nor 'generate'",
                "for example: workload: {trace: {file: requests.jsonl, format: mooncake}}");
   out.tree = std::move(tree);
   return out;
 }
 
-LoadedScenario load_scenario(const std::string& path, const std::vector<std::string>& overrides, Diagnostics& d) {
+LoadedScenario load_scenario(const std::string& path, const std::vector<std::string>& overrides,
+                             Diagnostics& d) {
   const std::size_t before = d.all().size();
   Tree tree = load_yaml(path, d);
   if (d.all().size() != before) return {};
-  return read_scenario(std::move(tree), std::filesystem::path(path).parent_path().string(), overrides, d);
+  return read_scenario(std::move(tree), std::filesystem::path(path).parent_path().string(),
+                       overrides, d);
 }
 
 }  // namespace kvsim

@@ -1,6 +1,7 @@
 #pragma once
-// A scenario file as a value: what a run is asked to do. Field texts are the user's manual (`kvsim schema`,
-// `kvsim show scenario`). Models, devices, traces and policies are named here and resolved by sim/run.
+// A scenario file as a value: what a run is asked to do. Field texts are the user's manual (`kvsim
+// schema`, `kvsim show scenario`). Models, devices, traces and policies are named here and resolved
+// by sim/run.
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -14,7 +15,8 @@
 
 namespace kvsim {
 
-// Ranks that the experts of a layer are spread over: a number, true (all of tensor x data) or false (none: cut by tensor).
+// Ranks that the experts of a layer are spread over: a number, true (all of tensor x data) or false
+// (none: cut by tensor).
 struct ExpertRanks {
   int count = 1;  // 0 = all
 };
@@ -31,8 +33,11 @@ struct ParallelSpec {
   static constexpr std::tuple kFields{
       field("tensor", &ParallelSpec::tensor, between(1, 1024), "GPUs that share every layer"),
       field("pipeline", &ParallelSpec::pipeline, between(1, 1024), "stages that share the layers"),
-      field("data", &ParallelSpec::data, between(1, 1024), "ranks of one engine, each with its own scheduler and KV cache"),
-      field("expert", &ParallelSpec::expert, any, "ranks that the experts are spread over: tensor x data (or true), or 1 (or false): every expert is cut by tensor")};
+      field("data", &ParallelSpec::data, between(1, 1024),
+            "ranks of one engine, each with its own scheduler and KV cache"),
+      field("expert", &ParallelSpec::expert, any,
+            "ranks that the experts are spread over: tensor x data (or true), or 1 (or false): "
+            "every expert is cut by tensor")};
   [[nodiscard]] bool spreads_experts() const { return expert.count != 1 && tensor * data > 1; }
   [[nodiscard]] Parallel parallel() const { return {tensor, pipeline, data, spreads_experts()}; }
 };
@@ -41,7 +46,8 @@ struct InterconnectSpec {
   std::optional<Bandwidth> bandwidth;
   std::optional<Duration> latency;
   static constexpr std::tuple kFields{
-      field("bandwidth", &InterconnectSpec::bandwidth, any, "per GPU and direction, between the GPUs of an instance"),
+      field("bandwidth", &InterconnectSpec::bandwidth, any,
+            "per GPU and direction, between the GPUs of an instance"),
       field("latency", &InterconnectSpec::latency, any, "of one message")};
 };
 
@@ -51,15 +57,19 @@ struct DeploymentSpec {
   ParallelSpec parallel;
   InterconnectSpec interconnect;
   static constexpr std::tuple kFields{
-      field("hardware", &DeploymentSpec::hardware, any, "node or device of the catalogue, a path to such a file, or a mapping {base: NAME, ...} that overrides one"),
+      field("hardware", &DeploymentSpec::hardware, any,
+            "node or device of the catalogue, a path to such a file, or a mapping {base: NAME, "
+            "...} that overrides one"),
       field("replicas", &DeploymentSpec::replicas, between(1, 4096), "instances behind the router"),
       field("parallel", &DeploymentSpec::parallel, any, "how one instance spreads over its GPUs"),
-      field("interconnect", &DeploymentSpec::interconnect, any, "overrides the catalogue's link between the GPUs of an instance")};
+      field("interconnect", &DeploymentSpec::interconnect, any,
+            "overrides the catalogue's link between the GPUs of an instance")};
 };
 
 enum class QueuePolicy : std::uint8_t { fcfs, priority };
 constexpr auto enum_names(QueuePolicy) {
-  return std::array{std::pair{QueuePolicy::fcfs, "fcfs"}, std::pair{QueuePolicy::priority, "priority"}};
+  return std::array{std::pair{QueuePolicy::fcfs, "fcfs"},
+                    std::pair{QueuePolicy::priority, "priority"}};
 }
 
 struct SchedulerSpec {
@@ -70,12 +80,22 @@ struct SchedulerSpec {
   std::int64_t long_prefill_threshold = 0;
   Ratio watermark{0};
   static constexpr std::tuple kFields{
-      field("policy", &SchedulerSpec::policy, any, "order of the waiting queue; priority: lower number first, and the highest number is preempted"),
-      field("chunked_prefill", &SchedulerSpec::chunked_prefill, any, "prompts may be computed in pieces"),
-      field("async", &SchedulerSpec::async, any, "iteration k+1 is decided when iteration k starts, so that the GPU never waits for the scheduler"),
-      field("full_sequence_admission", &SchedulerSpec::full_sequence_admission, any, "a request is admitted only when all of its known tokens fit (off: only its first piece)"),
-      field("long_prefill_threshold", &SchedulerSpec::long_prefill_threshold, between<std::int64_t>(0, 1 << 30), "most prompt tokens of one request in an iteration; 0 = no limit"),
-      field("watermark", &SchedulerSpec::watermark, between(Ratio{0}, Ratio{1}), "share of the KV blocks kept free at admission")};
+      field("policy", &SchedulerSpec::policy, any,
+            "order of the waiting queue; priority: lower number first, and the highest number is "
+            "preempted"),
+      field("chunked_prefill", &SchedulerSpec::chunked_prefill, any,
+            "prompts may be computed in pieces"),
+      field("async", &SchedulerSpec::async, any,
+            "iteration k+1 is decided when iteration k starts, so that the GPU never waits for the "
+            "scheduler"),
+      field("full_sequence_admission", &SchedulerSpec::full_sequence_admission, any,
+            "a request is admitted only when all of its known tokens fit (off: only its first "
+            "piece)"),
+      field("long_prefill_threshold", &SchedulerSpec::long_prefill_threshold,
+            between<std::int64_t>(0, 1 << 30),
+            "most prompt tokens of one request in an iteration; 0 = no limit"),
+      field("watermark", &SchedulerSpec::watermark, between(Ratio{0}, Ratio{1}),
+            "share of the KV blocks kept free at admission")};
 };
 
 enum class Balancing : std::uint8_t { usage, waiting };
@@ -97,28 +117,54 @@ struct EngineSpec {
   Duration overhead{}, layer_overhead{}, graph_overhead{}, graph_layer_overhead{};
   Duration schedule_time{}, front_end{}, back_end{}, request_timeout{};
   static constexpr std::tuple kFields{
-      field("preset", &EngineSpec::preset, any, "engine and version whose rules are followed; gives defaults for everything below"),
-      field("block_tokens", &EngineSpec::block_tokens, between<std::int64_t>(1, 1 << 16), "tokens of a KV block"),
-      field("max_batched_tokens", &EngineSpec::max_batched_tokens, between<std::int64_t>(1, 1 << 24), "token budget of an iteration; default by GPU memory"),
-      field("max_running", &EngineSpec::max_running, between<std::int64_t>(1, 1 << 20), "most running requests of a rank; default by GPU memory"),
-      field("max_model_len", &EngineSpec::max_model_len, between<std::int64_t>(1, 1 << 30), "longest prompt plus output; default: what the model allows"),
-      field("kv_blocks", &EngineSpec::kv_blocks, between<std::int64_t>(2, std::int64_t{1} << 32), "the engine's own number of KV blocks per rank (its null block included); default: computed from memory"),
-      field("gpu_memory_utilization", &EngineSpec::gpu_memory_utilization, between(Ratio{0.01}, Ratio{1}), "share of GPU memory that the engine may use"),
-      field("graph_pool", &EngineSpec::graph_pool, any, "memory taken by captured graphs, when the engine subtracts it"),
-      field("activation_memory", &EngineSpec::activation_memory, any, "peak of activations, in place of the estimate"),
+      field("preset", &EngineSpec::preset, any,
+            "engine and version whose rules are followed; gives defaults for everything below"),
+      field("block_tokens", &EngineSpec::block_tokens, between<std::int64_t>(1, 1 << 16),
+            "tokens of a KV block"),
+      field("max_batched_tokens", &EngineSpec::max_batched_tokens,
+            between<std::int64_t>(1, 1 << 24),
+            "token budget of an iteration; default by GPU memory"),
+      field("max_running", &EngineSpec::max_running, between<std::int64_t>(1, 1 << 20),
+            "most running requests of a rank; default by GPU memory"),
+      field("max_model_len", &EngineSpec::max_model_len, between<std::int64_t>(1, 1 << 30),
+            "longest prompt plus output; default: what the model allows"),
+      field("kv_blocks", &EngineSpec::kv_blocks, between<std::int64_t>(2, std::int64_t{1} << 32),
+            "the engine's own number of KV blocks per rank (its null block included); default: "
+            "computed from memory"),
+      field("gpu_memory_utilization", &EngineSpec::gpu_memory_utilization,
+            between(Ratio{0.01}, Ratio{1}), "share of GPU memory that the engine may use"),
+      field("graph_pool", &EngineSpec::graph_pool, any,
+            "memory taken by captured graphs, when the engine subtracts it"),
+      field("activation_memory", &EngineSpec::activation_memory, any,
+            "peak of activations, in place of the estimate"),
       field("scheduler", &EngineSpec::scheduler, any, "who takes part in an iteration"),
-      field("unhashed_blocks_first", &EngineSpec::unhashed_blocks_first, any, "freed blocks without a hash are reused first (vLLM since May 2026)"),
-      field("data_balancing", &EngineSpec::data_balancing, any, "how the front end scores data-parallel ranks: usage (present) or waiting (4 waiting + running)"),
-      field("cuda_graphs", &EngineSpec::cuda_graphs, any, "decode batches are padded to captured sizes"),
-      field("graph_sizes", &EngineSpec::graph_sizes, between<std::int64_t>(1, 1 << 20), "captured sizes; empty = the engine's own list"),
-      field("overhead", &EngineSpec::overhead, any, "host time that the GPU cannot hide, of an iteration launched kernel by kernel (with prefill, or too large for a captured graph)"),
-      field("layer_overhead", &EngineSpec::layer_overhead, any, "the same per layer of the model, added to it"),
-      field("graph_overhead", &EngineSpec::graph_overhead, any, "host time and gaps of an iteration that runs as a captured graph (decodes only)"),
-      field("graph_layer_overhead", &EngineSpec::graph_layer_overhead, any, "the same per layer of the model, added to it"),
-      field("schedule_time", &EngineSpec::schedule_time, any, "host time of an iteration that hides behind the GPU: an iteration takes at least this long"),
-      field("front_end", &EngineSpec::front_end, any, "from a request's arrival until the scheduler sees it"),
-      field("back_end", &EngineSpec::back_end, any, "from the end of an iteration until its tokens reach the client"),
-      field("request_timeout", &EngineSpec::request_timeout, any, "a request that was not scheduled this long after its arrival is dropped; 0 = never")};
+      field("unhashed_blocks_first", &EngineSpec::unhashed_blocks_first, any,
+            "freed blocks without a hash are reused first (vLLM since May 2026)"),
+      field("data_balancing", &EngineSpec::data_balancing, any,
+            "how the front end scores data-parallel ranks: usage (present) or waiting (4 waiting + "
+            "running)"),
+      field("cuda_graphs", &EngineSpec::cuda_graphs, any,
+            "decode batches are padded to captured sizes"),
+      field("graph_sizes", &EngineSpec::graph_sizes, between<std::int64_t>(1, 1 << 20),
+            "captured sizes; empty = the engine's own list"),
+      field("overhead", &EngineSpec::overhead, any,
+            "host time that the GPU cannot hide, of an iteration launched kernel by kernel (with "
+            "prefill, or too large for a captured graph)"),
+      field("layer_overhead", &EngineSpec::layer_overhead, any,
+            "the same per layer of the model, added to it"),
+      field("graph_overhead", &EngineSpec::graph_overhead, any,
+            "host time and gaps of an iteration that runs as a captured graph (decodes only)"),
+      field("graph_layer_overhead", &EngineSpec::graph_layer_overhead, any,
+            "the same per layer of the model, added to it"),
+      field("schedule_time", &EngineSpec::schedule_time, any,
+            "host time of an iteration that hides behind the GPU: an iteration takes at least this "
+            "long"),
+      field("front_end", &EngineSpec::front_end, any,
+            "from a request's arrival until the scheduler sees it"),
+      field("back_end", &EngineSpec::back_end, any,
+            "from the end of an iteration until its tokens reach the client"),
+      field("request_timeout", &EngineSpec::request_timeout, any,
+            "a request that was not scheduled this long after its arrival is dropped; 0 = never")};
 };
 
 enum class PrefixIndex : std::uint8_t { none, hash };
@@ -131,14 +177,17 @@ struct PrefixSpec {
   std::vector<Duration> reset_at;
   static constexpr std::tuple kFields{
       field("index", &PrefixSpec::index, any, "prefix cache: none, or a chain of block hashes"),
-      field("reset_at", &PrefixSpec::reset_at, any, "instants at which the cache is reset; a rank that holds blocks then refuses")};
+      field("reset_at", &PrefixSpec::reset_at, any,
+            "instants at which the cache is reset; a rank that holds blocks then refuses")};
 };
 
 struct CacheSpec {
   std::string dtype = "bf16";
   PrefixSpec prefix;
-  static constexpr std::tuple kFields{field("dtype", &CacheSpec::dtype, any, "precision of the KV cache; auto = that of the activations"),
-                                      field("prefix", &CacheSpec::prefix, any, "sharing of common prefixes")};
+  static constexpr std::tuple kFields{
+      field("dtype", &CacheSpec::dtype, any,
+            "precision of the KV cache; auto = that of the activations"),
+      field("prefix", &CacheSpec::prefix, any, "sharing of common prefixes")};
 };
 
 // A trace file: {file: F, format: NAME, ...parameters of the format}
@@ -162,16 +211,20 @@ struct WorkloadSpec {
   std::int64_t limit = 0;
   static constexpr std::tuple kFields{
       field("trace", &WorkloadSpec::trace, any, "requests from a file: {file, format, ...}"),
-      field("generate", &WorkloadSpec::generate, any, "requests from distributions (`kvsim show generate`)"),
-      field("rate_scale", &WorkloadSpec::rate_scale, between(Ratio{1e-6}, Ratio{1e6}), "arrivals come this many times as fast"),
-      field("limit", &WorkloadSpec::limit, between<std::int64_t>(0, std::int64_t{1} << 40), "stop after this many requests; 0 = all")};
+      field("generate", &WorkloadSpec::generate, any,
+            "requests from distributions (`kvsim show generate`)"),
+      field("rate_scale", &WorkloadSpec::rate_scale, between(Ratio{1e-6}, Ratio{1e6}),
+            "arrivals come this many times as fast"),
+      field("limit", &WorkloadSpec::limit, between<std::int64_t>(0, std::int64_t{1} << 40),
+            "stop after this many requests; 0 = all")};
 };
 
 struct SloSpec {
   std::optional<Duration> ttft, tpot, e2e;
-  static constexpr std::tuple kFields{field("ttft", &SloSpec::ttft, any, "most time to the first token"),
-                                      field("tpot", &SloSpec::tpot, any, "most time per output token after the first"),
-                                      field("e2e", &SloSpec::e2e, any, "most time to the last token")};
+  static constexpr std::tuple kFields{
+      field("ttft", &SloSpec::ttft, any, "most time to the first token"),
+      field("tpot", &SloSpec::tpot, any, "most time per output token after the first"),
+      field("e2e", &SloSpec::e2e, any, "most time to the last token")};
 };
 
 enum class RecordLevel : std::uint8_t { none, all };
@@ -184,8 +237,10 @@ struct RecordSpec {
   Duration sample_every{std::chrono::seconds(10)};
   static constexpr std::tuple kFields{
       field("requests", &RecordSpec::requests, any, "a row per request"),
-      field("iterations", &RecordSpec::iterations, any, "a row per iteration (large; turns fast-forwarding off)"),
-      field("sample_every", &RecordSpec::sample_every, any, "a row per rank with its queue, batch and KV use this often; 0 = never")};
+      field("iterations", &RecordSpec::iterations, any,
+            "a row per iteration (large; turns fast-forwarding off)"),
+      field("sample_every", &RecordSpec::sample_every, any,
+            "a row per rank with its queue, batch and KV use this often; 0 = never")};
 };
 
 // Measurements that `kvsim validate` compares with.
@@ -194,7 +249,8 @@ struct MeasuredSpec {
   std::string format = "vllm-requests";
   static constexpr std::tuple kFields{
       field("file", &MeasuredSpec::file, any, "measured requests"),
-      field("format", &MeasuredSpec::format, any, "vllm-requests: JSON lines with queued_ts, first_token_ts, last_token_ts in seconds")};
+      field("format", &MeasuredSpec::format, any,
+            "vllm-requests: JSON lines with queued_ts, first_token_ts, last_token_ts in seconds")};
 };
 
 struct Scenario {
@@ -216,7 +272,9 @@ struct Scenario {
       field("kvsim", &Scenario::kvsim, between(1, 1), "version of this file format"),
       field("name", &Scenario::name, any, "names the result file"),
       field("seed", &Scenario::seed, any, "of every random draw"),
-      field("model", &Scenario::model, any, "model of the catalogue, a path, {hf_config: PATH}, or a mapping {base: NAME, ...} that overrides one"),
+      field("model", &Scenario::model, any,
+            "model of the catalogue, a path, {hf_config: PATH}, or a mapping {base: NAME, ...} "
+            "that overrides one"),
       field("weights", &Scenario::weights, any, "precision of the weights; empty = as published"),
       field("deployment", &Scenario::deployment, any, "hardware and how many of it"),
       field("engine", &Scenario::engine, any, "the serving engine"),
@@ -226,7 +284,8 @@ struct Scenario {
       field("workload", &Scenario::workload, any, "who asks when"),
       field("slo", &Scenario::slo, any, "latency objectives"),
       field("record", &Scenario::record, any, "what the database keeps"),
-      field("measured", &Scenario::measured, any, "measurements to compare with (`kvsim validate`)")};
+      field("measured", &Scenario::measured, any,
+            "measurements to compare with (`kvsim validate`)")};
 };
 
 // A scenario, the tree it was read from, and the folder its relative paths start at.
@@ -236,9 +295,12 @@ struct LoadedScenario {
   Tree tree;
 };
 
-// Reads a file: includes, engine preset under it, `overrides` ("path=value") over it. Mistakes go to Diagnostics, all at once.
-LoadedScenario load_scenario(const std::string& path, const std::vector<std::string>& overrides, Diagnostics&);
+// Reads a file: includes, engine preset under it, `overrides` ("path=value") over it. Mistakes go
+// to Diagnostics, all at once.
+LoadedScenario load_scenario(const std::string& path, const std::vector<std::string>& overrides,
+                             Diagnostics&);
 // The same for a tree that somebody built (tests, gallery); `base_dir` for relative paths.
-LoadedScenario read_scenario(Tree, const std::string& base_dir, const std::vector<std::string>& overrides, Diagnostics&);
+LoadedScenario read_scenario(Tree, const std::string& base_dir,
+                             const std::vector<std::string>& overrides, Diagnostics&);
 
 }  // namespace kvsim

@@ -1,6 +1,7 @@
 #pragma once
-// YAML and JSON text to Tree (yaml-cpp, hidden). Mistakes go to Diagnostics with their place; duplicate keys are
-// mistakes. Limits against hostile files: 64 MiB of text, 100 levels, 2 million nodes after aliases are expanded.
+// YAML and JSON text to Tree (yaml-cpp, hidden). Mistakes go to Diagnostics with their place;
+// duplicate keys are mistakes. Limits against hostile files: 64 MiB of text, 100 levels, 2 million
+// nodes after aliases are expanded.
 #include <string>
 #include <string_view>
 

@@ -78,8 +78,9 @@ void BlockPool::add_blank(std::int64_t n) {
   options_.unhashed_first ? enqueue_front(r) : enqueue_back(r);
 }
 
-// Cuts `r` into [0, at) and [at, end); the second part is younger in no respect: it stands right before the first
-// in the free queue (later blocks are evicted first) and right behind it among the node's runs.
+// Cuts `r` into [0, at) and [at, end); the second part is younger in no respect: it stands right
+// before the first in the free queue (later blocks are evicted first) and right behind it among the
+// node's runs.
 void BlockPool::split(std::uint32_t r, std::int64_t at) {
   const std::uint32_t s = new_run();
   Run& a = runs_[r];
@@ -97,9 +98,10 @@ void BlockPool::split(std::uint32_t r, std::int64_t at) {
   if (a.queued) insert_before(s, r);
 }
 
-// Appends to found_ what covers blocks [from, end) of the node, as far as it goes without a gap. Where copies
-// overlap, the one inserted first is used.
-bool BlockPool::find_in_node(const Node& node, std::int64_t from, std::int64_t end, std::int64_t& reached) {
+// Appends to found_ what covers blocks [from, end) of the node, as far as it goes without a gap.
+// Where copies overlap, the one inserted first is used.
+bool BlockPool::find_in_node(const Node& node, std::int64_t from, std::int64_t end,
+                             std::int64_t& reached) {
   std::int64_t at = from;
   while (at < end) {
     std::int64_t until = end;
@@ -141,7 +143,8 @@ BlockPool::Hit BlockPool::look_up(std::span<const ContentChunk> content, std::in
   return hit;
 }
 
-std::int64_t BlockPool::seen_blocks(std::span<const ContentChunk> content, std::int64_t from, std::int64_t most) const {
+std::int64_t BlockPool::seen_blocks(std::span<const ContentChunk> content, std::int64_t from,
+                                    std::int64_t most) const {
   std::int64_t begin = 0, seen = from;
   for (const ContentChunk& c : content) {
     const std::int64_t end = std::min(c.end, most);
@@ -206,8 +209,8 @@ void BlockPool::pop(std::int64_t n) {
 void BlockPool::publish(Hold& hold, std::span<const ContentChunk> content, std::int64_t full) {
   if (!options_.caching) return;
   while (hold.hashed < full) {
-    KVSIM_CHECK(hold.chunk < content.size() && hold.blank > 0, "publishing block {} of {}: no content or no block",
-                hold.hashed, full);
+    KVSIM_CHECK(hold.chunk < content.size() && hold.blank > 0,
+                "publishing block {} of {}: no content or no block", hold.hashed, full);
     const std::int64_t begin = hold.chunk == 0 ? 0 : content[hold.chunk - 1].end;
     const std::int64_t end = std::min(content[hold.chunk].end, full);
     const std::int64_t n = end - hold.hashed;
@@ -219,8 +222,9 @@ void BlockPool::publish(Hold& hold, std::span<const ContentChunk> content, std::
       hold.blank -= n;
       // Grow the sequence's last run when nobody else can tell the difference.
       const std::uint32_t last = hold.pieces.empty() ? kNone : hold.pieces.back().run;
-      if (last != kNone && nodes_[node].last == last && runs_[last].node == node && runs_[last].refs == 1 &&
-          runs_[last].blocks == hold.pieces.back().blocks && runs_[last].start + runs_[last].blocks == start) {
+      if (last != kNone && nodes_[node].last == last && runs_[last].node == node &&
+          runs_[last].refs == 1 && runs_[last].blocks == hold.pieces.back().blocks &&
+          runs_[last].start + runs_[last].blocks == start) {
         runs_[last].blocks += n;
         hold.pieces.back().blocks += n;
       } else {
@@ -277,12 +281,14 @@ bool BlockPool::reset() {
 void BlockPool::check(std::span<const Hold* const> holders) const {
   std::int64_t queued = 0, cached = 0;
   for (std::uint32_t r = head_; r != kNone; r = runs_[r].queue_next) {
-    KVSIM_CHECK(runs_[r].refs == 0 && runs_[r].queued && runs_[r].blocks > 0, "run {} in the free queue", r);
+    KVSIM_CHECK(runs_[r].refs == 0 && runs_[r].queued && runs_[r].blocks > 0,
+                "run {} in the free queue", r);
     queued += runs_[r].blocks;
     if (runs_[r].node != kNone) cached += runs_[r].blocks;
   }
-  KVSIM_CHECK(queued == free_ && cached == cached_free_, "free queue holds {} ({} cached), counted {} ({})", queued,
-              cached, free_, cached_free_);
+  KVSIM_CHECK(queued == free_ && cached == cached_free_,
+              "free queue holds {} ({} cached), counted {} ({})", queued, cached, free_,
+              cached_free_);
   std::vector<std::uint32_t> references(runs_.size(), 0);
   std::int64_t used = 0;
   for (const Hold* h : holders) {
@@ -296,9 +302,10 @@ void BlockPool::check(std::span<const Hold* const> holders) const {
     }
   }
   for (std::uint32_t r = 0; r < runs_.size(); ++r)
-    KVSIM_CHECK(references[r] == 0 || references[r] == runs_[r].refs, "run {} counts {} references, has {}", r,
-                runs_[r].refs, references[r]);
-  KVSIM_CHECK(used + free_ == options_.blocks, "{} used + {} free blocks of {}", used, free_, options_.blocks);
+    KVSIM_CHECK(references[r] == 0 || references[r] == runs_[r].refs,
+                "run {} counts {} references, has {}", r, runs_[r].refs, references[r]);
+  KVSIM_CHECK(used + free_ == options_.blocks, "{} used + {} free blocks of {}", used, free_,
+              options_.blocks);
 }
 
 }  // namespace kvsim

@@ -1,13 +1,16 @@
 #pragma once
-// The KV blocks of one rank: prefix cache, reference counts and the free queue whose order is the eviction order.
+// The KV blocks of one rank: prefix cache, reference counts and the free queue whose order is the
+// eviction order.
 //
-// Behaviour: vLLM v1 (engine-semantics sections 3 and 3a), block by block. Representation: consecutive blocks of one
-// content that share their fate form a Run, so that a request of a thousand blocks costs a handful of steps; the
-// random-operations test compares it with a block-by-block twin.
+// Behaviour: vLLM v1 (engine-semantics sections 3 and 3a), block by block. Representation:
+// consecutive blocks of one content that share their fate form a Run, so that a request of a
+// thousand blocks costs a handful of steps; the random-operations test compares it with a
+// block-by-block twin.
 //
 //   free queue, head first:  [blank blocks] [run: its last block first] [run] ...
 //
-// Blank blocks (never used, or without a hash) are interchangeable and stand as one run where they touch.
+// Blank blocks (never used, or without a hash) are interchangeable and stand as one run where they
+// touch.
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <span>
@@ -25,9 +28,10 @@ struct ContentChunk {
 class BlockPool {
  public:
   struct Options {
-    std::int64_t blocks = 0;      // usable blocks, the reserved null block not counted
-    bool caching = true;          // prefix cache
-    bool unhashed_first = true;   // freed blocks without a hash go to the head of the queue (before PR 42656: to the tail)
+    std::int64_t blocks = 0;     // usable blocks, the reserved null block not counted
+    bool caching = true;         // prefix cache
+    bool unhashed_first = true;  // freed blocks without a hash go to the head of the queue (before
+                                 // PR 42656: to the tail)
   };
   explicit BlockPool(Options);
 
@@ -49,17 +53,20 @@ class BlockPool {
   };
 
   [[nodiscard]] std::int64_t total() const { return options_.blocks; }
-  [[nodiscard]] std::int64_t free() const { return free_; }             // unreferenced, cached ones included
+  [[nodiscard]] std::int64_t free() const { return free_; }  // unreferenced, cached ones included
   [[nodiscard]] std::int64_t cached_free() const { return cached_free_; }
-  [[nodiscard]] std::int64_t evicted() const { return evicted_; }       // cached blocks reused so far
+  [[nodiscard]] std::int64_t evicted() const { return evicted_; }  // cached blocks reused so far
 
   // Longest cached prefix, at most `most` blocks.
   Hit look_up(std::span<const ContentChunk>, std::int64_t most);
-  // Blocks of this content, beyond the first `from`, that this pool has cached at some time (present or evicted).
-  [[nodiscard]] std::int64_t seen_blocks(std::span<const ContentChunk>, std::int64_t from, std::int64_t most) const;
+  // Blocks of this content, beyond the first `from`, that this pool has cached at some time
+  // (present or evicted).
+  [[nodiscard]] std::int64_t seen_blocks(std::span<const ContentChunk>, std::int64_t from,
+                                         std::int64_t most) const;
   // References the blocks of the last look_up for an empty hold.
   void take_hit(Hold&, std::span<const ContentChunk>);
-  // Takes n blocks from the head of the free queue, evicting what they cached. Requires n <= free().
+  // Takes n blocks from the head of the free queue, evicting what they cached. Requires n <=
+  // free().
   void take(Hold& hold, std::int64_t n) {
     pop(n);
     hold.blank += n;
@@ -74,7 +81,8 @@ class BlockPool {
   bool reset();
   [[nodiscard]] bool was_reset() const { return resets_ > 0; }
 
-  // Walks everything and aborts when counts, lists and references disagree (invariant I2). O(blocks).
+  // Walks everything and aborts when counts, lists and references disagree (invariant I2).
+  // O(blocks).
   void check(std::span<const Hold* const> holders) const;
 
  private:
@@ -82,10 +90,10 @@ class BlockPool {
   struct Run {
     std::uint32_t node = kNone;  // kNone: blank
     std::uint32_t refs = 0;
-    std::int64_t start = 0, blocks = 0;                     // first block within the chunk, and how many
+    std::int64_t start = 0, blocks = 0;  // first block within the chunk, and how many
     std::uint32_t queue_previous = kNone, queue_next = kNone;
-    std::uint32_t node_next = kNone;                        // runs of one node, in the order of insertion
-    std::uint32_t split_next = kNone;                       // the part that was split off behind this one
+    std::uint32_t node_next = kNone;   // runs of one node, in the order of insertion
+    std::uint32_t split_next = kNone;  // the part that was split off behind this one
     bool queued = false;
   };
   struct Node {

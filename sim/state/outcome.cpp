@@ -9,12 +9,15 @@
 namespace kvsim {
 namespace {
 
-// Log-linear bins: 1024 per octave. Below 2048 ns a bin is one nanosecond; above, bin i = shift * 1024 + (ns >> shift)
-// covers 2^shift nanoseconds whose lowest is at least 1024 * 2^shift, hence the relative resolution of 2^-10.
+// Log-linear bins: 1024 per octave. Below 2048 ns a bin is one nanosecond; above, bin i = shift *
+// 1024 + (ns >> shift) covers 2^shift nanoseconds whose lowest is at least 1024 * 2^shift, hence
+// the relative resolution of 2^-10.
 constexpr int kSubBits = 10;
 constexpr std::size_t kSub = std::size_t{1} << kSubBits;
 
-int shift_of(std::uint64_t ns) { return std::max(0, static_cast<int>(std::bit_width(ns)) - (kSubBits + 1)); }
+int shift_of(std::uint64_t ns) {
+  return std::max(0, static_cast<int>(std::bit_width(ns)) - (kSubBits + 1));
+}
 
 std::size_t bin_of(std::int64_t ns) {
   const auto u = static_cast<std::uint64_t>(ns);
@@ -78,8 +81,8 @@ double DurationHistogram::std_ns() const {
   return std::sqrt(squares / static_cast<double>(count_));
 }
 
-// The k-th order statistic is taken to lie at (k - before + 1/2) / n of its bin; between two order statistics the
-// value is interpolated as stats.h does. Ends are exact.
+// The k-th order statistic is taken to lie at (k - before + 1/2) / n of its bin; between two order
+// statistics the value is interpolated as stats.h does. Ends are exact.
 double DurationHistogram::quantile_ns(double q) const {
   if (count_ == 0) return 0;
   const double rank = std::clamp(q, 0.0, 1.0) * static_cast<double>(count_ - 1);
@@ -93,7 +96,8 @@ double DurationHistogram::quantile_ns(double q) const {
     const auto value = [&](std::int64_t k) {
       if (k == 0) return static_cast<double>(min_);
       if (k == count_ - 1) return static_cast<double>(max_);
-      const double v = bin.low + bin.spread * (static_cast<double>(k - before) + 0.5) / static_cast<double>(n);
+      const double v =
+          bin.low + bin.spread * (static_cast<double>(k - before) + 0.5) / static_cast<double>(n);
       return std::clamp(v, static_cast<double>(min_), static_cast<double>(max_));
     };
     if (low_rank >= before && low_rank < before + n) low = value(low_rank);

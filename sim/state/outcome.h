@@ -12,16 +12,19 @@ namespace kvsim {
 
 enum class Outcome : std::uint8_t { finished, rejected, timed_out };
 constexpr auto enum_names(Outcome) {
-  return std::array{std::pair{Outcome::finished, "finished"}, std::pair{Outcome::rejected, "rejected"},
+  return std::array{std::pair{Outcome::finished, "finished"},
+                    std::pair{Outcome::rejected, "rejected"},
                     std::pair{Outcome::timed_out, "timed_out"}};
 }
 
-// Where a request's time went. TTFT is the exact sum of the kinds up to the first token, E2E of both phases.
+// Where a request's time went. TTFT is the exact sum of the kinds up to the first token, E2E of
+// both phases.
 enum class Interval : std::uint8_t {
   front_end,       // arrival at the server until the scheduler may see it
   queue,           // waiting: step boundaries, requests ahead, token budget, running cap
   blocked_memory,  // waiting at the head of the queue because KV blocks are short
-  prefill,         // GPU time of iterations that compute its known tokens (prompt, or again after a preemption)
+  prefill,         // GPU time of iterations that compute its known tokens (prompt, or again after a
+                   // preemption)
   chunk_wait,      // iterations that ran without it between two of its prefill chunks
   decode,          // GPU time of iterations that compute its next token
   decode_wait,     // iterations that ran without it between two of its tokens
@@ -31,11 +34,16 @@ enum class Interval : std::uint8_t {
 };
 inline constexpr std::size_t kIntervals = 10;
 constexpr auto enum_names(Interval) {
-  return std::array{std::pair{Interval::front_end, "front_end"}, std::pair{Interval::queue, "queue"},
-                    std::pair{Interval::blocked_memory, "blocked_memory"}, std::pair{Interval::prefill, "prefill"},
-                    std::pair{Interval::chunk_wait, "chunk_wait"}, std::pair{Interval::decode, "decode"},
-                    std::pair{Interval::decode_wait, "decode_wait"}, std::pair{Interval::host, "host"},
-                    std::pair{Interval::preempted, "preempted"}, std::pair{Interval::back_end, "back_end"}};
+  return std::array{std::pair{Interval::front_end, "front_end"},
+                    std::pair{Interval::queue, "queue"},
+                    std::pair{Interval::blocked_memory, "blocked_memory"},
+                    std::pair{Interval::prefill, "prefill"},
+                    std::pair{Interval::chunk_wait, "chunk_wait"},
+                    std::pair{Interval::decode, "decode"},
+                    std::pair{Interval::decode_wait, "decode_wait"},
+                    std::pair{Interval::host, "host"},
+                    std::pair{Interval::preempted, "preempted"},
+                    std::pair{Interval::back_end, "back_end"}};
 }
 
 // Why a prompt token was computed instead of found in the prefix cache at first admission.
@@ -43,16 +51,20 @@ enum class MissCause : std::uint8_t {
   never_seen,        // no request has brought this content before
   other_instance,    // seen before, but only by other instances (or data-parallel ranks)
   evicted_capacity,  // was cached here; its block (or one before it) was reused
-  last_block,        // the block of the prompt's last token is always computed; partial blocks are never cached
+  last_block,  // the block of the prompt's last token is always computed; partial blocks are never
+               // cached
   not_yet_computed,  // another request is computing it right now, its block does not exist yet
   reset,             // lost when the cache was reset
   disabled           // prefix caching is off
 };
 inline constexpr std::size_t kMissCauses = 7;
 constexpr auto enum_names(MissCause) {
-  return std::array{std::pair{MissCause::never_seen, "never_seen"}, std::pair{MissCause::other_instance, "other_instance"},
-                    std::pair{MissCause::evicted_capacity, "evicted_capacity"}, std::pair{MissCause::last_block, "last_block"},
-                    std::pair{MissCause::not_yet_computed, "not_yet_computed"}, std::pair{MissCause::reset, "reset"},
+  return std::array{std::pair{MissCause::never_seen, "never_seen"},
+                    std::pair{MissCause::other_instance, "other_instance"},
+                    std::pair{MissCause::evicted_capacity, "evicted_capacity"},
+                    std::pair{MissCause::last_block, "last_block"},
+                    std::pair{MissCause::not_yet_computed, "not_yet_computed"},
+                    std::pair{MissCause::reset, "reset"},
                     std::pair{MissCause::disabled, "disabled"}};
 }
 
@@ -91,7 +103,8 @@ struct InstanceSample {
   std::int64_t prompt_tokens = 0, output_tokens = 0;  // computed since the start
 };
 
-// Weighted sample of positive durations with a relative resolution of 2^-10; mean, min and max are exact.
+// Weighted sample of positive durations with a relative resolution of 2^-10; mean, min and max are
+// exact.
 class DurationHistogram {
  public:
   void add(std::int64_t ns, std::int64_t weight);
@@ -131,7 +144,7 @@ struct RunOutcome {
   std::vector<RankTotals> ranks;
   DurationHistogram itl;  // all gaps between consecutive tokens, pooled
   std::uint64_t injected = 0;
-  Time end{};             // last event
+  Time end{};  // last event
   std::uint64_t digest = 0;
 };
 

@@ -1,5 +1,6 @@
-// The Mooncake conversation trace through an engine with room for everything and no time to speak of: the hits are those of
-// an unbounded cache (105,710 of 288,500 blocks, ../shared/traces/README.md), to the token.
+// The Mooncake conversation trace through an engine with room for everything and no time to speak
+// of: the hits are those of an unbounded cache (105,710 of 288,500 blocks,
+// ../shared/traces/README.md), to the token.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -11,13 +12,17 @@ namespace kvsim {
 namespace {
 
 TEST(MooncakePrefix, UnboundedCacheHitsExactly) {
-  const std::string path = std::string(KVSIM_SOURCE_DIR) + "/../shared/traces/mooncake_conversation.jsonl.gz";
+  const std::string path =
+      std::string(KVSIM_SOURCE_DIR) + "/../shared/traces/mooncake_conversation.jsonl.gz";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "no " << path;
   TraceSource::Context context;
   context.path = path;
-  const auto open = [&] { return Registry::instance().make<TraceSource>("mooncake", Tree::map(), context); };
+  const auto open = [&] {
+    return Registry::instance().make<TraceSource>("mooncake", Tree::map(), context);
+  };
 
-  // Request by request: leading 512-token ids seen before, cut to whole engine blocks below the last token.
+  // Request by request: leading 512-token ids seen before, cut to whole engine blocks below the
+  // last token.
   constexpr std::int64_t kBlock = 16;
   std::vector<std::int64_t> expected;
   std::int64_t references = 0, seen_references = 0;
@@ -48,7 +53,9 @@ TEST(MooncakePrefix, UnboundedCacheHitsExactly) {
   const auto again = open();
   std::vector<InstanceSpec> specs;
   specs.push_back({e, 1, false, false, &cost});
-  World world(std::move(specs), Registry::instance().make<Router>("round-robin", Tree::map(), {1, Rng(1, "r")}), *again, {});
+  World world(std::move(specs),
+              Registry::instance().make<Router>("round-robin", Tree::map(), {1, Rng(1, "r")}),
+              *again, {});
   RunOutcome out = world.run();
   ASSERT_EQ(out.requests.size(), expected.size());
   for (const RequestOutcome& o : out.requests) {

@@ -1,5 +1,5 @@
-// The engine as a queue with a known answer. One request at a time (max_running 1) with a service time that the
-// cost model fixes makes M/D/1 and M/M/1; Little's law holds whatever happens.
+// The engine as a queue with a known answer. One request at a time (max_running 1) with a service
+// time that the cost model fixes makes M/D/1 and M/M/1; Little's law holds whatever happens.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -62,12 +62,15 @@ TEST(Queueing, MD1) {
   }
 }
 
-// M/M/1: W = rho / (1 - rho) service times. Whole nanoseconds: a service of 1000 ns is exponential to 0.1 %.
+// M/M/1: W = rho / (1 - rho) service times. Whole nanoseconds: a service of 1000 ns is exponential
+// to 0.1 %.
 TEST(Queueing, MM1) {
   for (const double rho : {0.3, 0.6, 0.8}) {
-    const Waits w = mean_wait(rho, [](Rng& r) { return 1 + static_cast<std::int64_t>(r.exponential(kServiceNs)); });
+    const Waits w = mean_wait(
+        rho, [](Rng& r) { return 1 + static_cast<std::int64_t>(r.exponential(kServiceNs)); });
     // Rounding up adds 0.5 ns to the mean service: half a per mille of the load.
-    EXPECT_NEAR(w.mean, kServiceNs * rho / (1 - rho), w.half_width + 0.01 * w.mean) << "load " << rho;
+    EXPECT_NEAR(w.mean, kServiceNs * rho / (1 - rho), w.half_width + 0.01 * w.mean)
+        << "load " << rho;
     EXPECT_LT(w.half_width, 0.15 * w.mean);
   }
 }
@@ -83,7 +86,8 @@ TEST(Queueing, LittleIsExact) {
   std::int64_t at = 0;
   for (int i = 0; i < 500; ++i) {
     at += static_cast<std::int64_t>(rng.exponential(3000));
-    requests.push_back(test::request(at, 1 + static_cast<std::int64_t>(rng.below(200)), 1 + static_cast<std::int64_t>(rng.below(60))));
+    requests.push_back(test::request(at, 1 + static_cast<std::int64_t>(rng.below(200)),
+                                     1 + static_cast<std::int64_t>(rng.below(60))));
   }
   test::LinearCost cost(100, 2, 1);
   const auto out = test::simulate(e, requests, cost);
@@ -119,9 +123,11 @@ TEST(Queueing, BatchDecodeClosedForm) {
   constexpr std::int64_t kBatch = 64, kPrompt = 32, kOutput = 400;
   std::vector<Request> requests(kBatch, test::request(0, kPrompt, kOutput));
   const auto out = test::simulate(e, requests, cost);
-  // Prefill: 1000 + 10 n P. Decode k = 1..O-1: 1000 + 10 n + n (P + k), the context with the token itself.
+  // Prefill: 1000 + 10 n P. Decode k = 1..O-1: 1000 + 10 n + n (P + k), the context with the token
+  // itself.
   std::int64_t expected = 1000 + 10 * kBatch * kPrompt;
-  for (std::int64_t k = 1; k < kOutput; ++k) expected += 1000 + 10 * kBatch + kBatch * (kPrompt + k);
+  for (std::int64_t k = 1; k < kOutput; ++k)
+    expected += 1000 + 10 * kBatch + kBatch * (kPrompt + k);
   for (const RequestOutcome& r : out.requests) EXPECT_EQ(to_ns(r.last_token), expected);
   EXPECT_EQ(out.itl.count(), kBatch * (kOutput - 1));
 }

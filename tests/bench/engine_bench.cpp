@@ -1,8 +1,9 @@
 // Speed of the engine, with its answers asserted: kvsim_bench [a|b|c]...
-//   a  the Mooncake conversation trace (or, without it, as many generated requests) on 8 instances, default recording
-//   b  1,000,000 generated chat requests on 64 instances, default recording
-//   c  one instance, a batch of 256, decode only
-// Prints requests/s, iterations/s, peak memory; `perf stat` around one case gives instructions per iteration.
+//   a  the Mooncake conversation trace (or, without it, as many generated requests) on 8 instances,
+//   default recording b  1,000,000 generated chat requests on 64 instances, default recording c one
+//   instance, a batch of 256, decode only
+// Prints requests/s, iterations/s, peak memory; `perf stat` around one case gives instructions per
+// iteration.
 #include <fmt/format.h>
 #include <sys/resource.h>
 
@@ -41,39 +42,50 @@ void run_case(const Case& c, int repeats) {
     BuiltRun run = build_run(loaded, true, d);
     d.throw_if_any();
     SimulateOptions options;
-    options.database = (std::filesystem::temp_directory_path() / fmt::format("kvsim_bench_{}.db", getpid())).string();
+    options.database =
+        (std::filesystem::temp_directory_path() / fmt::format("kvsim_bench_{}.db", getpid()))
+            .string();
     const SimulateResult r = simulate(run, options);
     std::filesystem::remove(options.database);
     iterations = prompt = output = 0;
     for (const RankTotals& t : r.outcome.ranks) iterations += t.iterations;
-    for (const RequestOutcome& o : r.outcome.requests) prompt += o.prompt_tokens, output += o.output_tokens;
+    for (const RequestOutcome& o : r.outcome.requests)
+      prompt += o.prompt_tokens, output += o.output_tokens;
     if (r.outcome.injected != c.requests || r.outcome.requests.size() != c.requests ||
-        (c.output_tokens > 0 && output != c.output_tokens) || (digest != 0 && digest != r.outcome.digest)) {
-      fmt::print(stderr, "case {}: wrong answer: {} requests in, {} out, {} output tokens\n", c.name, r.outcome.injected,
-                 r.outcome.requests.size(), output);
+        (c.output_tokens > 0 && output != c.output_tokens) ||
+        (digest != 0 && digest != r.outcome.digest)) {
+      fmt::print(stderr, "case {}: wrong answer: {} requests in, {} out, {} output tokens\n",
+                 c.name, r.outcome.injected, r.outcome.requests.size(), output);
       std::exit(3);
     }
     digest = r.outcome.digest;
     best = std::min(best, r.wall_seconds);
   }
-  fmt::print("{:<2} {:>9} requests {:>11} iterations {:>8.3f} s {:>9.0f} requests/s {:>12.0f} iterations/s {:>7.2f} ns/token "
-             "({:.1f} per output token) {:>6.0f} MiB\n",
-             c.name, c.requests, iterations, best, static_cast<double>(c.requests) / best, static_cast<double>(iterations) / best,
-             best * 1e9 / static_cast<double>(prompt + output), best * 1e9 / static_cast<double>(output), peak_mib());
+  fmt::print(
+      "{:<2} {:>9} requests {:>11} iterations {:>8.3f} s {:>9.0f} requests/s {:>12.0f} "
+      "iterations/s {:>7.2f} ns/token "
+      "({:.1f} per output token) {:>6.0f} MiB\n",
+      c.name, c.requests, iterations, best, static_cast<double>(c.requests) / best,
+      static_cast<double>(iterations) / best, best * 1e9 / static_cast<double>(prompt + output),
+      best * 1e9 / static_cast<double>(output), peak_mib());
 }
 
 Case mooncake(const std::string& trace) {
   return {"a",
-          "name: a\nmodel: llama-3.1-8b\ndeployment: {hardware: h100-sxm, replicas: 8}\nrouter: least-loaded\n"
-          "workload: {trace: {file: " + trace + ", format: mooncake}}\n",
+          "name: a\nmodel: llama-3.1-8b\ndeployment: {hardware: h100-sxm, replicas: 8}\nrouter: "
+          "least-loaded\n"
+          "workload: {trace: {file: " +
+              trace + ", format: mooncake}}\n",
           12031, 4122048};
 }
 
 Case generated(const char* name, int replicas, int requests, int rate) {
   return {name,
-          fmt::format("name: {}\nmodel: llama-3.1-8b\ndeployment: {{hardware: h100-sxm, replicas: {}}}\nrouter: least-loaded\n"
+          fmt::format("name: {}\nmodel: llama-3.1-8b\ndeployment: {{hardware: h100-sxm, replicas: "
+                      "{}}}\nrouter: least-loaded\n"
                       "workload:\n  generate:\n    arrivals: {{process: poisson, rate: {} /s}}\n"
-                      "    prompt: {{law: lognormal, mean: 1024, cv: 1}}\n    output: {{law: lognormal, mean: 256, cv: 1}}\n"
+                      "    prompt: {{law: lognormal, mean: 1024, cv: 1}}\n    output: {{law: "
+                      "lognormal, mean: 256, cv: 1}}\n"
                       "    requests: {}\n",
                       name, replicas, rate, requests),
           static_cast<std::uint64_t>(requests), 0};
@@ -81,8 +93,10 @@ Case generated(const char* name, int replicas, int requests, int rate) {
 
 Case decode_only() {
   return {"c",
-          "name: c\nmodel: llama-3.1-8b\ndeployment: {hardware: h200}\nengine: {max_running: 256, max_batched_tokens: 8192, kv_blocks: 200000}\n"
-          "workload:\n  generate:\n    arrivals: {process: all-at-once}\n    prompt: {law: constant, value: 16}\n"
+          "name: c\nmodel: llama-3.1-8b\ndeployment: {hardware: h200}\nengine: {max_running: 256, "
+          "max_batched_tokens: 8192, kv_blocks: 200000}\n"
+          "workload:\n  generate:\n    arrivals: {process: all-at-once}\n    prompt: {law: "
+          "constant, value: 16}\n"
           "    output: {law: constant, value: 8000}\n    requests: 10240\n",  // 40 waves
           10240, 10240 * 8000};
 }
@@ -91,12 +105,16 @@ Case decode_only() {
 }  // namespace kvsim
 
 int main(int argc, char** argv) {
-  const std::string shared = std::string(KVSIM_SOURCE_DIR) + "/../shared/traces/mooncake_conversation.jsonl.gz";
+  const std::string shared =
+      std::string(KVSIM_SOURCE_DIR) + "/../shared/traces/mooncake_conversation.jsonl.gz";
   std::vector<std::string> wanted(argv + 1, argv + argc);
   if (wanted.empty()) wanted = {"a", "b", "c"};
   try {
     for (const std::string& w : wanted) {
-      if (w == "a") kvsim::run_case(std::filesystem::exists(shared) ? kvsim::mooncake(shared) : kvsim::generated("a", 8, 12031, 60), 5);
+      if (w == "a")
+        kvsim::run_case(std::filesystem::exists(shared) ? kvsim::mooncake(shared)
+                                                        : kvsim::generated("a", 8, 12031, 60),
+                        5);
       if (w == "b") kvsim::run_case(kvsim::generated("b", 64, 1'000'000, 400), 1);
       if (w == "c") kvsim::run_case(kvsim::decode_only(), 5);
     }

@@ -1,4 +1,5 @@
-// libFuzzer's entry: one program, the environment variable KVSIM_FUZZ_TARGET names the target; --list prints all.
+// libFuzzer's entry: one program, the environment variable KVSIM_FUZZ_TARGET names the target;
+// --list prints all.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

@@ -58,12 +58,14 @@ void units(std::string_view text) {
     KVSIM_CHECK(n.has_value() == error.empty(), "value and error disagree");
     if (n) KVSIM_CHECK(parse_count(d, print_count(d, *n), error) == n, "{} does not read back", *n);
   }
-  for (const Dimension d : {Dimension::bandwidth, Dimension::flop_rate, Dimension::power, Dimension::price, Dimension::ratio,
-                            Dimension::rate, Dimension::none}) {
+  for (const Dimension d : {Dimension::bandwidth, Dimension::flop_rate, Dimension::power,
+                            Dimension::price, Dimension::ratio, Dimension::rate, Dimension::none}) {
     std::string error;
     const auto v = parse_quantity(d, text, error);
     KVSIM_CHECK(v.has_value() == error.empty(), "value and error disagree");
-    if (v) KVSIM_CHECK(parse_quantity(d, print_quantity(d, *v), error) == v, "{} does not read back", *v);
+    if (v)
+      KVSIM_CHECK(parse_quantity(d, print_quantity(d, *v), error) == v, "{} does not read back",
+                  *v);
   }
 }
 
@@ -90,7 +92,8 @@ void scenario(std::string_view text) {
     // A resolved scenario is a scenario.
     Diagnostics again;
     const Tree resolved = parse_yaml(to_yaml(run.resolved), "resolved", again);
-    KVSIM_CHECK(again.empty(), "the resolved scenario does not parse: {}", to_string(again.all()[0]));
+    KVSIM_CHECK(again.empty(), "the resolved scenario does not parse: {}",
+                to_string(again.all()[0]));
   });
 }
 
@@ -115,15 +118,20 @@ void trace(const std::string& format, std::string_view bytes) {
       Time last = kTimeZero;
       while (const auto next = source->next_arrival()) {
         source->pop(request);
-        KVSIM_CHECK(request.arrival == *next && *next >= last, "request {} arrives at {} ns after one at {} ns", request.index,
-                    to_ns(*next), to_ns(last));
-        KVSIM_CHECK(request.prompt_tokens >= 1 && request.output_tokens >= 1, "request {} without tokens", request.index);
+        KVSIM_CHECK(request.arrival == *next && *next >= last,
+                    "request {} arrives at {} ns after one at {} ns", request.index, to_ns(*next),
+                    to_ns(last));
+        KVSIM_CHECK(request.prompt_tokens >= 1 && request.output_tokens >= 1,
+                    "request {} without tokens", request.index);
         std::int64_t tokens = 0;
         for (const Segment& s : request.segments) tokens += s.tokens;
-        KVSIM_CHECK(tokens >= request.prompt_tokens && tokens <= request.prompt_tokens + request.output_tokens,
-                    "request {}: segments of {} tokens for {} + {}", request.index, tokens, request.prompt_tokens, request.output_tokens);
+        KVSIM_CHECK(tokens >= request.prompt_tokens &&
+                        tokens <= request.prompt_tokens + request.output_tokens,
+                    "request {}: segments of {} tokens for {} + {}", request.index, tokens,
+                    request.prompt_tokens, request.output_tokens);
         last = *next;
-        if (last < kNever - std::chrono::milliseconds(1)) source->finished(request.index, last + std::chrono::milliseconds(1));
+        if (last < kNever - std::chrono::milliseconds(1))
+          source->finished(request.index, last + std::chrono::milliseconds(1));
       }
     });
   }
@@ -131,13 +139,18 @@ void trace(const std::string& format, std::string_view bytes) {
 
 std::vector<FuzzTarget> all_targets() {
   std::vector<FuzzTarget> all{
-      {"units", units}, {"yaml", yaml}, {"scenario", scenario}, {"hf-config", hf_config},
-      {"csv-attention", [](std::string_view bytes) {
+      {"units", units},
+      {"yaml", yaml},
+      {"scenario", scenario},
+      {"hf-config", hf_config},
+      {"csv-attention",
+       [](std::string_view bytes) {
          const MemoryFile file(bytes);
          allow_input_error([&] {
            const AttentionTable table(file.path());
            KVSIM_CHECK(!std::isnan(table.mixed(64, 128, 3, 100)), "not a number");
-           for (std::size_t i = 0; i + 1 < std::min<std::size_t>(table.lengths().size(), 8); ++i) (void)table.decode_line(table.decode(5), i);
+           for (std::size_t i = 0; i + 1 < std::min<std::size_t>(table.lengths().size(), 8); ++i)
+             (void)table.decode_line(table.decode(5), i);
          });
        }},
       {"csv-skew", [](std::string_view bytes) {

@@ -139,7 +139,8 @@ TEST(LayerProfile, CollectivesOfTheLink) {
   const LinkSpec link{"pcie", Bandwidth{16e9}, Duration{20'000}, ""};
   const auto two = make(t.path(), model, {2, 1, 1, false}, &link);
   const StepShape s = decodes(64, 64 * 100, 100);
-  // 2 per layer and the embedding's; between two ranks one exchange of the whole message is the fastest.
+  // 2 per layer and the embedding's; between two ranks one exchange of the whole message is the
+  // fastest.
   const double bytes = 64 * 4096 * 2;
   EXPECT_NEAR(part(*two, s, "all_reduce"), 65 * (bytes / 16.0 + 20'000), 1e-3);
   // The logits of 64 sequences, gathered from the ranks that own parts of the vocabulary.

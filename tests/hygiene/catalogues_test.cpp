@@ -1,4 +1,5 @@
-// Every file that ships loads through the loader that users meet, names its source, and every scenario passes its check.
+// Every file that ships loads through the loader that users meet, names its source, and every
+// scenario passes its check.
 #include <gtest/gtest.h>
 
 #include "sim/run/build.h"
@@ -18,11 +19,13 @@ std::string text_of(const Diagnostics& d) {
 void expect_source(const Tree& t, const std::string& id) {
   const Tree* source = t.find("source");
   ASSERT_NE(source, nullptr) << id << " names no source";
-  EXPECT_FALSE(source->is_null() || (source->is_scalar() && source->text().size() < 5)) << id << ": a source says where to look";
+  EXPECT_FALSE(source->is_null() || (source->is_scalar() && source->text().size() < 5))
+      << id << ": a source says where to look";
 }
 
 TEST(Hygiene, EveryCatalogueEntryLoadsAndHasASource) {
-  for (const CatalogKind kind : {CatalogKind::model, CatalogKind::device, CatalogKind::node, CatalogKind::preset}) {
+  for (const CatalogKind kind :
+       {CatalogKind::model, CatalogKind::device, CatalogKind::node, CatalogKind::preset}) {
     const auto ids = catalog_ids(kind);
     EXPECT_FALSE(ids.empty()) << catalog_folder(kind);
     for (const std::string& id : ids) {
@@ -30,7 +33,8 @@ TEST(Hygiene, EveryCatalogueEntryLoadsAndHasASource) {
       const Tree tree = load_catalog(kind, id, {}, "entry", d);
       expect_source(tree, id);
       if (kind == CatalogKind::model) build_model(Tree::scalar(id), "", "model", d);
-      if (kind == CatalogKind::device || kind == CatalogKind::node) build_hardware(Tree::scalar(id), "", "hardware", d);
+      if (kind == CatalogKind::device || kind == CatalogKind::node)
+        build_hardware(Tree::scalar(id), "", "hardware", d);
       if (kind == CatalogKind::preset) {
         Tree scenario = Tree::map();
         scenario.set("engine", Tree::map()).set("preset", Tree::scalar(id));
@@ -46,7 +50,10 @@ TEST(Hygiene, EveryScenarioPassesItsCheck) {
   const std::string root = std::string(KVSIM_SOURCE_DIR) + "/";
   std::size_t checked = 0;
   for (const test::SourceFile& file : test::source_files()) {
-    if (!file.path.ends_with(".yaml") || !(file.path.starts_with("scenarios/") || file.path.starts_with("tests/digest/") || file.path.starts_with("tests/golden/"))) continue;
+    if (!file.path.ends_with(".yaml") ||
+        !(file.path.starts_with("scenarios/") || file.path.starts_with("tests/digest/") ||
+          file.path.starts_with("tests/golden/")))
+      continue;
     Diagnostics d;
     const LoadedScenario loaded = load_scenario(root + file.path, {}, d);
     build_run(loaded, true, d);

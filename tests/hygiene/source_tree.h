@@ -16,28 +16,36 @@ struct SourceFile {
   std::string text;
   [[nodiscard]] bool is_code() const { return path.ends_with(".h") || path.ends_with(".cpp"); }
   [[nodiscard]] bool is_test() const { return path.starts_with("tests/"); }
-  [[nodiscard]] std::size_t lines() const { return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')); }
+  [[nodiscard]] std::size_t lines() const {
+    return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+  }
 };
 
-// Text files that belong to the repository, sorted by path; build outputs, results and the fuzz corpus are left out.
+// Text files that belong to the repository, sorted by path; build outputs, results and the fuzz
+// corpus are left out.
 inline const std::vector<SourceFile>& source_files() {
   static const std::vector<SourceFile> all = [] {
     namespace fs = std::filesystem;
     static const std::set<std::string> kLeftOut{"build", "out", ".git", ".cache", "corpus"};
-    static const std::set<std::string> kKinds{".h", ".cpp", ".md", ".yaml", ".yml", ".txt", ".json", ".sh", ""};
+    static const std::set<std::string> kKinds{".h",   ".cpp",  ".md", ".yaml", ".yml",
+                                              ".txt", ".json", ".sh", ""};
     std::vector<SourceFile> files;
     const fs::path root(KVSIM_SOURCE_DIR);
-    for (auto it = fs::recursive_directory_iterator(root); it != fs::recursive_directory_iterator(); ++it) {
+    for (auto it = fs::recursive_directory_iterator(root); it != fs::recursive_directory_iterator();
+         ++it) {
       if (it->is_directory()) {
         if (kLeftOut.contains(it->path().filename().string())) it.disable_recursion_pending();
         continue;
       }
-      if (!it->is_regular_file() || it->path().filename() == ".git" || !kKinds.contains(it->path().extension().string())) continue;
+      if (!it->is_regular_file() || it->path().filename() == ".git" ||
+          !kKinds.contains(it->path().extension().string()))
+        continue;
       std::ostringstream text;
       text << std::ifstream(it->path(), std::ios::binary).rdbuf();
       files.push_back({it->path().lexically_relative(root).string(), text.str()});
     }
-    std::sort(files.begin(), files.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
+    std::sort(files.begin(), files.end(),
+              [](const auto& a, const auto& b) { return a.path < b.path; });
     return files;
   }();
   return all;
@@ -74,7 +82,9 @@ inline std::string code_only(const std::string& text) {
       end = text.find(")" + text.substr(i + 2, open - i - 2) + "\"", open);
       end = end == std::string::npos ? text.size() : end + open - i;
       blank(i, end);
-    } else if (text[i] == '"' || (text[i] == '\'' && (i == 0 || std::isalnum(static_cast<unsigned char>(text[i - 1])) == 0))) {
+    } else if (text[i] == '"' ||
+               (text[i] == '\'' &&
+                (i == 0 || std::isalnum(static_cast<unsigned char>(text[i - 1])) == 0))) {
       while (end < text.size() && text[end] != text[i]) end += text[end] == '\\' ? 2 : 1;
       ++end;
       blank(i + 1, end - 1);

@@ -24,7 +24,8 @@ class ListTrace final : public TraceSource {
   std::size_t next_ = 0;
 };
 
-// base + per_token * tokens + per_context * (context read), all in ns; window sums count like contexts.
+// base + per_token * tokens + per_context * (context read), all in ns; window sums count like
+// contexts.
 class LinearCost final : public CostModel {
  public:
   LinearCost(std::int64_t base, std::int64_t per_token, std::int64_t per_context)
@@ -61,16 +62,20 @@ inline Request request(std::int64_t arrival_ns, std::int64_t prompt, std::int64_
   return r;
 }
 
-inline RunOutcome simulate(const EngineConfig& engine, std::vector<Request> requests, CostModel& cost,
-                           World::Options options = {}, int data_parallel = 1, bool lockstep = false, int instances = 1) {
+inline RunOutcome simulate(const EngineConfig& engine, std::vector<Request> requests,
+                           CostModel& cost, World::Options options = {}, int data_parallel = 1,
+                           bool lockstep = false, int instances = 1) {
   ListTrace trace(std::move(requests));
   std::vector<InstanceSpec> specs;
-  for (int i = 0; i < instances; ++i) specs.push_back({engine, data_parallel, lockstep, false, &cost});
-  auto router = Registry::instance().make<Router>("round-robin", Tree::map(), {static_cast<std::size_t>(instances), Rng(1, "r")});
+  for (int i = 0; i < instances; ++i)
+    specs.push_back({engine, data_parallel, lockstep, false, &cost});
+  auto router = Registry::instance().make<Router>(
+      "round-robin", Tree::map(), {static_cast<std::size_t>(instances), Rng(1, "r")});
   options.check_often = true;
   World world(std::move(specs), std::move(router), trace, std::move(options));
   RunOutcome out = world.run();
-  std::sort(out.requests.begin(), out.requests.end(), [](const auto& a, const auto& b) { return a.index < b.index; });
+  std::sort(out.requests.begin(), out.requests.end(),
+            [](const auto& a, const auto& b) { return a.index < b.index; });
   return out;
 }
 

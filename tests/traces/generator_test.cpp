@@ -1,4 +1,5 @@
-// Drawn workloads: moments against their formulas, the structure of sessions, and that equal seeds give equal requests.
+// Drawn workloads: moments against their formulas, the structure of sessions, and that equal seeds
+// give equal requests.
 #include "traces/generator.h"
 
 #include <cmath>
@@ -55,7 +56,9 @@ TEST(Arrivals, PoissonGammaWeibullConstant) {
   expect_gaps(p, 0.25, 0.5, 0.01);
   p.process = ArrivalKind::weibull;
   p.shape = 0.7;  // cv^2 = Gamma(1 + 2/k) / Gamma(1 + 1/k)^2 - 1
-  expect_gaps(p, 0.25, std::sqrt(std::tgamma(1 + 2 / 0.7) / std::pow(std::tgamma(1 + 1 / 0.7), 2) - 1), 0.05);
+  expect_gaps(p, 0.25,
+              std::sqrt(std::tgamma(1 + 2 / 0.7) / std::pow(std::tgamma(1 + 1 / 0.7), 2) - 1),
+              0.05);
   p.process = ArrivalKind::constant;
   expect_gaps(p, 0.25, 0.0, 1e-9);
   p.process = ArrivalKind::all_at_once;
@@ -81,7 +84,8 @@ TEST(Arrivals, SpikeMultipliesTheRateInsideOnly) {
   EXPECT_NEAR(count_between(p, 70, 170), 10'000, 5 * 100);
 }
 
-// Rate r (1 - a cos(w t)): a quarter around the trough expects r P (1/4 - a sqrt(2) / (2 pi)), around the peak the sum.
+// Rate r (1 - a cos(w t)): a quarter around the trough expects r P (1/4 - a sqrt(2) / (2 pi)),
+// around the peak the sum.
 TEST(Arrivals, DiurnalPeakAndTrough) {
   ArrivalParams p;
   p.process = ArrivalKind::diurnal;
@@ -89,8 +93,10 @@ TEST(Arrivals, DiurnalPeakAndTrough) {
   p.period = 1000s;
   p.peak_to_trough = 3;  // a = 1/2
   const double swing = 0.5 * std::sqrt(2.0) / (2 * std::acos(-1.0));
-  EXPECT_NEAR(count_between(p, 875, 1125), 50'000 * (0.25 - swing), 5 * std::sqrt(50'000 * (0.25 - swing)));
-  EXPECT_NEAR(count_between(p, 375, 625), 50'000 * (0.25 + swing), 5 * std::sqrt(50'000 * (0.25 + swing)));
+  EXPECT_NEAR(count_between(p, 875, 1125), 50'000 * (0.25 - swing),
+              5 * std::sqrt(50'000 * (0.25 - swing)));
+  EXPECT_NEAR(count_between(p, 375, 625), 50'000 * (0.25 + swing),
+              5 * std::sqrt(50'000 * (0.25 + swing)));
   EXPECT_NEAR(count_between(p, 0, 10'000), 500'000, 5 * std::sqrt(500'000.0));
 }
 
@@ -98,7 +104,8 @@ double mean_of(const LengthParams& p) {
   const LengthLaw law(p, "test", "", TraceLength::prompt);
   const Rng rng(5, "lengths");
   double sum = 0;
-  for (std::uint64_t i = 0; i < 100'000; ++i) sum += static_cast<double>(law.draw(rng.at(i), rng.at(i)));
+  for (std::uint64_t i = 0; i < 100'000; ++i)
+    sum += static_cast<double>(law.draw(rng.at(i), rng.at(i)));
   return sum / 100'000;
 }
 
@@ -129,14 +136,16 @@ TEST(Lengths, MeansFollowTheLaws) {
 }
 
 TEST(Lengths, OfATraceComeInPairsOfOneRow) {
-  const test::TempFile file("arrived_at,num_prefill_tokens,num_decode_tokens\n0,100,1\n1,200,2\n2,300,3\n");
+  const test::TempFile file(
+      "arrived_at,num_prefill_tokens,num_decode_tokens\n0,100,1\n1,200,2\n2,300,3\n");
   GeneratorParams p;
   p.prompt = p.output = LengthParams{};
   p.prompt.law = p.output.law = LengthKind::trace;
   p.prompt.file = p.output.file = file.path();
   p.prompt.format = p.output.format = "vidur";
   p.requests = 300;
-  for (const Request& r : drain(*make_generator(p, seeded(1)))) EXPECT_EQ(r.prompt_tokens, 100 * r.output_tokens);
+  for (const Request& r : drain(*make_generator(p, seeded(1))))
+    EXPECT_EQ(r.prompt_tokens, 100 * r.output_tokens);
 }
 
 TEST(Generator, EqualSeedsEqualRequestsOtherSeedsOthers) {
@@ -167,7 +176,8 @@ TEST(Generator, ServiceTimeDoesNotChangeTheRequests) {
   p.prompt.mean = 500;
   p.requests = 400;
   std::map<std::pair<std::uint64_t, std::uint32_t>, std::int64_t> lengths;
-  for (const Request& r : drain(*make_generator(p, seeded(4)), 10s)) lengths[{r.session, r.turn}] = r.prompt_tokens;
+  for (const Request& r : drain(*make_generator(p, seeded(4)), 10s))
+    lengths[{r.session, r.turn}] = r.prompt_tokens;
   int common = 0;
   for (const Request& r : drain(*make_generator(p, seeded(4)), 1s)) {
     const auto at = lengths.find({r.session, r.turn});
@@ -198,7 +208,8 @@ TEST(Generator, TurnsCarryTheirHistoryAndWait) {
   EXPECT_EQ(r[1].arrival - r[0].arrival, 7s);
   EXPECT_EQ(r[2].arrival - r[1].arrival, 7s);
   ASSERT_EQ(r[2].segments.size(), 7U);  // prefix, then message and answer three times
-  for (std::size_t i = 0; i < r[1].segments.size(); ++i) EXPECT_EQ(r[1].segments[i].key, r[2].segments[i].key);
+  for (std::size_t i = 0; i < r[1].segments.size(); ++i)
+    EXPECT_EQ(r[1].segments[i].key, r[2].segments[i].key);
   std::int64_t covered = 0;
   for (const Segment& s : r[2].segments) covered += s.tokens;
   EXPECT_EQ(covered, r[2].prompt_tokens + r[2].output_tokens);
@@ -288,7 +299,9 @@ TEST(Generator, SaysWhichParameterIsMissing) {
   };
   GeneratorParams p;
   p.prompt.law = LengthKind::lognormal;
-  EXPECT_NE(message(p).find("generate.prompt: law 'lognormal' needs either 'mean'"), std::string::npos) << message(p);
+  EXPECT_NE(message(p).find("generate.prompt: law 'lognormal' needs either 'mean'"),
+            std::string::npos)
+      << message(p);
   p.prompt.law = LengthKind::empirical;
   EXPECT_NE(message(p).find("needs 'values'"), std::string::npos);
   p.prompt.law = LengthKind::trace;

@@ -46,7 +46,8 @@ TEST(RealTraces, MooncakeIsReadQuickly) {
       blocks += r.segments.size();
     }
     ASSERT_EQ(blocks, 288'500U);
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count());
+    best = std::min(
+        best, std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count());
   }
   std::printf("mooncake: read in %.1f ms\n", 1e3 * best);
 #ifdef NDEBUG
@@ -79,7 +80,8 @@ TEST(RealTraces, MooncakeRoundTrip) {
     ASSERT_EQ(x.arrival, y.arrival);
     ASSERT_EQ(x.output_tokens, y.output_tokens);
     ASSERT_EQ(x.segments.size(), y.segments.size());
-    for (std::size_t i = 0; i < x.segments.size(); ++i) ASSERT_EQ(x.segments[i].key, y.segments[i].key);
+    for (std::size_t i = 0; i < x.segments.size(); ++i)
+      ASSERT_EQ(x.segments[i].key, y.segments[i].key);
   }
   EXPECT_FALSE(b->next_arrival());
 }
@@ -135,17 +137,20 @@ struct Lmcache {
 };
 
 TEST(RealTraces, LmcacheAgentsInBlocksOf64) {
-  const Lmcache cases[] = {{"traces/lmcache_magagent_b256B.jsonl.gz", 746, 23'958, 3'899, 0.837257, 0.838545, 0.893},
-                           {"traces/lmcache_miniswe_b256B.jsonl.gz", 402, 37'984, 2'766, 0.927180, 0.931808, 0.953}};
+  const Lmcache cases[] = {
+      {"traces/lmcache_magagent_b256B.jsonl.gz", 746, 23'958, 3'899, 0.837257, 0.838545, 0.893},
+      {"traces/lmcache_miniswe_b256B.jsonl.gz", 402, 37'984, 2'766, 0.927180, 0.931808, 0.953}};
   for (const Lmcache& c : cases) {
     KVSIM_SHARED_FILE(path, c.file);
-    const TraceInfo i = trace_info(*open_trace("mooncake", path, {{"hash_block", "64"}, {"zero_lengths", "skip"}}));
+    const TraceInfo i =
+        trace_info(*open_trace("mooncake", path, {{"hash_block", "64"}, {"zero_lengths", "skip"}}));
     EXPECT_EQ(i.requests + i.skipped.records, c.rows);  // 53 prompts of the first are empty
     EXPECT_EQ(i.segments, c.segments);
     EXPECT_EQ(i.distinct_segments, c.distinct);
     EXPECT_NEAR(i.segment_hit_share(), c.hit, 5e-7);
     EXPECT_NEAR(i.token_hit_share(), c.tokens, 5e-7);
-    EXPECT_NEAR(static_cast<double>(i.requests_with_hit) / static_cast<double>(c.rows), c.requests, 5e-4);
+    EXPECT_NEAR(static_cast<double>(i.requests_with_hit) / static_cast<double>(c.rows), c.requests,
+                5e-4);
   }
 }
 
@@ -160,7 +165,8 @@ TEST(RealTraces, AgenticSessionsAsAClosedLoop) {
   // Full blocks and the partial tails, which have a key of their own and never hit.
   EXPECT_GE(i.segments, 58'419'067U);
   EXPECT_LE(i.segments, 58'419'067U + 31'944U);
-  EXPECT_NEAR(i.token_hit_share(), 0.961835, 0.002);  // the description's is in file order, sub-agents in place
+  EXPECT_NEAR(i.token_hit_share(), 0.961835,
+              0.002);  // the description's is in file order, sub-agents in place
 }
 
 TEST(RealTraces, AgenticOpenLoop) {

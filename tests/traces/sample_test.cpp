@@ -18,7 +18,8 @@ LengthParams lognormal(double median, double sigma, std::int64_t min, std::int64
   return p;
 }
 
-LengthParams between_lengths(LengthKind law, std::int64_t min, std::int64_t max, double exponent = 1) {
+LengthParams between_lengths(LengthKind law, std::int64_t min, std::int64_t max,
+                             double exponent = 1) {
   LengthParams p;
   p.law = law;
   p.min = min;
@@ -54,8 +55,8 @@ TEST(Sample, ChatFollowsFromItsRecipe) {
   const std::string shipped{std::istreambuf_iterator<char>(in), {}};
   EXPECT_EQ(shipped, text);
   EXPECT_LE(shipped.size(), 60'000U);
-  const TraceInfo i =
-      trace_info(*test::open_trace("mooncake", std::string(KVSIM_SOURCE_DIR) + "/traces/samples/chat.jsonl"));
+  const TraceInfo i = trace_info(
+      *test::open_trace("mooncake", std::string(KVSIM_SOURCE_DIR) + "/traces/samples/chat.jsonl"));
   EXPECT_EQ(i.requests, 400U);
 }
 

@@ -39,7 +39,8 @@ class TempFile {
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
 inline std::unique_ptr<TraceSource> open_trace(const std::string& format, const std::string& path,
-                                               const Pairs& params = {}, TraceSource::Context context = {}) {
+                                               const Pairs& params = {},
+                                               TraceSource::Context context = {}) {
   context.path = path;
   Tree tree = Tree::map();
   for (const auto& [key, value] : params) tree.set(key, Tree::scalar(value));

@@ -42,12 +42,13 @@ TEST(LineReader, EveryCodingGivesTheSameLines) {
   std::string text;
   std::vector<std::string> expected;
   for (int i = 0; i < 100'000; ++i) {
-    expected.push_back("line " + std::to_string(i) + std::string(static_cast<std::size_t>(i % 37), 'x'));
+    expected.push_back("line " + std::to_string(i) +
+                       std::string(static_cast<std::size_t>(i % 37), 'x'));
     text += expected.back() + (i % 3 == 0 ? "\r\n" : "\n");
   }
   for (const std::string suffix : {"", ".gz", ".zst"}) {
-    const std::string half =
-        compressed(text.substr(0, text.size() / 2), suffix) + compressed(text.substr(text.size() / 2), suffix);
+    const std::string half = compressed(text.substr(0, text.size() / 2), suffix) +
+                             compressed(text.substr(text.size() / 2), suffix);
     EXPECT_EQ(lines_of(TempFile(compressed(text, suffix)).path()), expected) << suffix;
     EXPECT_EQ(lines_of(TempFile(half).path()), expected) << suffix << " in two members";
   }
@@ -55,7 +56,8 @@ TEST(LineReader, EveryCodingGivesTheSameLines) {
 
 TEST(LineReader, LineLongerThanTheBuffer) {
   const std::string big(3 << 20, 'y');
-  EXPECT_EQ(lines_of(TempFile("a\n" + big + "\n\n  \nb").path()), (std::vector<std::string>{"a", big, "b"}));
+  EXPECT_EQ(lines_of(TempFile("a\n" + big + "\n\n  \nb").path()),
+            (std::vector<std::string>{"a", big, "b"}));
 }
 
 TEST(LineReader, CutOffCompressionIsAnError) {
@@ -72,8 +74,9 @@ TEST(JsonListReader, SplitsElementsAcrossBuffers) {
   std::string text = "[";
   std::vector<std::string> expected;
   for (int i = 0; i < 3000; ++i) {
-    expected.push_back("{\"a\": \"]}\\\\\\\"" + std::string(static_cast<std::size_t>(i % 500), 'z') +
-                       "\", \"b\": [{}, [" + std::to_string(i) + "]]}");
+    expected.push_back("{\"a\": \"]}\\\\\\\"" +
+                       std::string(static_cast<std::size_t>(i % 500), 'z') + "\", \"b\": [{}, [" +
+                       std::to_string(i) + "]]}");
     text += (i > 0 ? " ,\n" : "") + expected.back();
   }
   text += "]";
@@ -90,9 +93,11 @@ TEST(JsonListReader, SplitsElementsAcrossBuffers) {
 
 constexpr const char* kFour =
     "{\"timestamp\":0,\"input_length\":130,\"output_length\":10,\"hash_ids\":[0,1,2]}\n"
-    "{\"timestamp\":1000,\"input_length\":128,\"output_length\":20,\"hash_ids\":[0,1],\"session_id\":\"s0\"}\n"
+    "{\"timestamp\":1000,\"input_length\":128,\"output_length\":20,\"hash_ids\":[0,1],\"session_"
+    "id\":\"s0\"}\n"
     "{\"timestamp\":3000,\"input_length\":100,\"output_length\":30,\"hash_ids\":[3,4]}\n"
-    "{\"timestamp\":4000,\"input_length\":192,\"output_length\":40,\"hash_ids\":[0,5,6],\"session_id\":\"s0\"}\n";
+    "{\"timestamp\":4000,\"input_length\":192,\"output_length\":40,\"hash_ids\":[0,5,6],\"session_"
+    "id\":\"s0\"}\n";
 
 TEST(TraceInfo, ByHand) {
   const TempFile file(kFour);
@@ -137,7 +142,8 @@ TEST(MissRatioCurve, AgreesWithAnLruList) {
       }
     });
     EXPECT_EQ(curve.accesses, accesses);
-    EXPECT_DOUBLE_EQ(curve.miss_ratio(capacity), 1.0 - static_cast<double>(hits) / static_cast<double>(accesses))
+    EXPECT_DOUBLE_EQ(curve.miss_ratio(capacity),
+                     1.0 - static_cast<double>(hits) / static_cast<double>(accesses))
         << capacity;
   }
 }
@@ -174,7 +180,8 @@ TEST(WriteTrace, GeneratedSessionsKeepTheirSharingAndTheirTimes) {
     EXPECT_EQ(back.span, direct.span);
     EXPECT_EQ(back.sessions, direct.sessions);
     EXPECT_EQ(back.prompt_tokens, direct.prompt_tokens);
-    // Outputs are no part of the format: the block of an answer becomes known when a later prompt holds it.
+    // Outputs are no part of the format: the block of an answer becomes known when a later prompt
+    // holds it.
     EXPECT_LT(back.hit_tokens, direct.hit_tokens);
     EXPECT_GT(back.hit_tokens, direct.hit_tokens / 2);
   }
@@ -191,13 +198,14 @@ TEST(WriteTrace, VidurAndAzureRoundTrip) {
     write_trace(*make_generator(p, {}), format, file.path());
     const auto got = drain(*open_trace(format, file.path()));
     ASSERT_EQ(got.size(), wanted.size());
-    const bool relative = std::string(format) == "azure";  // times count from the first row, in 100 ns
+    const bool relative =
+        std::string(format) == "azure";  // times count from the first row, in 100 ns
     for (std::size_t i = 0; i < got.size(); ++i) {
       EXPECT_EQ(got[i].prompt_tokens, wanted[i].prompt_tokens);
       EXPECT_EQ(got[i].output_tokens, wanted[i].output_tokens);
       const Duration offset = relative ? wanted[0].arrival - kTimeZero : 0ns;
-      EXPECT_NEAR(static_cast<double>(to_ns(got[i].arrival)), static_cast<double>(to_ns(wanted[i].arrival - offset)),
-                  relative ? 100 : 0);
+      EXPECT_NEAR(static_cast<double>(to_ns(got[i].arrival)),
+                  static_cast<double>(to_ns(wanted[i].arrival - offset)), relative ? 100 : 0);
     }
   }
 }
@@ -207,7 +215,8 @@ TEST(WriteTrace, UnknownFormatNamesTheKnownOnes) {
     write_trace(*make_generator({}, {}), "moonkake", "/nowhere");
     FAIL();
   } catch (const InputError& e) {
-    EXPECT_NE(std::string(e.what()).find("did you mean 'mooncake'? valid: azure, mooncake, vidur"), std::string::npos)
+    EXPECT_NE(std::string(e.what()).find("did you mean 'mooncake'? valid: azure, mooncake, vidur"),
+              std::string::npos)
         << e.what();
   }
 }

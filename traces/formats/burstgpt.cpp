@@ -13,7 +13,8 @@ class BurstGpt final : public CsvSource {
   struct Params {
     std::string model;
     static constexpr std::tuple kFields{
-        field("model", &Params::model, any, "only rows of this model, such as ChatGPT or GPT-4; empty = all")};
+        field("model", &Params::model, any,
+              "only rows of this model, such as ChatGPT or GPT-4; empty = all")};
   };
 
   BurstGpt(Params params, const Context& context)
@@ -58,7 +59,8 @@ class BurstGpt final : public CsvSource {
 };
 
 const Register<BurstGpt> kSelf{
-    "burstgpt", "CSV with Timestamp, Request tokens, Response tokens; rows without response are left out",
+    "burstgpt",
+    "CSV with Timestamp, Request tokens, Response tokens; rows without response are left out",
     "Wang et al., BurstGPT, KDD 2025, arXiv:2401.17644; github.com/HPMLL/BurstGPT"};
 
 }  // namespace

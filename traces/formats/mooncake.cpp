@@ -16,9 +16,10 @@ class Mooncake final : public RecordSource {
   struct Params {
     Tokens hash_block{512};
     ZeroLengths zero_lengths = ZeroLengths::error;
-    static constexpr std::tuple kFields{field("hash_block", &Params::hash_block, between(Tokens{1}, Tokens{1 << 20}),
-                                              "tokens of one hashed block (the last of a prompt may be partial)"),
-                                        field("zero_lengths", &Params::zero_lengths, any, kZeroLengthsText)};
+    static constexpr std::tuple kFields{
+        field("hash_block", &Params::hash_block, between(Tokens{1}, Tokens{1 << 20}),
+              "tokens of one hashed block (the last of a prompt may be partial)"),
+        field("zero_lengths", &Params::zero_lengths, any, kZeroLengthsText)};
   };
 
   Mooncake(Params params, const Context& context)
@@ -57,7 +58,8 @@ class Mooncake final : public RecordSource {
       once(f.priority, v.whole(-1'000'000, 1'000'000));
     } else if (key == "session_id") {
       if (!v.is_null())
-        f.session = session_of_name(v.is_text() ? std::string(v.text()) : fmt::to_string(v.whole(0, INT64_MAX)));
+        f.session = session_of_name(v.is_text() ? std::string(v.text())
+                                                : fmt::to_string(v.whole(0, INT64_MAX)));
     } else if (key == "delay" || key == "delay_ms") {
       f.has_delay = true;
     }
@@ -68,15 +70,19 @@ class Mooncake final : public RecordSource {
     parser_.parse(record, [&](std::string_view key, JsonValue& v) { read_field(f, key, v); });
     if (!f.arrival_ms && f.has_delay)
       throw BadRecord{"timestamp",
-                      "is missing: rows that follow a 'delay' after another are not supported, give each a timestamp"};
+                      "is missing: rows that follow a 'delay' after another are not supported, "
+                      "give each a timestamp"};
     if (!f.arrival_ms) missing_field("timestamp");
     if (!f.input) missing_field("input_length");
     if (!f.output) missing_field("output_length");
     out.arrival = Time{duration_of_seconds(*f.arrival_ms * 1e-3)};
-    if (!set_lengths(out, *f.input, *f.output, zero_lengths_, "input_length", "output_length")) return false;
+    if (!set_lengths(out, *f.input, *f.output, zero_lengths_, "input_length", "output_length"))
+      return false;
     out.priority = static_cast<std::int32_t>(f.priority.value_or(0));
-    if (f.has_ids && *f.input > 0) set_blocks(out);
-    else set_unknown_content(out, salt_, ++unknown_);
+    if (f.has_ids && *f.input > 0)
+      set_blocks(out);
+    else
+      set_unknown_content(out, salt_, ++unknown_);
     if (f.session != 0) {
       out.session = f.session;
       out.turn = turns_[f.session]++;
@@ -87,10 +93,9 @@ class Mooncake final : public RecordSource {
   void set_blocks(Request& out) const {
     const auto expected = static_cast<std::uint64_t>((out.prompt_tokens + block_ - 1) / block_);
     if (ids_.size() != expected)
-      throw BadRecord{
-          "hash_ids",
-          fmt::format("read {} ids, expected {} for {} prompt tokens in blocks of {} (parameter hash_block)",
-                      ids_.size(), expected, out.prompt_tokens, block_)};
+      throw BadRecord{"hash_ids", fmt::format("read {} ids, expected {} for {} prompt tokens in "
+                                              "blocks of {} (parameter hash_block)",
+                                              ids_.size(), expected, out.prompt_tokens, block_)};
     out.segments.reserve(ids_.size());
     std::int64_t left = out.prompt_tokens;
     for (const std::uint64_t id : ids_) {  // an id already names everything before it
@@ -109,7 +114,8 @@ class Mooncake final : public RecordSource {
 };
 
 const Register<Mooncake> kSelf{
-    "mooncake", "JSON lines with one hash id per block of 512 prompt tokens; also AIPerf and Dynamo names",
+    "mooncake",
+    "JSON lines with one hash id per block of 512 prompt tokens; also AIPerf and Dynamo names",
     "Qin et al., Mooncake, FAST 2025; github.com/kvcache-ai/Mooncake"};
 
 }  // namespace

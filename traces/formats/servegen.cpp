@@ -67,14 +67,16 @@ class ServeGen final : public TraceSource {
         arrivals_(context.seed, "traces/servegen/arrivals"),
         lengths_(context.seed, "traces/servegen/lengths") {
     const auto most = static_cast<std::size_t>(params.clients);
-    while ((most == 0 || clients_.size() < most) && file_.next([&](std::string_view line) { return parse(line); })) {
+    while ((most == 0 || clients_.size() < most) &&
+           file_.next([&](std::string_view line) { return parse(line); })) {
     }
     for (std::size_t c = 0; c < clients_.size(); ++c)
       if (advance(clients_[c])) push(c);
   }
 
   std::optional<Time> next_arrival() override {
-    if (heap_.empty() || (limit_ > 0 && delivered_ >= static_cast<std::uint64_t>(limit_))) return std::nullopt;
+    if (heap_.empty() || (limit_ > 0 && delivered_ >= static_cast<std::uint64_t>(limit_)))
+      return std::nullopt;
     const Client& c = clients_[heap_.front().second];
     return scale_.at(duration_of_seconds(c.times[c.next] - start_));
   }
@@ -104,8 +106,9 @@ class ServeGen final : public TraceSource {
 
   void read_pdf(JsonValue& v, Pdf& out) {
     std::vector<std::pair<std::int64_t, double>> all;
-    v.fields(
-        [&](std::string_view key, JsonValue& p) { all.emplace_back(parse_tokens("value", key, 0), p.number(0, 1)); });
+    v.fields([&](std::string_view key, JsonValue& p) {
+      all.emplace_back(parse_tokens("value", key, 0), p.number(0, 1));
+    });
     std::sort(all.begin(), all.end());
     double sum = 0;
     for (const auto& [value, probability] : all) {
@@ -123,19 +126,28 @@ class ServeGen final : public TraceSource {
       Window w;
       int column = 0;
       row.items([&](JsonValue& v) {
-        if (column == 0) w.from = v.number(0, kMaxSeconds);
-        else if (column == 1) w.rate = v.number(0, kMaxRate);
-        else if (column == 2) (void)v.number(0, 1e6);
-        else if (column == 3) w.gamma = is_gamma(v.text());
-        else if (column == 4) w.shape = v.number(1e-4, 1e6);
-        else (void)v.number(0, 1e12);
+        if (column == 0)
+          w.from = v.number(0, kMaxSeconds);
+        else if (column == 1)
+          w.rate = v.number(0, kMaxRate);
+        else if (column == 2)
+          (void)v.number(0, 1e6);
+        else if (column == 3)
+          w.gamma = is_gamma(v.text());
+        else if (column == 4)
+          w.shape = v.number(1e-4, 1e6);
+        else
+          (void)v.number(0, 1e12);
         ++column;
       });
       if (column != 6)
-        throw BadRecord{"", fmt::format("read {} values, expected [t, rate, cv, pattern, shape, scale]", column)};
+        throw BadRecord{
+            "",
+            fmt::format("read {} values, expected [t, rate, cv, pattern, shape, scale]", column)};
       if (!c.windows.empty() && w.from < c.windows.back().from + kWindow)
-        throw BadRecord{"[0]", fmt::format("read {}, expected at least {}: windows of 600 s in order", w.from,
-                                           c.windows.back().from + kWindow)};
+        throw BadRecord{
+            "[0]", fmt::format("read {}, expected at least {}: windows of 600 s in order", w.from,
+                               c.windows.back().from + kWindow)};
       c.windows.push_back(w);
     });
   }
@@ -151,26 +163,35 @@ class ServeGen final : public TraceSource {
       Lengths l;
       l.from = parse_seconds("", key);
       by_field.fields([&](std::string_view name, JsonValue& pdf) {
-        if (name == "input_tokens") read_pdf(pdf, l.input);
-        else if (name == "text_tokens") read_pdf(pdf, l.text);
-        else if (name == "image_tokens") read_pdf(pdf, l.image);
-        else if (name == "image_count") read_pdf(pdf, l.image_count);
-        else if (name == "output_tokens") read_pdf(pdf, l.output);
+        if (name == "input_tokens")
+          read_pdf(pdf, l.input);
+        else if (name == "text_tokens")
+          read_pdf(pdf, l.text);
+        else if (name == "image_tokens")
+          read_pdf(pdf, l.image);
+        else if (name == "image_count")
+          read_pdf(pdf, l.image_count);
+        else if (name == "output_tokens")
+          read_pdf(pdf, l.output);
       });
       if (l.input.empty() && l.text.empty()) missing_field("input_tokens");
       if (l.output.empty()) missing_field("output_tokens");
       c.lengths.push_back(std::move(l));
     });
-    std::sort(c.lengths.begin(), c.lengths.end(), [](const Lengths& a, const Lengths& b) { return a.from < b.from; });
+    std::sort(c.lengths.begin(), c.lengths.end(),
+              [](const Lengths& a, const Lengths& b) { return a.from < b.from; });
   }
 
   bool parse(std::string_view line) {
     Client c;
     bool has_id = false;
     parser_.parse(line, [&](std::string_view key, JsonValue& v) {
-      if (key == "client") (void)v.whole(0, INT64_MAX), has_id = true;
-      else if (key == "rates") read_rates(v, c);
-      else if (key == "lengths") read_lengths(v, c);
+      if (key == "client")
+        (void)v.whole(0, INT64_MAX), has_id = true;
+      else if (key == "rates")
+        read_rates(v, c);
+      else if (key == "lengths")
+        read_lengths(v, c);
     });
     if (!has_id) missing_field("client");
     if (c.windows.empty()) missing_field("rates");
@@ -180,8 +201,9 @@ class ServeGen final : public TraceSource {
     return true;
   }
 
-  // Arrivals of one window: rate x 600 s of them (the fraction by chance), spaced by gaps of the fitted pattern's shape
-  // and stretched to the window, so that the published rate is met without bias however bursty the gaps are.
+  // Arrivals of one window: rate x 600 s of them (the fraction by chance), spaced by gaps of the
+  // fitted pattern's shape and stretched to the window, so that the published rate is met without
+  // bias however bursty the gaps are.
   void draw_window(Client& c, std::size_t w) const {
     const Window& window = c.windows[w];
     Rng rng = arrivals_.at(c.id).at(w);
@@ -195,7 +217,8 @@ class ServeGen final : public TraceSource {
     }
     c.times.pop_back();
     for (std::size_t i = 0; i < count; ++i) {
-      const double share = sum > 0 ? c.times[i] / sum : static_cast<double>(i) / static_cast<double>(count);
+      const double share =
+          sum > 0 ? c.times[i] / sum : static_cast<double>(i) / static_cast<double>(count);
       c.times[i] = window.from + kWindow * std::min(share, 1.0);
     }
   }
@@ -206,7 +229,8 @@ class ServeGen final : public TraceSource {
     while (true) {
       for (; c.next < c.times.size(); ++c.next)
         if (c.times[c.next] >= start_) return c.times[c.next] < end_;
-      while (c.window < c.windows.size() && c.windows[c.window].from + kWindow <= start_) ++c.window;
+      while (c.window < c.windows.size() && c.windows[c.window].from + kWindow <= start_)
+        ++c.window;
       if (c.window == c.windows.size() || c.windows[c.window].from >= end_) return false;
       draw_window(c, c.window++);
     }
@@ -227,7 +251,8 @@ class ServeGen final : public TraceSource {
     std::int64_t prompt = l.input.empty() ? l.text.draw(rng) : l.input.draw(rng);
     if (!l.image.empty()) {
       const std::int64_t each = l.image.draw(rng);
-      const std::int64_t count = l.image_count.empty() ? 1 : std::min<std::int64_t>(l.image_count.draw(rng), 1000);
+      const std::int64_t count =
+          l.image_count.empty() ? 1 : std::min<std::int64_t>(l.image_count.draw(rng), 1000);
       prompt += each * count;
     }
     out.prompt_tokens = std::clamp<std::int64_t>(prompt, 1, kMaxTokens);
@@ -246,9 +271,10 @@ class ServeGen final : public TraceSource {
   std::size_t values_ = 0;
 };
 
-const Register<ServeGen> kSelf{"servegen",
-                               "JSON lines of per-client rates and length distributions: requests are drawn from them",
-                               "Xiang et al., ServeGen, arXiv:2505.09999; github.com/alibaba/ServeGen"};
+const Register<ServeGen> kSelf{
+    "servegen",
+    "JSON lines of per-client rates and length distributions: requests are drawn from them",
+    "Xiang et al., ServeGen, arXiv:2505.09999; github.com/alibaba/ServeGen"};
 
 }  // namespace
 }  // namespace kvsim

@@ -22,18 +22,22 @@ class ShareGpt final : public SessionSource {
     bool independent = false;
     static constexpr std::tuple kFields{
         field("bytes_per_token", &Params::bytes_per_token, between(0.25, 64.0),
-              "tokens of a message = UTF-8 bytes / this, rounded up, at least 1; 4 is common for English"),
-        field("session_rate", &Params::session_rate, between(Rate{1e-9}, Rate{1e9}), "Poisson rate of conversations"),
+              "tokens of a message = UTF-8 bytes / this, rounded up, at least 1; 4 is common for "
+              "English"),
+        field("session_rate", &Params::session_rate, between(Rate{1e-9}, Rate{1e9}),
+              "Poisson rate of conversations"),
         field("concurrency", &Params::concurrency, between(0, 1'000'000),
               "above 0: this many conversations at a time instead"),
         field("think_time", &Params::think_time, any,
               "mean of the exponential pause between an answer and the next message"),
         field("independent", &Params::independent, any,
-              "open loop: every message with its history is a request of its own at session_rate, none waits")};
+              "open loop: every message with its history is a request of its own at session_rate, "
+              "none waits")};
   };
 
   ShareGpt(Params params, const Context& context)
-      : SessionSource(context.limit, params.independent ? 0 : static_cast<std::uint64_t>(params.concurrency)),
+      : SessionSource(context.limit,
+                      params.independent ? 0 : static_cast<std::uint64_t>(params.concurrency)),
         params_(params),
         file_(std::make_unique<JsonListReader>(context.path), context),
         starts_(params.session_rate, context.rate_scale, context.seed, "traces/sharegpt/starts"),
@@ -48,9 +52,14 @@ class ShareGpt final : public SessionSource {
   };
 
   static bool is_answer(std::string_view from) {
-    if (from == "gpt" || from == "assistant" || from == "chatgpt" || from == "bing" || from == "bard") return true;
-    if (from == "human" || from == "user" || from == "system" || from == "tool" || from == "function") return false;
-    bad_value("", from, "human, gpt, system, user, assistant, chatgpt, bing, bard, tool or function");
+    if (from == "gpt" || from == "assistant" || from == "chatgpt" || from == "bing" ||
+        from == "bard")
+      return true;
+    if (from == "human" || from == "user" || from == "system" || from == "tool" ||
+        from == "function")
+      return false;
+    bad_value("", from,
+              "human, gpt, system, user, assistant, chatgpt, bing, bard, tool or function");
   }
 
   void read_messages(JsonValue& list) {
@@ -69,7 +78,8 @@ class ShareGpt final : public SessionSource {
       });
       if (!answer) missing_field("from");
       if (!content) missing_field("value");
-      if (m.segment.tokens > kMaxTokens) throw BadRecord{"value", fmt::format("is longer than {} tokens", kMaxTokens)};
+      if (m.segment.tokens > kMaxTokens)
+        throw BadRecord{"value", fmt::format("is longer than {} tokens", kMaxTokens)};
       m.answer = *answer;
       key = hash_combine(key, *content);
       m.segment.key = key;
@@ -101,7 +111,8 @@ class ShareGpt final : public SessionSource {
         add(std::move(turn), out);
       }
       history += m.segment.tokens;
-      if (history > kMaxTokens) throw BadRecord{"conversations", fmt::format("is longer than {} tokens", kMaxTokens)};
+      if (history > kMaxTokens)
+        throw BadRecord{"conversations", fmt::format("is longer than {} tokens", kMaxTokens)};
     }
     if (!out.turns.empty()) return true;
     file_.left_out("conversations", "has no message followed by an answer");
@@ -109,11 +120,14 @@ class ShareGpt final : public SessionSource {
   }
 
   void add(Turn turn, Session& out) {
-    constexpr std::size_t kMaxTurns = 2'000;  // prompts grow with every turn: bounds the memory of one conversation
+    constexpr std::size_t kMaxTurns =
+        2'000;  // prompts grow with every turn: bounds the memory of one conversation
     const auto n = static_cast<std::uint32_t>(out.turns.size());
-    if (n == kMaxTurns) throw BadRecord{"conversations", fmt::format("has more than {} answers", kMaxTurns)};
+    if (n == kMaxTurns)
+      throw BadRecord{"conversations", fmt::format("has more than {} answers", kMaxTurns)};
     if (n > 0 && params_.think_time.count() > 0) {
-      const double seconds = thinking_.at(conversations_).at(n).exponential(to_seconds(params_.think_time));
+      const double seconds =
+          thinking_.at(conversations_).at(n).exponential(to_seconds(params_.think_time));
       turn.pause = duration_of_seconds(std::min(seconds, kMaxSeconds));
     }
     out.turns.push_back(std::move(turn));
@@ -131,7 +145,8 @@ class ShareGpt final : public SessionSource {
     if (place_ == whole_.turns.size()) {
       place_ = 0;
       whole_.clear();
-      if (!file_.next([&](std::string_view element) { return parse(element, whole_); })) return false;
+      if (!file_.next([&](std::string_view element) { return parse(element, whole_); }))
+        return false;
     }
     out.id = whole_.id;
     out.start = starts_.next();
@@ -153,8 +168,9 @@ class ShareGpt final : public SessionSource {
   std::size_t place_ = 0;
 };
 
-const Register<ShareGpt> kSelf{"sharegpt", "JSON list of conversations; tokens estimated from bytes, closed loop",
-                               "the ShareGPT_V3 layout used by vLLM's benchmarks"};
+const Register<ShareGpt> kSelf{
+    "sharegpt", "JSON list of conversations; tokens estimated from bytes, closed loop",
+    "the ShareGPT_V3 layout used by vLLM's benchmarks"};
 
 }  // namespace
 }  // namespace kvsim

@@ -10,7 +10,8 @@ class Splitwise final : public CsvSource {
  public:
   struct Params {
     ZeroLengths zero_lengths = ZeroLengths::error;
-    static constexpr std::tuple kFields{field("zero_lengths", &Params::zero_lengths, any, kZeroLengthsText)};
+    static constexpr std::tuple kFields{
+        field("zero_lengths", &Params::zero_lengths, any, kZeroLengthsText)};
   };
 
   Splitwise(Params params, const Context& context)
@@ -24,7 +25,8 @@ class Splitwise final : public CsvSource {
   bool parse(std::string_view line, Request& out) override {
     split(line);
     out.arrival = Time{duration_of_seconds(seconds(time_))};
-    if (!set_lengths(out, tokens(input_, 0), tokens(output_, 0), zero_lengths_, "prompt_size", "token_size"))
+    if (!set_lengths(out, tokens(input_, 0), tokens(output_, 0), zero_lengths_, "prompt_size",
+                     "token_size"))
       return false;
     set_unknown_content(out, hash_text("splitwise"), ++rows_);
     return true;
@@ -35,8 +37,9 @@ class Splitwise final : public CsvSource {
   std::uint64_t rows_ = 0;
 };
 
-const Register<Splitwise> kSelf{"splitwise", "CSV with arrival_timestamp, prompt_size, token_size",
-                                "Patel et al., Splitwise, ISCA 2024; github.com/Mutinifni/splitwise-sim"};
+const Register<Splitwise> kSelf{
+    "splitwise", "CSV with arrival_timestamp, prompt_size, token_size",
+    "Patel et al., Splitwise, ISCA 2024; github.com/Mutinifni/splitwise-sim"};
 
 }  // namespace
 }  // namespace kvsim

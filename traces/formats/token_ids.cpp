@@ -1,4 +1,5 @@
-// Traces with token ids: one request a line, or one session a line whose sub-requests wait for each other.
+// Traces with token ids: one request a line, or one session a line whose sub-requests wait for each
+// other.
 #include <fmt/format.h>
 
 #include "sim/base/hash.h"
@@ -24,7 +25,8 @@ class TokenIds final : public SessionSource {
         block_(context.block_tokens),
         file_(std::make_unique<LineReader>(context.path), context),
         scale_(context.rate_scale) {
-    if (block_ < 1) throw InputError(fmt::format("block_tokens: read {}, expected 1 or more", block_));
+    if (block_ < 1)
+      throw InputError(fmt::format("block_tokens: read {}, expected 1 or more", block_));
   }
 
   [[nodiscard]] Skipped skipped() const override { return file_.skipped(); }
@@ -37,16 +39,23 @@ class TokenIds final : public SessionSource {
   static constexpr std::int64_t kMaxNs = static_cast<std::int64_t>(kMaxSeconds) * 1'000'000'000;
 
   bool read_field(Fields& f, std::string_view key, JsonValue& v) {
-    if (key == "input_toks") f.input = v.tokens();
-    else if (key == "output_toks") f.output = v.tokens();
-    else if (key == "tool_duration_ns") f.pause_ns = v.is_null() ? 0 : v.whole(0, kMaxNs);
-    else if (key == "input_tok_ids") v.ids(input_ids_), f.has_input_ids = true;
-    else if (key == "output_tok_ids") v.ids(output_ids_), f.has_output_ids = true;
-    else return false;
+    if (key == "input_toks")
+      f.input = v.tokens();
+    else if (key == "output_toks")
+      f.output = v.tokens();
+    else if (key == "tool_duration_ns")
+      f.pause_ns = v.is_null() ? 0 : v.whole(0, kMaxNs);
+    else if (key == "input_tok_ids")
+      v.ids(input_ids_), f.has_input_ids = true;
+    else if (key == "output_tok_ids")
+      v.ids(output_ids_), f.has_output_ids = true;
+    else
+      return false;
     return true;
   }
 
-  static void check_count(const char* name, const std::vector<std::uint64_t>& ids, std::int64_t tokens) {
+  static void check_count(const char* name, const std::vector<std::uint64_t>& ids,
+                          std::int64_t tokens) {
     if (ids.size() != static_cast<std::uint64_t>(tokens))
       throw BadRecord{name, fmt::format("read {} token ids, expected {}", ids.size(), tokens)};
   }
@@ -98,17 +107,24 @@ class TokenIds final : public SessionSource {
     bool flat = false, has_subs = false;
     std::optional<std::int64_t> arrival;
     parser_.parse(line, [&](std::string_view key, JsonValue& v) {
-      if (key == "arrival_time_ns") arrival = v.whole(0, kMaxNs);
+      if (key == "arrival_time_ns")
+        arrival = v.whole(0, kMaxNs);
       else if (key == "session_id")
-        out.id = session_of_name(v.is_text() ? std::string(v.text()) : fmt::to_string(v.whole(0, INT64_MAX)));
-      else if (key == "sub_requests") has_subs = true, read_sub_requests(v, out);
-      else flat = read_field(f, key, v) || flat;
+        out.id = session_of_name(v.is_text() ? std::string(v.text())
+                                             : fmt::to_string(v.whole(0, INT64_MAX)));
+      else if (key == "sub_requests")
+        has_subs = true, read_sub_requests(v, out);
+      else
+        flat = read_field(f, key, v) || flat;
     });
     if (!arrival) missing_field("arrival_time_ns");
     if (has_subs && flat)
-      throw BadRecord{"sub_requests", "stands beside fields of a single request; expected one of the two forms"};
-    if (!has_subs) out.turns.push_back(make_turn(f));
-    else if (out.id == 0) out.id = unique_key(kSalt, ++unnamed_) | 1;
+      throw BadRecord{"sub_requests",
+                      "stands beside fields of a single request; expected one of the two forms"};
+    if (!has_subs)
+      out.turns.push_back(make_turn(f));
+    else if (out.id == 0)
+      out.id = unique_key(kSalt, ++unnamed_) | 1;
     out.start = scale_.at(order_.checked(Duration{*arrival}, file_));
     return true;
   }
@@ -128,9 +144,10 @@ class TokenIds final : public SessionSource {
   std::uint64_t unknown_ = 0, unnamed_ = 0;
 };
 
-const Register<TokenIds> kSelf{"token-ids",
-                               "JSON lines with token ids, single requests or closed-loop sessions (sub_requests)",
-                               "github.com/casys-kaist/LLMServingSim (workload format)"};
+const Register<TokenIds> kSelf{
+    "token-ids",
+    "JSON lines with token ids, single requests or closed-loop sessions (sub_requests)",
+    "github.com/casys-kaist/LLMServingSim (workload format)"};
 
 }  // namespace
 }  // namespace kvsim

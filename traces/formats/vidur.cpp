@@ -13,7 +13,8 @@ class Vidur final : public CsvSource {
     ZeroLengths zero_lengths = ZeroLengths::error;
     static constexpr std::tuple kFields{
         field("rate", &Params::rate, between(Rate{1e-9}, Rate{1e9}),
-              "draw Poisson arrivals at this rate; needed for files of lengths only, replaces the times of others"),
+              "draw Poisson arrivals at this rate; needed for files of lengths only, replaces the "
+              "times of others"),
         field("zero_lengths", &Params::zero_lengths, any, kZeroLengthsText)};
   };
 
@@ -33,8 +34,8 @@ class Vidur final : public CsvSource {
  private:
   bool parse(std::string_view line, Request& out) override {
     split(line);
-    if (!set_lengths(out, tokens(input_, 0), tokens(output_, 0), params_.zero_lengths, "num_prefill_tokens",
-                     "num_decode_tokens"))
+    if (!set_lengths(out, tokens(input_, 0), tokens(output_, 0), params_.zero_lengths,
+                     "num_prefill_tokens", "num_decode_tokens"))
       return false;
     if (params_.rate) {
       if (rows_ > 0) now_ += gaps_.at(rows_).exponential(1.0 / params_.rate->value);
@@ -54,9 +55,10 @@ class Vidur final : public CsvSource {
   std::uint64_t rows_ = 0;
 };
 
-const Register<Vidur> kSelf{"vidur",
-                            "CSV with arrived_at, num_prefill_tokens, num_decode_tokens, or lengths only and a rate",
-                            "Agrawal et al., Vidur, MLSys 2024; github.com/microsoft/vidur"};
+const Register<Vidur> kSelf{
+    "vidur",
+    "CSV with arrived_at, num_prefill_tokens, num_decode_tokens, or lengths only and a rate",
+    "Agrawal et al., Vidur, MLSys 2024; github.com/microsoft/vidur"};
 
 }  // namespace
 }  // namespace kvsim

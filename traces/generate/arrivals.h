@@ -7,11 +7,22 @@
 
 namespace kvsim {
 
-enum class ArrivalKind : std::uint8_t { poisson, gamma, weibull, constant, diurnal, spike, all_at_once };
+enum class ArrivalKind : std::uint8_t {
+  poisson,
+  gamma,
+  weibull,
+  constant,
+  diurnal,
+  spike,
+  all_at_once
+};
 constexpr auto enum_names(ArrivalKind) {
-  return std::array{std::pair{ArrivalKind::poisson, "poisson"},        std::pair{ArrivalKind::gamma, "gamma"},
-                    std::pair{ArrivalKind::weibull, "weibull"},        std::pair{ArrivalKind::constant, "constant"},
-                    std::pair{ArrivalKind::diurnal, "diurnal"},        std::pair{ArrivalKind::spike, "spike"},
+  return std::array{std::pair{ArrivalKind::poisson, "poisson"},
+                    std::pair{ArrivalKind::gamma, "gamma"},
+                    std::pair{ArrivalKind::weibull, "weibull"},
+                    std::pair{ArrivalKind::constant, "constant"},
+                    std::pair{ArrivalKind::diurnal, "diurnal"},
+                    std::pair{ArrivalKind::spike, "spike"},
                     std::pair{ArrivalKind::all_at_once, "all-at-once"}};
 }
 
@@ -27,10 +38,12 @@ struct ArrivalParams {
   double factor = 2.0;
   static constexpr std::tuple kFields{
       field("process", &ArrivalParams::process, any, "law of the gaps and course of the rate"),
-      field("rate", &ArrivalParams::rate, between(Rate{1e-9}, Rate{1e9}), "mean rate (spike: outside the spike)"),
+      field("rate", &ArrivalParams::rate, between(Rate{1e-9}, Rate{1e9}),
+            "mean rate (spike: outside the spike)"),
       field("cv", &ArrivalParams::cv, between(0.01, 100.0),
             "gamma, diurnal, spike: deviation / mean of the gaps; 1 = Poisson"),
-      field("shape", &ArrivalParams::shape, between(0.1, 100.0), "weibull: shape; 1 = Poisson, below 1 = bursts"),
+      field("shape", &ArrivalParams::shape, between(0.1, 100.0),
+            "weibull: shape; 1 = Poisson, below 1 = bursts"),
       field("peak_to_trough", &ArrivalParams::peak_to_trough, between(1.0, 1e6),
             "diurnal: highest / lowest rate of the sine"),
       field("period", &ArrivalParams::period, any, "diurnal: of the sine; time 0 is the trough"),
@@ -48,7 +61,8 @@ class Arrivals {
 
  private:
   [[nodiscard]] double gap() const;
-  [[nodiscard]] double on_clock(double expected) const;  // when the expected number of arrivals reaches `expected`
+  [[nodiscard]] double on_clock(
+      double expected) const;  // when the expected number of arrivals reaches `expected`
   ArrivalParams params_;
   double scale_;
   Rng gaps_;

@@ -16,13 +16,15 @@ constexpr std::size_t kMaxRanks = 1'000'000;
 constexpr std::size_t kMaxRows = 10'000'000;  // of a trace whose lengths are drawn
 
 std::size_t place_of(const std::vector<double>& cumulative, double u) {
-  const auto at = std::upper_bound(cumulative.begin(), cumulative.end(), u * cumulative.back()) - cumulative.begin();
+  const auto at = std::upper_bound(cumulative.begin(), cumulative.end(), u * cumulative.back()) -
+                  cumulative.begin();
   return std::min(static_cast<std::size_t>(at), cumulative.size() - 1);
 }
 
-std::vector<std::int64_t> read_lengths(const LengthParams& p, const std::string& name, const std::string& folder,
-                                       TraceLength which) {
-  if (p.file.empty() || p.format.empty()) throw InputError(name + ": law 'trace' needs 'file' and 'format'");
+std::vector<std::int64_t> read_lengths(const LengthParams& p, const std::string& name,
+                                       const std::string& folder, TraceLength which) {
+  if (p.file.empty() || p.format.empty())
+    throw InputError(name + ": law 'trace' needs 'file' and 'format'");
   const PluginInfo* info = Registry::instance().find(TraceSource::kKind, p.format);
   if (info == nullptr)
     throw InputError(fmt::format("{}.format: unknown trace-format '{}'", name, p.format),
@@ -30,7 +32,8 @@ std::vector<std::int64_t> read_lengths(const LengthParams& p, const std::string&
   TraceSource::Context context;
   context.path = (std::filesystem::path(folder) / p.file).string();
   Tree params = Tree::map();
-  if (std::any_of(info->fields.begin(), info->fields.end(), [](const FieldInfo& f) { return f.name == "rate"; }))
+  if (std::any_of(info->fields.begin(), info->fields.end(),
+                  [](const FieldInfo& f) { return f.name == "rate"; }))
     params.set("rate", Tree::scalar("1 /s"));  // arrivals do not matter here
   const auto source = Registry::instance().make<TraceSource>(p.format, params, context);
   std::vector<std::int64_t> lengths;
@@ -50,22 +53,27 @@ std::vector<std::int64_t> read_lengths(const LengthParams& p, const std::string&
 ZipfRanks::ZipfRanks(std::size_t n, double exponent) {
   cumulative_.reserve(n);
   double sum = 0;
-  for (std::size_t k = 1; k <= n; ++k) cumulative_.push_back(sum += std::pow(static_cast<double>(k), -exponent));
+  for (std::size_t k = 1; k <= n; ++k)
+    cumulative_.push_back(sum += std::pow(static_cast<double>(k), -exponent));
 }
 
 std::size_t ZipfRanks::draw(Rng& rng) const { return place_of(cumulative_, rng.uniform()); }
 
-LengthLaw::LengthLaw(const LengthParams& p, const std::string& name, const std::string& folder, TraceLength which)
+LengthLaw::LengthLaw(const LengthParams& p, const std::string& name, const std::string& folder,
+                     TraceLength which)
     : params_(p) {
-  if (p.min > p.max) throw InputError(fmt::format("{}: min {} is above max {}", name, p.min, p.max));
+  if (p.min > p.max)
+    throw InputError(fmt::format("{}: min {} is above max {}", name, p.min, p.max));
   switch (p.law) {
     case LengthKind::constant:
       if (!p.value) throw InputError(name + ": law 'constant' needs 'value'");
       break;
-    case LengthKind::uniform: break;
+    case LengthKind::uniform:
+      break;
     case LengthKind::lognormal:
       if (p.mean.has_value() == p.median.has_value())
-        throw InputError(name + ": law 'lognormal' needs either 'mean' (with cv) or 'median' (with sigma)");
+        throw InputError(
+            name + ": law 'lognormal' needs either 'mean' (with cv) or 'median' (with sigma)");
       if (p.mean) {
         const double cv = p.cv.value_or(1.0);
         sigma_ = std::sqrt(std::log1p(cv * cv));
@@ -77,20 +85,25 @@ LengthLaw::LengthLaw(const LengthParams& p, const std::string& name, const std::
       break;
     case LengthKind::zipf:
       if (static_cast<std::uint64_t>(p.max - p.min) >= kMaxRanks)
-        throw InputError(fmt::format("{}: law 'zipf' takes at most {} numbers from min to max", name, kMaxRanks));
-      zipf_ = std::make_shared<const ZipfRanks>(static_cast<std::size_t>(p.max - p.min + 1), p.exponent);
+        throw InputError(fmt::format("{}: law 'zipf' takes at most {} numbers from min to max",
+                                     name, kMaxRanks));
+      zipf_ = std::make_shared<const ZipfRanks>(static_cast<std::size_t>(p.max - p.min + 1),
+                                                p.exponent);
       break;
     case LengthKind::empirical: {
       if (p.values.empty()) throw InputError(name + ": law 'empirical' needs 'values'");
       if (!p.weights.empty() && p.weights.size() != p.values.size())
-        throw InputError(fmt::format("{}: {} weights for {} values", name, p.weights.size(), p.values.size()));
+        throw InputError(
+            fmt::format("{}: {} weights for {} values", name, p.weights.size(), p.values.size()));
       double sum = 0;
       for (std::size_t i = 0; i < p.values.size(); ++i)
         cumulative_.push_back(sum += p.weights.empty() ? 1.0 : p.weights[i]);
       if (!(sum > 0)) throw InputError(name + ": the weights sum to 0");
       break;
     }
-    case LengthKind::trace: lengths_ = read_lengths(p, name, folder, which); break;
+    case LengthKind::trace:
+      lengths_ = read_lengths(p, name, folder, which);
+      break;
   }
 }
 
@@ -98,14 +111,25 @@ std::int64_t LengthLaw::draw(Rng rng, Rng rows) const {
   const auto& p = params_;
   std::int64_t n = 0;
   switch (p.law) {
-    case LengthKind::constant: n = *p.value; break;
-    case LengthKind::uniform:
-      n = p.min + static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(p.max - p.min) + 1));
+    case LengthKind::constant:
+      n = *p.value;
       break;
-    case LengthKind::lognormal: n = std::llround(std::min(rng.lognormal(mu_, sigma_), 1e12)); break;
-    case LengthKind::zipf: n = p.min + static_cast<std::int64_t>(zipf_->draw(rng)); break;
-    case LengthKind::empirical: n = p.values[place_of(cumulative_, rng.uniform())]; break;
-    case LengthKind::trace: n = lengths_[rows.below(lengths_.size())]; break;
+    case LengthKind::uniform:
+      n = p.min +
+          static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(p.max - p.min) + 1));
+      break;
+    case LengthKind::lognormal:
+      n = std::llround(std::min(rng.lognormal(mu_, sigma_), 1e12));
+      break;
+    case LengthKind::zipf:
+      n = p.min + static_cast<std::int64_t>(zipf_->draw(rng));
+      break;
+    case LengthKind::empirical:
+      n = p.values[place_of(cumulative_, rng.uniform())];
+      break;
+    case LengthKind::trace:
+      n = lengths_[rows.below(lengths_.size())];
+      break;
   }
   return std::clamp(n, p.min, p.max);
 }

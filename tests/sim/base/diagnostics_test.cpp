@@ -8,7 +8,8 @@
 namespace kvsim {
 namespace {
 
-const std::vector<std::string> kNames{"max_running", "max_batched_tokens", "a100-40", "a100-80", "a10g", "lru"};
+const std::vector<std::string> kNames{
+    "max_running", "max_batched_tokens", "a100-40", "a100-80", "a10g", "lru"};
 
 TEST(Diagnostics, NearestName) {
   EXPECT_EQ(nearest_name("max_runing", kNames), "max_running");
@@ -28,7 +29,8 @@ TEST(Diagnostics, HintPrefersNamesThatBeginSo) {
 }
 
 TEST(Diagnostics, ComeByFileLineAndColumn) {
-  const auto a = std::make_shared<const std::string>("a"), b = std::make_shared<const std::string>("b");
+  const auto a = std::make_shared<const std::string>("a"),
+             b = std::make_shared<const std::string>("b");
   Diagnostics d;
   d.add({}, "none", "x");
   d.add({b, 2, 1}, "", "x");
@@ -39,7 +41,9 @@ TEST(Diagnostics, ComeByFileLineAndColumn) {
     d.throw_if_any();
     FAIL();
   } catch (const InputError& e) {
-    EXPECT_STREQ(e.what(), "b:1:2: error: x\nb:1:5: error: k: x\n    do this\nb:2:1: error: x\na:9:1: error: x\nerror: none: x");
+    EXPECT_STREQ(e.what(),
+                 "b:1:2: error: x\nb:1:5: error: k: x\n    do this\nb:2:1: error: x\na:9:1: error: "
+                 "x\nerror: none: x");
   }
 }
 
@@ -56,7 +60,8 @@ TEST(RegistryDeathTest, TwoPluginsOfOneNameStopTheProgram) {
   info.kind = "router";
   info.name = "round-robin";
   info.text = "an impostor";
-  EXPECT_DEATH(Registry::instance().add(info), "two plug-ins of kind 'router' are called 'round-robin'.*an impostor");
+  EXPECT_DEATH(Registry::instance().add(info),
+               "two plug-ins of kind 'router' are called 'round-robin'.*an impostor");
 }
 
 TEST(Registry, ListsSortedAndRefusesUnknownNames) {
@@ -66,7 +71,8 @@ TEST(Registry, ListsSortedAndRefusesUnknownNames) {
     EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
     for (const PluginInfo* p : r.of_kind(kind)) {
       EXPECT_FALSE(p->text.empty() || p->source.empty()) << kind << " " << p->name;
-      for (const FieldInfo& f : p->fields) EXPECT_FALSE(f.text.empty()) << kind << " " << p->name << " " << f.name;
+      for (const FieldInfo& f : p->fields)
+        EXPECT_FALSE(f.text.empty()) << kind << " " << p->name << " " << f.name;
       Diagnostics d;  // the defaults of every plug-in are valid
       Reader reader(d);
       (void)p->resolve(Tree::map(), reader, {});

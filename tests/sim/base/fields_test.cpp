@@ -9,7 +9,9 @@ namespace kvsim {
 namespace {
 
 enum class Color { red, blue };
-constexpr auto enum_names(Color) { return std::array{std::pair{Color::red, "red"}, std::pair{Color::blue, "blue"}}; }
+constexpr auto enum_names(Color) {
+  return std::array{std::pair{Color::red, "red"}, std::pair{Color::blue, "blue"}};
+}
 
 struct Inner {
   int a = 3;
@@ -26,9 +28,10 @@ struct Outer {
   Inner inner;
   std::map<std::string, double> m;
   static constexpr std::tuple kFields{
-      field("s", &Outer::s, any, ""),   field("v", &Outer::v, any, ""), field("c", &Outer::c, any, ""),
-      field("r", &Outer::r, between(Ratio{0}, Ratio{1}), ""), field("size", &Outer::size, any, ""),
-      field("inner", &Outer::inner, any, ""), field("m", &Outer::m, any, "")};
+      field("s", &Outer::s, any, ""),       field("v", &Outer::v, any, ""),
+      field("c", &Outer::c, any, ""),       field("r", &Outer::r, between(Ratio{0}, Ratio{1}), ""),
+      field("size", &Outer::size, any, ""), field("inner", &Outer::inner, any, ""),
+      field("m", &Outer::m, any, "")};
 };
 
 Tree map_of(std::initializer_list<std::pair<const char*, const char*>> pairs) {
@@ -54,7 +57,8 @@ TEST(Fields, ReportsEveryMistakeAtOnce) {
   Outer o;
   Diagnostics d;
   Reader r(d);
-  EXPECT_FALSE(read_fields(o, map_of({{"c", "green"}, {"size", "80"}, {"r", "150 %"}, {"sizes", "1"}}), r));
+  EXPECT_FALSE(
+      read_fields(o, map_of({{"c", "green"}, {"size", "80"}, {"r", "150 %"}, {"sizes", "1"}}), r));
   ASSERT_EQ(d.all().size(), 4U);
   EXPECT_EQ(to_string(d.all()[0]), "error: c: unknown value 'green'\n    valid: red, blue");
   EXPECT_NE(d.all()[1].message.find("out of bounds: 0 to 1"), std::string::npos);

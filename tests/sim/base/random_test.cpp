@@ -1,4 +1,5 @@
-// Random streams: counter-based, independent of each other, with the moments of the laws they are named after.
+// Random streams: counter-based, independent of each other, with the moments of the laws they are
+// named after.
 #include "sim/base/random.h"
 
 #include <gtest/gtest.h>
@@ -24,8 +25,8 @@ Moments moments(const std::function<double()>& draw, int n = 200'000) {
   return {sum / n, squares / n - (sum / n) * (sum / n)};
 }
 
-// Integer streams are exact on every compiler. The finaliser is SplitMix64's: its first output for state 0 is the
-// published 0xe220a8397b1dcdaf.
+// Integer streams are exact on every compiler. The finaliser is SplitMix64's: its first output for
+// state 0 is the published 0xe220a8397b1dcdaf.
 TEST(Random, GoldenWords) {
   EXPECT_EQ(mix64(0), 0xe220a8397b1dcdafULL);
   Rng r(42, "golden");
@@ -42,7 +43,8 @@ TEST(Random, AStreamOfAnItemIsIndependentOfDrawsBefore) {
   Rng used(1, "x");
   for (int i = 0; i < 100; ++i) used.next();
   const Rng fresh(1, "x");
-  for (const std::uint64_t i : {0ULL, 1ULL, 99ULL, ~0ULL}) EXPECT_EQ(used.at(i).next(), fresh.at(i).next());
+  for (const std::uint64_t i : {0ULL, 1ULL, 99ULL, ~0ULL})
+    EXPECT_EQ(used.at(i).next(), fresh.at(i).next());
 }
 
 TEST(Random, StreamsDiffer) {
@@ -78,13 +80,16 @@ TEST(Random, MomentsOfTheLaws) {
   Rng r(9, "moments");
   expect_moments("exponential", moments([&] { return r.exponential(3); }), 3, 9);
   expect_moments("normal", moments([&] { return r.normal(); }), 0, 1);
-  for (const double shape : {0.3, 1.0, 2.5, 40.0}) expect_moments("gamma", moments([&] { return r.gamma(shape, 2); }), shape * 2, shape * 4);
+  for (const double shape : {0.3, 1.0, 2.5, 40.0})
+    expect_moments("gamma", moments([&] { return r.gamma(shape, 2); }), shape * 2, shape * 4);
   for (const double shape : {0.8, 1.0, 2.0}) {
     const double g1 = std::tgamma(1 + 1 / shape), g2 = std::tgamma(1 + 2 / shape);
-    expect_moments("weibull", moments([&] { return r.weibull(shape, 5); }), 5 * g1, 25 * (g2 - g1 * g1));
+    expect_moments("weibull", moments([&] { return r.weibull(shape, 5); }), 5 * g1,
+                   25 * (g2 - g1 * g1));
   }
   const double s2 = 0.25;
-  expect_moments("lognormal", moments([&] { return r.lognormal(1, 0.5); }), std::exp(1 + s2 / 2), (std::exp(s2) - 1) * std::exp(2 + s2));
+  expect_moments("lognormal", moments([&] { return r.lognormal(1, 0.5); }), std::exp(1 + s2 / 2),
+                 (std::exp(s2) - 1) * std::exp(2 + s2));
 }
 
 TEST(Random, NeverInfinite) {

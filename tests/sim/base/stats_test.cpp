@@ -8,7 +8,8 @@
 namespace kvsim {
 namespace {
 
-// numpy: rank q (n - 1), linear between neighbours. numpy.percentile([1, 2, 4, 8], [25, 50, 90]) = 1.75, 3, 6.8.
+// numpy: rank q (n - 1), linear between neighbours. numpy.percentile([1, 2, 4, 8], [25, 50, 90])
+// = 1.75, 3, 6.8.
 TEST(Stats, PercentileIsNumpys) {
   const std::vector<double> v{1, 2, 4, 8};
   EXPECT_DOUBLE_EQ(percentile_sorted(v, 0.25), 1.75);
@@ -36,7 +37,8 @@ TEST(Stats, PercentilesRiseAndStayInside) {
     std::vector<double> v(1 + static_cast<std::size_t>(r.below(50)));
     for (double& x : v) x = r.normal();
     const Summary s = summarize(v);
-    EXPECT_TRUE(s.min <= s.p50 && s.p50 <= s.p90 && s.p90 <= s.p95 && s.p95 <= s.p99 && s.p99 <= s.max);
+    EXPECT_TRUE(s.min <= s.p50 && s.p50 <= s.p90 && s.p90 <= s.p95 && s.p95 <= s.p99 &&
+                s.p99 <= s.max);
     EXPECT_TRUE(s.min <= s.mean + 1e-12 && s.mean <= s.max + 1e-12);
   }
 }

@@ -10,10 +10,13 @@ namespace kvsim {
 namespace {
 
 std::string random_text(Rng& rng) {
-  static const std::vector<std::string> kPieces{"a",  "Z9", " ", ":",  ": ", "#", " #", "-", "- ", "'",  "\"", "\\", "\n", "\t", "{",   "}",    "[", "]",
-                                                ",",  "&",  "*", "!",  "|",  ">", "%",  "@", "`",  "?",  "~",  "0",  "1e5", "null", "true", "\x01", "\xc3\xa9", "---", "<<", "="};
+  static const std::vector<std::string> kPieces{
+      "a",  "Z9", " ", ":", ": ",  "#",    " #",   "-",    "- ",       "'",   "\"", "\\", "\n",
+      "\t", "{",  "}", "[", "]",   ",",    "&",    "*",    "!",        "|",   ">",  "%",  "@",
+      "`",  "?",  "~", "0", "1e5", "null", "true", "\x01", "\xc3\xa9", "---", "<<", "="};
   std::string text;
-  for (std::uint64_t n = rng.below(6); n > 0; --n) text += kPieces[static_cast<std::size_t>(rng.below(kPieces.size()))];
+  for (std::uint64_t n = rng.below(6); n > 0; --n)
+    text += kPieces[static_cast<std::size_t>(rng.below(kPieces.size()))];
   return text;
 }
 
@@ -79,7 +82,8 @@ TEST(Tree, MergeTakesMapsKeyByKeyAndTheRestWhole) {
   Diagnostics d;
   const Tree base = parse_yaml("{a: 1, b: {c: [1, 2], d: 3}, e: 4}", "base", d);
   const Tree over = parse_yaml("{b: {c: [9], f: 5}, e: {g: 6}, h: ~}", "over", d);
-  EXPECT_EQ(to_json(Tree::merged(base, over)), R"({"a": 1, "b": {"c": [9], "d": 3, "f": 5}, "e": {"g": 6}, "h": null})");
+  EXPECT_EQ(to_json(Tree::merged(base, over)),
+            R"({"a": 1, "b": {"c": [9], "d": 3, "f": 5}, "e": {"g": 6}, "h": null})");
   EXPECT_EQ(to_json(Tree::merged(base, Tree{})), to_json(base));
   EXPECT_EQ(to_json(Tree::merged(Tree{}, over)), to_json(over));
   EXPECT_EQ(*Tree::merged(base, over).find("b")->find("d")->place().file, "base");
@@ -98,11 +102,15 @@ TEST(Tree, SetFindErase) {
 }
 
 TEST(Tree, JsonIsJson) {
-  EXPECT_EQ(json_string("a\"b\\\n\t\r\x01\x7f\xc3\xa9"), "\"a\\\"b\\\\\\n\\t\\r\\u0001\\u007f\xc3\xa9\"");
+  EXPECT_EQ(json_string("a\"b\\\n\t\r\x01\x7f\xc3\xa9"),
+            "\"a\\\"b\\\\\\n\\t\\r\\u0001\\u007f\xc3\xa9\"");
   Tree t = Tree::list();
-  for (const char* text : {"1", "-1.5e3", "01", "1.", ".5", "+1", "0x1", "nan", "true", "yes", "-", ""}) t.push(Tree::scalar(text));
+  for (const char* text :
+       {"1", "-1.5e3", "01", "1.", ".5", "+1", "0x1", "nan", "true", "yes", "-", ""})
+    t.push(Tree::scalar(text));
   t.push(Tree::scalar("1", {}, true));
-  EXPECT_EQ(to_json(t), R"([1, -1.5e3, "01", "1.", ".5", "+1", "0x1", "nan", true, "yes", "-", "", "1"])");
+  EXPECT_EQ(to_json(t),
+            R"([1, -1.5e3, "01", "1.", ".5", "+1", "0x1", "nan", true, "yes", "-", "", "1"])");
   EXPECT_EQ(to_json(Tree::map(), true), "{}");
 }
 

@@ -22,7 +22,8 @@ TEST(Units, DecimalAndBinaryDiffer) {
 }
 
 TEST(Units, RefusesBareUnknownAndHuge) {
-  for (const char* bad : {"80", "80 GiBs", "abc", "", "1e300 TB", "nan GB", "inf s", "0x10 B", "--5 B"}) {
+  for (const char* bad :
+       {"80", "80 GiBs", "abc", "", "1e300 TB", "nan GB", "inf s", "0x10 B", "--5 B"}) {
     std::string error;
     EXPECT_FALSE(parse_count(Dimension::bytes, bad, error)) << bad;
     EXPECT_FALSE(error.empty()) << bad;
@@ -30,7 +31,8 @@ TEST(Units, RefusesBareUnknownAndHuge) {
 }
 
 TEST(Units, PrintsWhatReadsBack) {
-  for (const std::int64_t n : {0LL, 1LL, 1000LL, 1024LL, 1536LL, 80'000'000'000LL, 123'456'789LL, 1LL << 50}) {
+  for (const std::int64_t n :
+       {0LL, 1LL, 1000LL, 1024LL, 1536LL, 80'000'000'000LL, 123'456'789LL, 1LL << 50}) {
     EXPECT_EQ(count(Dimension::bytes, print_count(Dimension::bytes, n).c_str()), n);
     EXPECT_EQ(count(Dimension::time, print_count(Dimension::time, n).c_str()), n);
   }

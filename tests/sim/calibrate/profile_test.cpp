@@ -17,13 +17,16 @@ TEST(ProfileFit, MissingTablesAreNamed) {
     EXPECT_NE(std::string(e.what()).find("dense"), std::string::npos) << e.what();
   }
   EXPECT_THROW(calibrate_profile({testing::TempDir()}, "rtx-pro-6000", ""), InputError);
-  EXPECT_THROW(calibrate_profile({testing::TempDir()}, "no-such-device", "llama-3.1-8b"), InputError);
+  EXPECT_THROW(calibrate_profile({testing::TempDir()}, "no-such-device", "llama-3.1-8b"),
+               InputError);
 }
 
 TEST(ProfileFit, MeasuredLayersOfAnRtxPro6000) {
-  const std::string dense = KVSIM_SOURCE_DIR "/../shared/validation/rtxpro6000-llama-3.1-8b/profile";
+  const std::string dense =
+      KVSIM_SOURCE_DIR "/../shared/validation/rtxpro6000-llama-3.1-8b/profile";
   const std::string moe = KVSIM_SOURCE_DIR "/../shared/validation/rtxpro6000-qwen3-30b-a3b/profile";
-  if (!std::filesystem::exists(dense) || !std::filesystem::exists(moe)) GTEST_SKIP() << "no measured profiles";
+  if (!std::filesystem::exists(dense) || !std::filesystem::exists(moe))
+    GTEST_SKIP() << "no measured profiles";
   const ProfileReport one = calibrate_profile({dense}, "rtx-pro-6000", "");
   EXPECT_EQ(one.models, std::vector<std::string>{"llama-3.1-8b"});
   EXPECT_NEAR(one.fit.efficiency.memory, 0.911, 0.005);  // as in the catalogue

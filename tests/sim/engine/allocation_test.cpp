@@ -47,13 +47,15 @@ TEST(Allocation, DecodingAllocatesNothing) {
   for (const bool exact : {false, true}) {
     const EngineConfig e = engine(100'000, exact);
     allocations(e, 1000);  // warm the statics
-    const std::int64_t once = allocations(e, 1000), twice = allocations(e, 2000), long_run = allocations(e, 8000);
+    const std::int64_t once = allocations(e, 1000), twice = allocations(e, 2000),
+                       long_run = allocations(e, 8000);
     EXPECT_LE(std::abs(twice - once), 8) << "exact " << exact;
     EXPECT_LE(std::abs(long_run - once), 16) << "exact " << exact;
   }
 }
 
-// Requests that come and go reuse slots, runs and lists: what grows is the list of outcomes and the index of contents.
+// Requests that come and go reuse slots, runs and lists: what grows is the list of outcomes and the
+// index of contents.
 TEST(Allocation, RequestsReuseWhatWasAllocated) {
   const auto run = [](int n) {
     std::vector<Request> requests;
@@ -65,7 +67,8 @@ TEST(Allocation, RequestsReuseWhatWasAllocated) {
   };
   run(1000);
   const std::int64_t few = run(1000), many = run(5000);
-  // ListTrace copies a request's segments: one allocation each, outside the engine; vectors double: a few dozen.
+  // ListTrace copies a request's segments: one allocation each, outside the engine; vectors double:
+  // a few dozen.
   EXPECT_LE(many - few, 4000 + 200);
 }
 

@@ -46,11 +46,14 @@ Scenario random_scenario(std::uint64_t seed) {
     std::vector<Segment> segments;
     std::uint64_t key = 5;
     std::int64_t covered = 0;
-    const std::int64_t until = rng.below(2) == 0 ? prompt + output : prompt;  // sometimes the output is known too
+    const std::int64_t until =
+        rng.below(2) == 0 ? prompt + output : prompt;  // sometimes the output is known too
     while (covered < until) {
       key = hash_combine(key, rng.below(3));
-      const std::int64_t t = std::min<std::int64_t>(until - covered, 1 + static_cast<std::int64_t>(key % 40));
-      if (t < 1 + static_cast<std::int64_t>(key % 40)) key = hash_combine(key, 1000 + static_cast<std::uint64_t>(t));
+      const std::int64_t t =
+          std::min<std::int64_t>(until - covered, 1 + static_cast<std::int64_t>(key % 40));
+      if (t < 1 + static_cast<std::int64_t>(key % 40))
+        key = hash_combine(key, 1000 + static_cast<std::uint64_t>(t));
       segments.push_back({key, t});
       covered += t;
     }
@@ -58,7 +61,8 @@ Scenario random_scenario(std::uint64_t seed) {
     s.requests.back().priority = static_cast<std::int32_t>(rng.below(3));
     longest = std::max(longest, prompt + output);
   }
-  e.kv_blocks = e.blocks_for(longest) + static_cast<std::int64_t>(rng.below(rng.below(2) == 0 ? 20 : 200));
+  e.kv_blocks =
+      e.blocks_for(longest) + static_cast<std::int64_t>(rng.below(rng.below(2) == 0 ? 20 : 200));
   return s;
 }
 
@@ -67,17 +71,23 @@ void expect_same(const RunOutcome& a, const RunOutcome& b, std::uint64_t seed) {
   ASSERT_EQ(a.requests.size(), b.requests.size());
   for (std::size_t i = 0; i < a.requests.size(); ++i) {
     ASSERT_EQ(a.requests[i].ttft_ns, b.requests[i].ttft_ns) << "seed " << seed << " request " << i;
-    ASSERT_EQ(a.requests[i].after_ns, b.requests[i].after_ns) << "seed " << seed << " request " << i;
-    ASSERT_EQ(a.requests[i].miss_tokens, b.requests[i].miss_tokens) << "seed " << seed << " request " << i;
-    ASSERT_EQ(a.requests[i].recomputed_tokens, b.requests[i].recomputed_tokens) << "seed " << seed << " request " << i;
+    ASSERT_EQ(a.requests[i].after_ns, b.requests[i].after_ns)
+        << "seed " << seed << " request " << i;
+    ASSERT_EQ(a.requests[i].miss_tokens, b.requests[i].miss_tokens)
+        << "seed " << seed << " request " << i;
+    ASSERT_EQ(a.requests[i].recomputed_tokens, b.requests[i].recomputed_tokens)
+        << "seed " << seed << " request " << i;
   }
   ASSERT_EQ(a.itl.count(), b.itl.count()) << "seed " << seed;
   ASSERT_EQ(a.itl.mean_ns(), b.itl.mean_ns()) << "seed " << seed;
-  for (std::size_t r = 0; r < a.ranks.size(); ++r) ASSERT_EQ(a.ranks[r].peak_blocks, b.ranks[r].peak_blocks) << "seed " << seed;
+  for (std::size_t r = 0; r < a.ranks.size(); ++r)
+    ASSERT_EQ(a.ranks[r].peak_blocks, b.ranks[r].peak_blocks) << "seed " << seed;
   ASSERT_EQ(a.samples.size(), b.samples.size());
   for (std::size_t i = 0; i < a.samples.size(); ++i) {
-    ASSERT_EQ(a.samples[i].used_blocks, b.samples[i].used_blocks) << "seed " << seed << " sample " << i;
-    ASSERT_EQ(a.samples[i].output_tokens, b.samples[i].output_tokens) << "seed " << seed << " sample " << i;
+    ASSERT_EQ(a.samples[i].used_blocks, b.samples[i].used_blocks)
+        << "seed " << seed << " sample " << i;
+    ASSERT_EQ(a.samples[i].output_tokens, b.samples[i].output_tokens)
+        << "seed " << seed << " sample " << i;
   }
 }
 
@@ -88,9 +98,11 @@ TEST(FastExact, SameBytesOnRandomScenarios) {
     test::LinearCost cost(100, 3, 1);
     World::Options options;
     options.sample_every = s.sample_every;
-    const RunOutcome fast = test::simulate(s.engine, s.requests, cost, options, s.data_parallel, s.lockstep);
+    const RunOutcome fast =
+        test::simulate(s.engine, s.requests, cost, options, s.data_parallel, s.lockstep);
     s.engine.exact_steps = true;
-    const RunOutcome exact = test::simulate(s.engine, s.requests, cost, options, s.data_parallel, s.lockstep);
+    const RunOutcome exact =
+        test::simulate(s.engine, s.requests, cost, options, s.data_parallel, s.lockstep);
     expect_same(fast, exact, seed);
     if (HasFatalFailure()) return;
     for (const RequestOutcome& r : fast.requests) {
@@ -99,7 +111,9 @@ TEST(FastExact, SameBytesOnRandomScenarios) {
       hits += r.hit_tokens;
       std::int64_t missed = 0;
       for (const std::int64_t m : r.miss_tokens) missed += m;
-      if (r.outcome == Outcome::finished) { ASSERT_EQ(r.hit_tokens + missed, r.prompt_tokens) << "seed " << seed; }
+      if (r.outcome == Outcome::finished) {
+        ASSERT_EQ(r.hit_tokens + missed, r.prompt_tokens) << "seed " << seed;
+      }
     }
   }
   // The scenarios reach what they are meant to reach.

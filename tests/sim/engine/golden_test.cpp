@@ -24,14 +24,16 @@ World::Options recording() {
   return o;
 }
 
-// 1. Pool of 8 blocks of 4. A: prompt 12, 4 outputs; then B with the same prompt: hits 8 (at most 11 tokens, so 2 blocks).
+// 1. Pool of 8 blocks of 4. A: prompt 12, 4 outputs; then B with the same prompt: hits 8 (at most
+// 11 tokens, so 2 blocks).
 TEST(Golden, SamePromptHitsAllButItsLastBlock) {
   EngineConfig e = small_engine();
   e.block_tokens = 4;
   e.kv_blocks = 8;
   test::LinearCost cost(100, 0, 0);
   const std::vector<Segment> prompt{{1, 4}, {2, 4}, {3, 4}};
-  const auto out = test::simulate(e, {request(0, 12, 4, prompt), request(10'000, 12, 4, prompt)}, cost);
+  const auto out =
+      test::simulate(e, {request(0, 12, 4, prompt), request(10'000, 12, 4, prompt)}, cost);
   EXPECT_EQ(out.requests[0].hit_tokens, 0);
   EXPECT_EQ(out.requests[1].hit_tokens, 8);
   EXPECT_EQ(out.requests[1].miss_tokens[static_cast<std::size_t>(MissCause::last_block)], 4);
@@ -43,22 +45,25 @@ TEST(Golden, FullyCachedPrompts) {
   const auto computed = [&](std::int64_t n) {
     const std::vector<Segment> prompt{{7, 16}, {8, 16}, {9, n - 32 > 0 ? n - 32 : 1}};
     std::vector<Segment> used(prompt.begin(), prompt.begin() + (n > 32 ? 3 : 2));
-    const auto out = test::simulate(small_engine(), {request(0, n, 2, used), request(10'000, n, 2, used)}, cost);
+    const auto out =
+        test::simulate(small_engine(), {request(0, n, 2, used), request(10'000, n, 2, used)}, cost);
     return std::pair(out.requests[1].hit_tokens, n - out.requests[1].hit_tokens);
   };
   EXPECT_EQ(computed(32), std::pair(std::int64_t{16}, std::int64_t{16}));
   EXPECT_EQ(computed(33), std::pair(std::int64_t{32}, std::int64_t{1}));
 }
 
-// 4. Two decodes, no free block, the first needs one: FCFS preempts the second, which goes to the head of the queue; phase 2
-// does not run in that step. Blocks of 4, pool of 4: A and B hold two blocks each (prompt 7; the token after 8 needs a third).
+// 4. Two decodes, no free block, the first needs one: FCFS preempts the second, which goes to the
+// head of the queue; phase 2 does not run in that step. Blocks of 4, pool of 4: A and B hold two
+// blocks each (prompt 7; the token after 8 needs a third).
 TEST(Golden, TheLastOfRunningIsPreempted) {
   EngineConfig e = small_engine();
   e.block_tokens = 4;
   e.kv_blocks = 4;
   e.prefix_caching = false;
   test::LinearCost cost(100, 0, 0);
-  const auto out = test::simulate(e, {request(0, 7, 6), request(0, 7, 6), request(0, 3, 1)}, cost, recording());
+  const auto out =
+      test::simulate(e, {request(0, 7, 6), request(0, 7, 6), request(0, 3, 1)}, cost, recording());
   EXPECT_EQ(out.requests[0].preemptions, 0U);
   EXPECT_EQ(out.requests[1].preemptions, 1U);
   EXPECT_EQ(out.requests[2].preemptions, 0U);
@@ -72,7 +77,8 @@ TEST(Golden, TheLastOfRunningIsPreempted) {
   EXPECT_LE(out.requests[1].last_token, out.requests[2].first_token + Duration{600});
 }
 
-// 5. Budget 8, three decodes, a waiting prompt of 20: chunks of 5; the first token comes with the fourth.
+// 5. Budget 8, three decodes, a waiting prompt of 20: chunks of 5; the first token comes with the
+// fourth.
 TEST(Golden, ChunksFillTheBudget) {
   EngineConfig e = small_engine();
   e.max_batched_tokens = 8;
@@ -85,7 +91,8 @@ TEST(Golden, ChunksFillTheBudget) {
   for (const IterationRecord& it : out.iterations)
     if (it.prefill_tokens > 0 && it.decodes == 3) chunks.push_back(it.prefill_tokens);
   EXPECT_EQ(chunks, (std::vector<std::int64_t>{5, 5, 5, 5}));
-  EXPECT_EQ(to_ns(out.requests[3].first_token), 600);  // steps end at 100, 200, ...; chunks run in 200..600
+  EXPECT_EQ(to_ns(out.requests[3].first_token),
+            600);  // steps end at 100, 200, ...; chunks run in 200..600
 }
 
 // 6. Waiting head too large, second small: the second is not admitted.
@@ -95,13 +102,15 @@ TEST(Golden, HeadOfLineBlocks) {
   e.kv_blocks = 8;
   e.prefix_caching = false;
   test::LinearCost cost(100, 0, 0);
-  const auto out = test::simulate(e, {request(0, 16, 8), request(50, 24, 2), request(60, 4, 2)}, cost);
+  const auto out =
+      test::simulate(e, {request(0, 16, 8), request(50, 24, 2), request(60, 4, 2)}, cost);
   EXPECT_GE(out.requests[1].scheduled, out.requests[0].last_token);
   EXPECT_GE(out.requests[2].scheduled, out.requests[1].scheduled);
   EXPECT_GT(out.requests[1].ttft_ns[static_cast<std::size_t>(Interval::blocked_memory)], 0);
 }
 
-// Async scheduling: an arrival during iteration k joins iteration k+2, because k+1 was decided when k started.
+// Async scheduling: an arrival during iteration k joins iteration k+2, because k+1 was decided when
+// k started.
 TEST(Golden, AsyncSchedulingDecidesOneIterationAhead) {
   EngineConfig e = small_engine();
   test::LinearCost cost(100, 0, 0);
@@ -122,7 +131,8 @@ TEST(Golden, GeneratedTokensAreCached) {
   const std::vector<Segment> history{{1, 8}, {2, 9}};  // prompt 8, answer 9
   std::vector<Segment> second = history;
   second.push_back({3, 7});
-  const auto out = test::simulate(e, {request(0, 8, 9, history), request(100'000, 24, 2, second)}, cost);
+  const auto out =
+      test::simulate(e, {request(0, 8, 9, history), request(100'000, 24, 2, second)}, cost);
   // The last answer token's KV was never computed: 16 tokens, four blocks.
   EXPECT_EQ(out.requests[1].hit_tokens, 16);
 }
@@ -143,7 +153,9 @@ TEST(Golden, ResetForgetsWhenNothingIsHeld) {
   const std::vector<Segment> prompt{{7, 16}, {8, 16}, {9, 1}};
   World::Options o;
   o.resets = {Time{Duration{50}}, Time{Duration{5'000}}};  // the first finds the request inside
-  const auto out = test::simulate(e, {request(0, 33, 2, prompt), request(1'000, 33, 2, prompt), request(9'000, 33, 2, prompt)}, cost, o);
+  const auto out = test::simulate(
+      e, {request(0, 33, 2, prompt), request(1'000, 33, 2, prompt), request(9'000, 33, 2, prompt)},
+      cost, o);
   EXPECT_EQ(out.requests[1].hit_tokens, 32);
   EXPECT_EQ(out.requests[2].hit_tokens, 0);
   EXPECT_EQ(out.requests[2].miss_tokens[static_cast<std::size_t>(MissCause::reset)], 32);
@@ -152,7 +164,8 @@ TEST(Golden, ResetForgetsWhenNothingIsHeld) {
 TEST(Golden, LockStepRanksWaitForTheSlowest) {
   EngineConfig e = small_engine();
   test::LinearCost cost(100, 10, 0);
-  // Two ranks: one computes 40 prompt tokens, the other 4; both steps last as long as the longer one.
+  // Two ranks: one computes 40 prompt tokens, the other 4; both steps last as long as the longer
+  // one.
   const std::vector<Request> requests{request(0, 40, 2), request(0, 4, 2)};
   const auto apart = test::simulate(e, requests, cost, {}, 2, false);
   const auto together = test::simulate(e, requests, cost, {}, 2, true);

@@ -12,8 +12,9 @@ using std::chrono::milliseconds;
 
 Time at_ms(std::int64_t ms) { return kTimeZero + milliseconds(ms); }
 
-RequestOutcome finished(std::int64_t arrival, std::int64_t scheduled, std::int64_t first, std::int64_t last,
-                        std::int64_t prompt, std::int64_t output, std::int64_t hit = 0) {
+RequestOutcome finished(std::int64_t arrival, std::int64_t scheduled, std::int64_t first,
+                        std::int64_t last, std::int64_t prompt, std::int64_t output,
+                        std::int64_t hit = 0) {
   RequestOutcome r;
   r.arrival = at_ms(arrival);
   r.scheduled = at_ms(scheduled);
@@ -25,8 +26,8 @@ RequestOutcome finished(std::int64_t arrival, std::int64_t scheduled, std::int64
   return r;
 }
 
-double value(const std::vector<Metric>& all, const std::string& name, const std::string& statistic = "value",
-             const std::string& scope = "run") {
+double value(const std::vector<Metric>& all, const std::string& name,
+             const std::string& statistic = "value", const std::string& scope = "run") {
   double found = std::nan("");
   int n = 0;
   for (const Metric& m : all)
@@ -35,11 +36,12 @@ double value(const std::vector<Metric>& all, const std::string& name, const std:
   return found;
 }
 
-// A: ttft 100, tpot (500 - 200) / 3 = 100, e2el 400. B: ttft 300, one token. C: rejected. First arrival 100 ms, last
-// token 1100 ms: one second.
+// A: ttft 100, tpot (500 - 200) / 3 = 100, e2el 400. B: ttft 300, one token. C: rejected. First
+// arrival 100 ms, last token 1100 ms: one second.
 RunOutcome two_and_a_rejection() {
   RunOutcome run;
-  run.requests = {finished(100, 150, 200, 500, 1000, 4, 480), finished(800, 900, 1100, 1100, 200, 1)};
+  run.requests = {finished(100, 150, 200, 500, 1000, 4, 480),
+                  finished(800, 900, 1100, 1100, 200, 1)};
   RequestOutcome rejected;
   rejected.outcome = Outcome::rejected;
   rejected.arrival = at_ms(600);
@@ -52,7 +54,8 @@ RunOutcome two_and_a_rejection() {
 }
 
 TEST(Metrics, ByHand) {
-  const auto m = compute_metrics(two_and_a_rejection(), {milliseconds(200), milliseconds(100), std::nullopt});
+  const auto m =
+      compute_metrics(two_and_a_rejection(), {milliseconds(200), milliseconds(100), std::nullopt});
   EXPECT_DOUBLE_EQ(value(m, "duration"), 1.0);
   EXPECT_EQ(value(m, "completed"), 2);
   EXPECT_EQ(value(m, "failed"), 1);
@@ -73,7 +76,8 @@ TEST(Metrics, ByHand) {
   EXPECT_DOUBLE_EQ(value(m, "queue_ms", "mean"), 75);
   EXPECT_DOUBLE_EQ(value(m, "normalized_latency_ms", "mean"), 200);  // 400 / 4 and 300 / 1
   EXPECT_DOUBLE_EQ(value(m, "output_token_throughput_per_user", "mean"), 10);
-  EXPECT_DOUBLE_EQ(value(m, "request_goodput"), 1);  // A keeps both limits, to the nanosecond; B's TTFT is too long
+  EXPECT_DOUBLE_EQ(value(m, "request_goodput"),
+                   1);  // A keeps both limits, to the nanosecond; B's TTFT is too long
   EXPECT_DOUBLE_EQ(value(m, "slo_attainment"), 1.0 / 3);
   EXPECT_DOUBLE_EQ(value(m, "slo_attainment_tpot"), 2.0 / 3);
   EXPECT_TRUE(std::isnan(value(m, "slo_attainment_e2e")));
@@ -96,7 +100,8 @@ TEST(Metrics, RanksAddUp) {
   RunOutcome run;
   run.end = at_ms(1000);
   RankTotals a;
-  a.blocks = 100, a.iterations = 10, a.busy_ns = 500'000'000, a.peak_blocks = 50, a.prefill_tokens = 90;
+  a.blocks = 100, a.iterations = 10, a.busy_ns = 500'000'000, a.peak_blocks = 50,
+  a.prefill_tokens = 90;
   a.queried_tokens = 100, a.hit_tokens = 25;
   RankTotals b = a;
   b.rank = 1;

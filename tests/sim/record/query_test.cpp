@@ -22,7 +22,8 @@ using record_test::write_sample;
 class QueryTest : public testing::Test {
  protected:
   QueryTest() : run_(sample_run(2000)), path_(folder_ / "run.db") { write_sample(path_, run_); }
-  std::string ask(const std::string& text, QueryFormat format = QueryFormat::csv, const QueryLimits& limits = {}) {
+  std::string ask(const std::string& text, QueryFormat format = QueryFormat::csv,
+                  const QueryLimits& limits = {}) {
     std::ostringstream out;
     run_query(path_, text, format, out, limits);
     return out.str();
@@ -40,15 +41,20 @@ class QueryTest : public testing::Test {
   std::string path_;
 };
 
-void expect_close(double a, double b, const std::string& what) { EXPECT_NEAR(a, b, 1e-9 * std::abs(b) + 1e-12) << what; }
+void expect_close(double a, double b, const std::string& what) {
+  EXPECT_NEAR(a, b, 1e-9 * std::abs(b) + 1e-12) << what;
+}
 
 TEST_F(QueryTest, IntervalsSumToLatencies) {
   Database db = Database::open_read_only(path_);
   Statement s = db.prepare(
-      "SELECT count(*) FROM request q WHERE outcome = 'finished' AND (first_token_ns - arrival_ns <> "
-      "(SELECT total(duration_ns) FROM interval i WHERE i.run_id = q.run_id AND i.request = q.request AND phase = 'ttft')"
+      "SELECT count(*) FROM request q WHERE outcome = 'finished' AND (first_token_ns - arrival_ns "
+      "<> "
+      "(SELECT total(duration_ns) FROM interval i WHERE i.run_id = q.run_id AND i.request = "
+      "q.request AND phase = 'ttft')"
       " OR last_token_ns - arrival_ns <> "
-      "(SELECT total(duration_ns) FROM interval i WHERE i.run_id = q.run_id AND i.request = q.request))");
+      "(SELECT total(duration_ns) FROM interval i WHERE i.run_id = q.run_id AND i.request = "
+      "q.request))");
   ASSERT_TRUE(s.step());
   EXPECT_EQ(s.integer(0), 0);
   std::int64_t total = 0, kinds = 0, missed = 0;
@@ -63,14 +69,16 @@ TEST_F(QueryTest, IntervalsSumToLatencies) {
   EXPECT_EQ(db.integer("SELECT sum(queried_tokens - hit_tokens) FROM request"), missed);
 }
 
-// The view computes percentiles from rows by window functions, metrics.cpp through stats.h: two ways, one answer.
+// The view computes percentiles from rows by window functions, metrics.cpp through stats.h: two
+// ways, one answer.
 TEST_F(QueryTest, PercentileViewAgreesWithMetrics) {
   Database db = Database::open_read_only(path_);
   Statement s = db.prepare("SELECT * FROM percentile");
   int rows = 0;
   for (; s.step(); ++rows) {
     for (int i = 2; i < s.columns(); ++i) {
-      Statement m = db.prepare("SELECT value FROM metric WHERE scope = 'run' AND name = ? AND statistic = ?");
+      Statement m =
+          db.prepare("SELECT value FROM metric WHERE scope = 'run' AND name = ? AND statistic = ?");
       m.bind(1, s.text(1));
       m.bind(2, std::string_view(s.name(i)));
       ASSERT_TRUE(m.step()) << s.text(1) << " " << s.name(i);
@@ -88,17 +96,28 @@ TEST_F(QueryTest, AttainmentThroughputAndHitsAgreeWithMetrics) {
     return s.real(0);
   };
   const auto metric = [&](const std::string& name) {
-    return number("SELECT value FROM metric WHERE scope = 'run' AND statistic = 'value' AND name = '" + name + "'");
+    return number(
+        "SELECT value FROM metric WHERE scope = 'run' AND statistic = 'value' AND name = '" + name +
+        "'");
   };
-  expect_close(number("SELECT attainment FROM slo_attainment"), metric("slo_attainment"), "attainment");
-  expect_close(number("SELECT ttft_attainment FROM slo_attainment"), metric("slo_attainment_ttft"), "ttft");
-  expect_close(number("SELECT tpot_attainment FROM slo_attainment"), metric("slo_attainment_tpot"), "tpot");
-  expect_close(number("SELECT e2e_attainment FROM slo_attainment"), metric("completed") / 2000, "no e2e objective");
-  expect_close(number("SELECT met FROM slo_attainment") / metric("duration"), metric("request_goodput"), "goodput");
-  expect_close(number("SELECT prefix_hit_rate FROM hit_rate WHERE instance IS NULL"), metric("prefix_hit_rate"), "hits");
-  expect_close(number("SELECT sum(finished) FROM throughput_timeline"), metric("completed"), "completed");
-  expect_close(number("SELECT sum(output_tokens) FROM throughput_timeline"), metric("total_output_tokens"), "output");
-  expect_close(number("SELECT output_throughput FROM vllm_bench"), metric("output_throughput"), "vllm");
+  expect_close(number("SELECT attainment FROM slo_attainment"), metric("slo_attainment"),
+               "attainment");
+  expect_close(number("SELECT ttft_attainment FROM slo_attainment"), metric("slo_attainment_ttft"),
+               "ttft");
+  expect_close(number("SELECT tpot_attainment FROM slo_attainment"), metric("slo_attainment_tpot"),
+               "tpot");
+  expect_close(number("SELECT e2e_attainment FROM slo_attainment"), metric("completed") / 2000,
+               "no e2e objective");
+  expect_close(number("SELECT met FROM slo_attainment") / metric("duration"),
+               metric("request_goodput"), "goodput");
+  expect_close(number("SELECT prefix_hit_rate FROM hit_rate WHERE instance IS NULL"),
+               metric("prefix_hit_rate"), "hits");
+  expect_close(number("SELECT sum(finished) FROM throughput_timeline"), metric("completed"),
+               "completed");
+  expect_close(number("SELECT sum(output_tokens) FROM throughput_timeline"),
+               metric("total_output_tokens"), "output");
+  expect_close(number("SELECT output_throughput FROM vllm_bench"), metric("output_throughput"),
+               "vllm");
   expect_close(number("SELECT mean_itl_ms FROM vllm_bench"), run_.itl.mean_ns() / 1e6, "itl");
   EXPECT_GT(metric("slo_attainment"), 0);
   EXPECT_LT(metric("slo_attainment"), 1);
@@ -112,30 +131,36 @@ TEST_F(QueryTest, EveryNamedQueryAnswersInEveryForm) {
       if (f != QueryFormat::table) continue;
       std::istringstream lines(text);
       for (std::string line; std::getline(lines, line);) {
-        const auto characters = std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xc0) != 0x80; });
+        const auto characters =
+            std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xc0) != 0x80; });
         EXPECT_LE(characters, 100) << q.name << ": " << line;
       }
     }
     EXPECT_FALSE(q.text.empty());
   }
-  EXPECT_TRUE(std::is_sorted(named_queries().begin(), named_queries().end(),
-                             [](const NamedQuery& a, const NamedQuery& b) { return a.name < b.name; }));
+  EXPECT_TRUE(
+      std::is_sorted(named_queries().begin(), named_queries().end(),
+                     [](const NamedQuery& a, const NamedQuery& b) { return a.name < b.name; }));
 }
 
 TEST_F(QueryTest, Forms) {
   const std::string sql = "SELECT 1 AS a, 'x,\"y\"' AS a, NULL AS b, 2.5 AS c, x'01ff' AS d";
   EXPECT_EQ(ask(sql), "a,a,b,c,d\r\n1,\"x,\"\"y\"\"\",,2.5,01ff\r\n");
-  EXPECT_EQ(ask(sql, QueryFormat::json),
-            "[\n{\"a\": 1, \"a:2\": \"x,\\\"y\\\"\", \"b\": null, \"c\": 2.5, \"d\": \"01ff\"}\n]\n");
+  EXPECT_EQ(
+      ask(sql, QueryFormat::json),
+      "[\n{\"a\": 1, \"a:2\": \"x,\\\"y\\\"\", \"b\": null, \"c\": 2.5, \"d\": \"01ff\"}\n]\n");
   EXPECT_EQ(ask("SELECT 1 AS a WHERE 0", QueryFormat::json), "[]\n");
   EXPECT_EQ(ask("SELECT 9e999 AS a", QueryFormat::json), "[\n{\"a\": null}\n]\n");
   EXPECT_EQ(ask("SELECT 0.1 + 0.2 AS a"), "a\r\n0.30000000000000004\r\n");
   EXPECT_EQ(ask("VALUES (1, 'one'), (20, 'two') -- note", QueryFormat::table),
             "column1  column2\n-------  -------\n      1  one\n     20  two\n");
   // Text from the file cannot steer the terminal.
-  EXPECT_EQ(ask("SELECT char(27) || '[2J' || char(155) || char(10) || 'b' AS a", QueryFormat::table),
-            "a\n-------\n?[2J? b\n");
-  EXPECT_EQ(ask("SELECT CAST(x'61ff62' AS TEXT) AS a", QueryFormat::json), "[\n{\"a\": \"a\xef\xbf\xbd" "b\"}\n]\n");
+  EXPECT_EQ(
+      ask("SELECT char(27) || '[2J' || char(155) || char(10) || 'b' AS a", QueryFormat::table),
+      "a\n-------\n?[2J? b\n");
+  EXPECT_EQ(ask("SELECT CAST(x'61ff62' AS TEXT) AS a", QueryFormat::json),
+            "[\n{\"a\": \"a\xef\xbf\xbd"
+            "b\"}\n]\n");
 }
 
 TEST_F(QueryTest, TablesFitTheTerminal) {
@@ -159,13 +184,30 @@ TEST_F(QueryTest, DotCommands) {
 }
 
 TEST_F(QueryTest, RefusesWhateverIsNotReading) {
-  for (const char* sql :
-       {"INSERT INTO run(run_id) VALUES (9)", "UPDATE run SET name = 'x'", "DELETE FROM request", "DROP TABLE request",
-        "CREATE TABLE t(a)", "CREATE TEMP TABLE t(a)", "CREATE TEMP VIEW v AS SELECT 1", "ALTER TABLE run RENAME TO r",
-        "ATTACH 'other.db' AS o", "DETACH main", "VACUUM", "VACUUM INTO 'copy.db'", "REINDEX", "ANALYZE", "BEGIN",
-        "SAVEPOINT s", "PRAGMA writable_schema = 1", "PRAGMA query_only = 0", "PRAGMA journal_mode = WAL",
-        "PRAGMA user_version = 3", "PRAGMA temp_store_directory = '/tmp'", "SELECT load_extension('x.so')",
-        "CREATE VIRTUAL TABLE f USING fts5(a)", "EXPLAIN DELETE FROM run"}) {
+  for (const char* sql : {"INSERT INTO run(run_id) VALUES (9)",
+                          "UPDATE run SET name = 'x'",
+                          "DELETE FROM request",
+                          "DROP TABLE request",
+                          "CREATE TABLE t(a)",
+                          "CREATE TEMP TABLE t(a)",
+                          "CREATE TEMP VIEW v AS SELECT 1",
+                          "ALTER TABLE run RENAME TO r",
+                          "ATTACH 'other.db' AS o",
+                          "DETACH main",
+                          "VACUUM",
+                          "VACUUM INTO 'copy.db'",
+                          "REINDEX",
+                          "ANALYZE",
+                          "BEGIN",
+                          "SAVEPOINT s",
+                          "PRAGMA writable_schema = 1",
+                          "PRAGMA query_only = 0",
+                          "PRAGMA journal_mode = WAL",
+                          "PRAGMA user_version = 3",
+                          "PRAGMA temp_store_directory = '/tmp'",
+                          "SELECT load_extension('x.so')",
+                          "CREATE VIRTUAL TABLE f USING fts5(a)",
+                          "EXPLAIN DELETE FROM run"}) {
     const std::string error = error_of(sql);
     EXPECT_NE(error.find("refused"), std::string::npos) << sql << ": " << error;
     EXPECT_NE(error.find(path_), std::string::npos) << error;
@@ -188,7 +230,8 @@ TEST_F(QueryTest, RefusesWhatIsMalformed) {
   says("SELECT \"no column\" FROM run", "no such column");
   says("SELECT ?", "parameters");
   says(std::string("SELECT 1\0, 2", 12), "zero byte");
-  says("SELECT " + std::string(2 << 20, ' ') + "1 AS a -- " + std::string(2 << 20, 'x'), "longer than 1 MiB");
+  says("SELECT " + std::string(2 << 20, ' ') + "1 AS a -- " + std::string(2 << 20, 'x'),
+       "longer than 1 MiB");
   says("SELECT " + std::string(5000, '(') + "1" + std::string(5000, ')'), "");
   says("@latancy", "did you mean '@latency'");
   says("@", "unknown query");
@@ -199,20 +242,26 @@ TEST_F(QueryTest, StopsAtItsLimits) {
   const std::string endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) ";
   QueryLimits steps;
   steps.max_steps = 1'000'000;
-  EXPECT_NE(error_of(endless + "SELECT max(i) FROM n", steps).find("takes too long"), std::string::npos);
+  EXPECT_NE(error_of(endless + "SELECT max(i) FROM n", steps).find("takes too long"),
+            std::string::npos);
   QueryLimits seconds;
   seconds.max_seconds = 0.2;
-  EXPECT_NE(error_of(endless + "SELECT max(i) FROM n", seconds).find("takes too long"), std::string::npos);
+  EXPECT_NE(error_of(endless + "SELECT max(i) FROM n", seconds).find("takes too long"),
+            std::string::npos);
   QueryLimits rows;
   rows.max_rows = 10;
-  EXPECT_NE(error_of(endless + "SELECT i FROM n", rows).find("more than 10 rows"), std::string::npos);
+  EXPECT_NE(error_of(endless + "SELECT i FROM n", rows).find("more than 10 rows"),
+            std::string::npos);
   EXPECT_NE(error_of("SELECT length(zeroblob(1000000000))").find("too big"), std::string::npos);
   EXPECT_NE(error_of("SELECT hex(zeroblob(10000000))").find("too big"), std::string::npos);
   QueryLimits memory;
   memory.max_memory_bytes = 32 << 20;
-  EXPECT_NE(error_of(endless + "SELECT group_concat(x) FROM (SELECT i, randomblob(100000) x FROM n ORDER BY 2)", memory)
-                .find("memory"),
-            std::string::npos);
+  EXPECT_NE(
+      error_of(endless +
+                   "SELECT group_concat(x) FROM (SELECT i, randomblob(100000) x FROM n ORDER BY 2)",
+               memory)
+          .find("memory"),
+      std::string::npos);
   EXPECT_EQ(ask("SELECT 1 AS a"), "a\r\n1\r\n");  // nothing of it stays behind
 }
 
@@ -227,13 +276,18 @@ TEST(Query, FilesThatAreNoResults) {
     }
     return "(no error)";
   };
-  EXPECT_NE(error_at(folder / "none.db", "@runs").find("No such file or directory"), std::string::npos);
-  EXPECT_NE(error_at(folder.path().string(), "@runs").find("not a regular file"), std::string::npos);
+  EXPECT_NE(error_at(folder / "none.db", "@runs").find("No such file or directory"),
+            std::string::npos);
+  EXPECT_NE(error_at(folder.path().string(), "@runs").find("not a regular file"),
+            std::string::npos);
   std::ofstream(folder / "text.db") << std::string(5000, 'x');
-  EXPECT_NE(error_at(folder / "text.db", "@runs").find("not an SQLite database"), std::string::npos);
+  EXPECT_NE(error_at(folder / "text.db", "@runs").find("not an SQLite database"),
+            std::string::npos);
   std::ofstream(folder / "empty.db");
-  EXPECT_NE(error_at(folder / "empty.db", "@runs").find("not a result of kvsim"), std::string::npos);
-  EXPECT_NE(error_at(folder / "empty.db", "SELECT * FROM run").find("the file holds no tables"), std::string::npos);
+  EXPECT_NE(error_at(folder / "empty.db", "@runs").find("not a result of kvsim"),
+            std::string::npos);
+  EXPECT_NE(error_at(folder / "empty.db", "SELECT * FROM run").find("the file holds no tables"),
+            std::string::npos);
 }
 
 TEST(Query, TellsUnfinishedRuns) {
@@ -241,9 +295,11 @@ TEST(Query, TellsUnfinishedRuns) {
   write_sample(folder / "a.db", sample_run(3));
   EXPECT_TRUE(unfinished_runs(folder / "a.db").empty());
   Recorder(folder / "b.db", sample_header());
-  EXPECT_EQ(unfinished_runs(folder / "b.db.unfinished"), std::vector<std::string>{"run 1 'sample' is unfinished"});
+  EXPECT_EQ(unfinished_runs(folder / "b.db.unfinished"),
+            std::vector<std::string>{"run 1 'sample' is unfinished"});
   Recorder(folder / "b.db", sample_header()).fail("no blocks");
-  EXPECT_EQ(unfinished_runs(folder / "b.db.unfinished"), std::vector<std::string>{"run 1 'sample' failed: no blocks"});
+  EXPECT_EQ(unfinished_runs(folder / "b.db.unfinished"),
+            std::vector<std::string>{"run 1 'sample' failed: no blocks"});
 }
 
 // Bytes of a file are turned at random: errors are fine, crashes and hangs are not.
@@ -277,7 +333,8 @@ TEST(Schema, CommentsSurviveAndMarkdownNamesEverything) {
   create_schema(db);
   create_indices(db);
   const std::string markdown = schema_markdown();
-  for (const TableInfo& t : schema_tables()) EXPECT_NE(markdown.find("`" + t.name + "`"), std::string::npos);
+  for (const TableInfo& t : schema_tables())
+    EXPECT_NE(markdown.find("`" + t.name + "`"), std::string::npos);
   for (const ViewInfo& v : schema_views()) {
     EXPECT_NE(markdown.find("`" + v.name + "`"), std::string::npos);
     EXPECT_EQ(db.integer("SELECT count(*) FROM " + v.name), 0) << v.name;
@@ -285,7 +342,8 @@ TEST(Schema, CommentsSurviveAndMarkdownNamesEverything) {
   std::ifstream readme(std::string(KVSIM_SOURCE_DIR) + "/sim/record/README.md");
   std::stringstream text;
   text << readme.rdbuf();
-  EXPECT_NE(text.str().find(markdown), std::string::npos) << "sim/record/README.md should hold:\n" << markdown;
+  EXPECT_NE(text.str().find(markdown), std::string::npos) << "sim/record/README.md should hold:\n"
+                                                          << markdown;
 }
 
 }  // namespace

@@ -69,7 +69,8 @@ TEST(Recorder, RequestComesBackColumnByColumn) {
   r.turn = 3, r.tenant = 4, r.instance = 5, r.rank = 6;
   r.outcome = Outcome::timed_out;
   r.reason = "too 'late' \"here\"";
-  r.prompt_tokens = 7, r.output_tokens = 8, r.hit_tokens = 9, r.queried_tokens = 10, r.recomputed_tokens = 11;
+  r.prompt_tokens = 7, r.output_tokens = 8, r.hit_tokens = 9, r.queried_tokens = 10,
+  r.recomputed_tokens = 11;
   r.preemptions = 12;
   r.arrival = Time{Duration{13}};
   r.scheduled = Time{Duration{14}};
@@ -83,8 +84,9 @@ TEST(Recorder, RequestComesBackColumnByColumn) {
   Statement s = db.prepare("SELECT * FROM request");
   ASSERT_TRUE(s.step());
   ASSERT_EQ(s.columns(), static_cast<int>(schema_table("request").columns.size()));
-  const std::vector<std::string> expected{"1", "1",  "-1", "3",  "4",  "5",  "6",  "timed_out", r.reason, "7",
-                                          "8", "9",  "10", "11", "12", "13", "14", "15",        ""};
+  const std::vector<std::string> expected{"1",         "1",      "-1", "3",  "4", "5",  "6",
+                                          "timed_out", r.reason, "7",  "8",  "9", "10", "11",
+                                          "12",        "13",     "14", "15", ""};
   for (int i = 0; i < static_cast<int>(expected.size()); ++i)
     EXPECT_EQ(s.text(i), expected[static_cast<std::size_t>(i)]) << s.name(i);
   EXPECT_EQ(s.type(18), Statement::Type::null);  // no last token
@@ -101,7 +103,8 @@ TEST(Recorder, OtherTablesComeBack) {
   const RunHeader header = sample_header();
   {
     Recorder recorder(folder / "a.db", header);
-    recorder.finish(run, compute_metrics(run, header.slo), Provenance{"host-1", "2026-01-01T00:00:00Z", 77});
+    recorder.finish(run, compute_metrics(run, header.slo),
+                    Provenance{"host-1", "2026-01-01T00:00:00Z", 77});
   }
   Database db = Database::open_read_only(folder / "a.db");
   const auto row = [&](const char* sql) {
@@ -111,13 +114,16 @@ TEST(Recorder, OtherTablesComeBack) {
       for (int i = 0; i < s.columns(); ++i) all += std::string(s.text(i)) + "|";
     return all;
   };
-  EXPECT_EQ(row("SELECT name, scenario_text, seed, version, status, error, slo_ttft_ns, slo_tpot_ns, slo_e2e_ns, requests,"
+  EXPECT_EQ(row("SELECT name, scenario_text, seed, version, status, error, slo_ttft_ns, "
+                "slo_tpot_ns, slo_e2e_ns, requests,"
                 " event_digest FROM run"),
-            "sample|name: sample\nmodel: it's quoted\n|42|0.1.0|finished||200000000|20000000||10|fedcba9876543210|");
+            "sample|name: sample\nmodel: it's "
+            "quoted\n|42|0.1.0|finished||200000000|20000000||10|fedcba9876543210|");
   EXPECT_EQ(db.integer("SELECT simulated_ns FROM run"), to_ns(run.end));
   EXPECT_EQ(row("SELECT * FROM provenance"), "1|host-1|2026-01-01T00:00:00Z|77|");
-  EXPECT_EQ(row("SELECT group_concat(path || '=' || value) FROM (SELECT * FROM param ORDER BY path)"),
-            "cache.tiers.0.capacity=80 GiB,engine.block_tokens=16|");
+  EXPECT_EQ(
+      row("SELECT group_concat(path || '=' || value) FROM (SELECT * FROM param ORDER BY path)"),
+      "cache.tiers.0.capacity=80 GiB,engine.block_tokens=16|");
   EXPECT_EQ(row("SELECT * FROM iteration"), "1|1|0|5|25|3|4|5|6|7|8|9|");
   EXPECT_EQ(row("SELECT * FROM instance_sample"), "1|1000000000|2|1|3|4|50|60|100|700|80|");
   EXPECT_EQ(row("SELECT * FROM instance WHERE instance = 2"),
@@ -175,7 +181,8 @@ TEST(Recorder, UnfinishedAndFailedRunsSpareTheOldResult) {
   Recorder(folder / "a.db", sample_header()).fail("the pool holds no block");
   EXPECT_EQ(bytes_of(folder / "a.db"), old);
   Database db = Database::open_read_only(folder / "a.db.unfinished");
-  EXPECT_EQ(text_of(db, "SELECT status || ': ' || error FROM run"), "failed: the pool holds no block");
+  EXPECT_EQ(text_of(db, "SELECT status || ': ' || error FROM run"),
+            "failed: the pool holds no block");
 }
 
 TEST(Recorder, KilledAtAnyMomentLeavesAFileThatOpens) {
@@ -197,7 +204,8 @@ TEST(Recorder, KilledAtAnyMomentLeavesAFileThatOpens) {
     EXPECT_FALSE(fs::exists(path));
     Database db = Database::open_read_only(path + ".unfinished");
     EXPECT_EQ(text_of(db, "PRAGMA integrity_check"), "ok");
-    if (db.integer("SELECT count(*) FROM sqlite_schema") == 0) continue;  // killed before the run began
+    if (db.integer("SELECT count(*) FROM sqlite_schema") == 0)
+      continue;  // killed before the run began
     EXPECT_EQ(text_of(db, "SELECT status FROM run"), "unfinished");
     const std::int64_t rows = db.integer("SELECT count(*) FROM request");
     EXPECT_EQ(rows % 8192, 0);
@@ -250,7 +258,10 @@ TEST(RunWriter, SeveralRunsShareAFile) {
     EXPECT_EQ(writer.run_id(), 3);
   }
   create_indices(db);
-  EXPECT_EQ(db.integer("SELECT group_concat(n, '0') FROM (SELECT count(*) AS n FROM request GROUP BY run_id)"), 10020);
+  EXPECT_EQ(
+      db.integer(
+          "SELECT group_concat(n, '0') FROM (SELECT count(*) AS n FROM request GROUP BY run_id)"),
+      10020);
   EXPECT_EQ(db.integer("SELECT count(*) FROM run"), 2);
   EXPECT_EQ(db.integer("SELECT count(*) FROM slo_attainment"), 2);
   EXPECT_EQ(db.integer("SELECT count(*) FROM vllm_bench"), 2);
@@ -293,7 +304,8 @@ TEST(Recorder, BadPlacesAreClearErrors) {
   EXPECT_NE(error_at(folder / "no/such/a.db").find("No such file or directory"), std::string::npos);
   EXPECT_NE(error_at(folder.path().string()).find("not a regular file"), std::string::npos);
   EXPECT_NE(error_at("").find("no name"), std::string::npos);
-  fs::permissions(folder.path(), fs::perms::owner_read | fs::perms::owner_exec | fs::perms::others_exec);
+  fs::permissions(folder.path(),
+                  fs::perms::owner_read | fs::perms::owner_exec | fs::perms::others_exec);
   const int code = in_child([&] {
     if (geteuid() == 0 && setuid(65534) != 0) return 2;  // root may write anywhere
     return error_at(folder / "a.db").find("Permission denied") != std::string::npos ? 0 : 1;

@@ -1,5 +1,6 @@
 #pragma once
-// A made-up run whose rows obey the conservation laws of outcome.h, and files that vanish with the test.
+// A made-up run whose rows obey the conservation laws of outcome.h, and files that vanish with the
+// test.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -54,7 +55,8 @@ inline RequestOutcome sample_request(std::uint64_t index, Rng rng) {
   std::int64_t ttft = 0, after = 0;
   for (std::size_t k = 0; k < kIntervals; ++k) {
     if (rng.below(3) > 0) ttft += r.ttft_ns[k] = static_cast<std::int64_t>(rng.below(40'000'000));
-    if (r.output_tokens > 1 && rng.below(3) > 0) after += r.after_ns[k] = static_cast<std::int64_t>(rng.below(900'000'000));
+    if (r.output_tokens > 1 && rng.below(3) > 0)
+      after += r.after_ns[k] = static_cast<std::int64_t>(rng.below(900'000'000));
   }
   r.scheduled = r.arrival + Duration{r.ttft_ns[0] + r.ttft_ns[1] + r.ttft_ns[2]};
   r.first_token = r.arrival + Duration{ttft};
@@ -75,7 +77,8 @@ inline RunOutcome sample_run(std::uint64_t requests, std::uint64_t seed = 1) {
   run.iterations.push_back({1, 0, Time{Duration{5}}, Time{Duration{25}}, 3, 4, 5, 6, 7, 8, 9});
   run.samples.push_back({Time{Duration{1'000'000'000}}, 2, 1, 3, 4, 50, 60, 100, 700, 80});
   for (std::uint32_t i = 0; i < 3; ++i)
-    run.ranks.push_back({i, 0, 1000, 200, 150, 2, 9000, 800, 10000, 4000, 11, 12, 13, 1'000'000, 800'000, 200'000, 500});
+    run.ranks.push_back({i, 0, 1000, 200, 150, 2, 9000, 800, 10000, 4000, 11, 12, 13, 1'000'000,
+                         800'000, 200'000, 500});
   run.injected = requests;
   run.digest = 0xfedcba9876543210ULL;
   return run;

@@ -1,4 +1,5 @@
-// Files that are no scenario: not YAML, too large, too deep; files that include or name others; broken --set.
+// Files that are no scenario: not YAML, too large, too deep; files that include or name others;
+// broken --set.
 #include "tests/sim/scenario/broken_scenario.h"
 
 namespace kvsim {
@@ -13,7 +14,8 @@ std::string multiplied_anchors() {
   std::string text = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n";
   for (char name = 'b'; name < 'h'; ++name) {
     text += std::string(1, name) + ": &" + name + " [";
-    for (int i = 0; i < 10; ++i) text += std::string(i > 0 ? ", *" : "*") + static_cast<char>(name - 1);
+    for (int i = 0; i < 10; ++i)
+      text += std::string(i > 0 ? ", *" : "*") + static_cast<char>(name - 1);
     text += "]\n";
   }
   return text;
@@ -28,8 +30,7 @@ const BrokenScenario kBroken[] = {
     for example: workload: {trace: {file: requests.jsonl, format: mooncake}})"},
     {"list_instead_of_map", "- a\n- b\n",
      R"(s.yaml:1:1: error: a scenario is a map of key: value)"},
-    {"a_number", "42\n",
-     R"(s.yaml:1:1: error: a scenario is a map of key: value)"},
+    {"a_number", "42\n", R"(s.yaml:1:1: error: a scenario is a map of key: value)"},
     {"two_documents", "kvsim: 1\n---\nkvsim: 1\n",
      R"(s.yaml:2:1: error: the file holds more than one document
     keep one, without '---' between)"},
@@ -113,36 +114,53 @@ shapeless.json:1:1: error: model.vocab_size: missing
     did you mean 'llama-3.1-8b'? valid: *
 s.yaml:2:18: error: engine.preset: unknown engine preset '../vllm-v1'
     did you mean 'vllm-v1'? valid: *)"},
-    {"set_without_value", kWork,
-     R"(--set engine.max_running: error: expected PATH=VALUE, such as engine.max_running=64)", {"engine.max_running"}},
-    {"set_unknown_key", kWork,
+    {"set_without_value",
+     kWork,
+     R"(--set engine.max_running: error: expected PATH=VALUE, such as engine.max_running=64)",
+     {"engine.max_running"}},
+    {"set_unknown_key",
+     kWork,
      R"(--set engine.max_runing=4: error: engine.max_runing: unknown key
     did you mean 'max_running'? valid: *
 --set nonsense=1: error: nonsense: unknown key
-    valid: *)", {"engine.max_runing=4", "nonsense=1"}},
-    {"set_bad_value", kWork,
+    valid: *)",
+     {"engine.max_runing=4", "nonsense=1"}},
+    {"set_bad_value",
+     kWork,
      R"(--set seed=x: error: seed: read 'x', expected a whole number
---set engine.overhead=150: error: engine.overhead: '150' has no unit, expected a duration such as 150 us or 2 s (units: ns, us, ms, s, min, h, d))", {"engine.overhead=150", "seed=x"}},
-    {"set_broken_yaml", kWork,
+--set engine.overhead=150: error: engine.overhead: '150' has no unit, expected a duration such as 150 us or 2 s (units: ns, us, ms, s, min, h, d))",
+     {"engine.overhead=150", "seed=x"}},
+    {"set_broken_yaml",
+     kWork,
      R"(--set engine={a: [:1:1: error: not valid YAML: end of sequence flow not found
-    check that every bracket before this place is closed)", {"engine={a: ["}},
-    {"set_into_a_list", "engine: {graph_sizes: [1, 2]}\n" + kWork,
-     R"(--set engine.graph_sizes.7=3: error: engine.graph_sizes.7: no such element: the list has 2, counted from 0)", {"engine.graph_sizes.7=3"}},
-    {"set_below_a_value", "seed: 1\n" + kWork,
-     R"(--set seed.x=1: error: seed: read a map, expected a whole number)", {"seed.x=1"}},
-    {"set_empty_part", kWork,
+    check that every bracket before this place is closed)",
+     {"engine={a: ["}},
+    {"set_into_a_list",
+     "engine: {graph_sizes: [1, 2]}\n" + kWork,
+     R"(--set engine.graph_sizes.7=3: error: engine.graph_sizes.7: no such element: the list has 2, counted from 0)",
+     {"engine.graph_sizes.7=3"}},
+    {"set_below_a_value",
+     "seed: 1\n" + kWork,
+     R"(--set seed.x=1: error: seed: read a map, expected a whole number)",
+     {"seed.x=1"}},
+    {"set_empty_part",
+     kWork,
      R"(--set engine..max_running=4: error: engine..max_running: has an empty name between its dots
-    for example engine.max_running=64)", {"engine..max_running=4"}},
-    {"set_below_a_name", kWork + "router: round-robin\n",
+    for example engine.max_running=64)",
+     {"engine..max_running=4"}},
+    {"set_below_a_name",
+     kWork + "router: round-robin\n",
      R"(--set router.policy=nearest: error: router: unknown router 'nearest'
-    valid: *)", {"router.policy=nearest"}},
+    valid: *)",
+     {"router.policy=nearest"}},
 };
 
 class BrokenFiles : public testing::TestWithParam<BrokenScenario> {};
 
 TEST_P(BrokenFiles, Says) { test::expect_broken(GetParam()); }
 
-INSTANTIATE_TEST_SUITE_P(All, BrokenFiles, testing::ValuesIn(kBroken), [](const auto& each) { return std::string(each.param.name); });
+INSTANTIATE_TEST_SUITE_P(All, BrokenFiles, testing::ValuesIn(kBroken),
+                         [](const auto& each) { return std::string(each.param.name); });
 
 TEST(BrokenFile, HugeIsRefusedBeforeItIsRead) {
   const test::BrokenFolder folder("");
@@ -153,7 +171,8 @@ TEST(BrokenFile, HugeIsRefusedBeforeItIsRead) {
 TEST(BrokenFile, FoldersAndAbsentFiles) {
   const test::BrokenFolder folder("");
   std::filesystem::remove(folder.file("s.yaml"));
-  EXPECT_EQ(folder.check({}), "s.yaml: error: cannot be read: No such file or directory\n    check the path");
+  EXPECT_EQ(folder.check({}),
+            "s.yaml: error: cannot be read: No such file or directory\n    check the path");
   std::filesystem::create_directory(folder.file("s.yaml"));
   EXPECT_EQ(folder.check({}), "s.yaml: error: is a directory, expected a file");
 }

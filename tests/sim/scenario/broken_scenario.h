@@ -1,5 +1,6 @@
 #pragma once
-// Scenarios that somebody got wrong, and the exact words he reads: all mistakes at once, each with its place.
+// Scenarios that somebody got wrong, and the exact words he reads: all mistakes at once, each with
+// its place.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -26,7 +27,9 @@ inline void PrintTo(const BrokenScenario& b, std::ostream* out) { *out << b.name
 // A folder with s.yaml and the files that scenarios may name.
 class BrokenFolder {
  public:
-  explicit BrokenFolder(const std::string& text) : path_(std::filesystem::temp_directory_path() / ("kvsim_broken_" + std::to_string(::getpid()))) {
+  explicit BrokenFolder(const std::string& text)
+      : path_(std::filesystem::temp_directory_path() /
+              ("kvsim_broken_" + std::to_string(::getpid()))) {
     std::filesystem::create_directories(path_);
     write("s.yaml", text);
     write("good.csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n1,2,3\n");
@@ -36,13 +39,16 @@ class BrokenFolder {
     write("broken.yaml", "a: [\n");
     write("circle.yaml", "include: s.yaml\n");
     write("unknown.json", R"({"model_type": "lama", "hidden_size": 8})");
-    write("shapeless.json", R"({"model_type": "llama", "hidden_size": 4096, "num_attention_heads": 33})");
+    write("shapeless.json",
+          R"({"model_type": "llama", "hidden_size": 4096, "num_attention_heads": 33})");
     write("device.yaml", "name: x\nmemory: 80 GiB\n");
   }
   ~BrokenFolder() { std::filesystem::remove_all(path_); }
   BrokenFolder(const BrokenFolder&) = delete;
   BrokenFolder& operator=(const BrokenFolder&) = delete;
-  void write(const std::string& name, const std::string& text) const { std::ofstream(path_ / name, std::ios::binary) << text; }
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(path_ / name, std::ios::binary) << text;
+  }
   [[nodiscard]] std::string file(const std::string& name) const { return (path_ / name).string(); }
 
   // What `kvsim check s.yaml` says, without the folder in front of the names; "" when all is well.
@@ -56,7 +62,8 @@ class BrokenFolder {
     } catch (const InputError& e) {
       std::string text = e.what();
       const std::string folder = path_.string() + "/";
-      for (std::size_t at = 0; (at = text.find(folder, at)) != std::string::npos;) text.erase(at, folder.size());
+      for (std::size_t at = 0; (at = text.find(folder, at)) != std::string::npos;)
+        text.erase(at, folder.size());
       return text;
     }
   }

@@ -1,4 +1,5 @@
-// Scenarios with wrong keys, values, names, workloads and sizes: every mistake of a file at once, with its place.
+// Scenarios with wrong keys, values, names, workloads and sizes: every mistake of a file at once,
+// with its place.
 #include "tests/sim/scenario/broken_scenario.h"
 
 namespace kvsim {
@@ -9,7 +10,10 @@ using test::BrokenScenario;
 const std::string kWork = "workload: {generate: {requests: 5}}\n";
 
 const BrokenScenario kBroken[] = {
-    {"unknown_keys_at_every_level", "sed: 1\nengine: {max_runing: 4, scheduler: {polizy: fcfs}}\ncache: {prefix: {indx: hash}}\ndeployment: {parallel: {tensors: 2}}\n" + kWork,
+    {"unknown_keys_at_every_level",
+     "sed: 1\nengine: {max_runing: 4, scheduler: {polizy: fcfs}}\ncache: {prefix: {indx: "
+     "hash}}\ndeployment: {parallel: {tensors: 2}}\n" +
+         kWork,
      R"(s.yaml:1:1: error: sed: unknown key
     did you mean 'seed'? valid: *
 s.yaml:2:10: error: engine.max_runing: unknown key
@@ -23,7 +27,8 @@ s.yaml:4:25: error: deployment.parallel.tensors: unknown key
     {"unknown_key_nothing_near", "zzzzzzzzzz: 1\n" + kWork,
      R"(s.yaml:1:1: error: zzzzzzzzzz: unknown key
     valid: *)"},
-    {"unknown_key_of_the_generator", "workload:\n  generate: {request: 5, arrivals: {rat: 1 /s}, prompt: {valu: 1}}\n",
+    {"unknown_key_of_the_generator",
+     "workload:\n  generate: {request: 5, arrivals: {rat: 1 /s}, prompt: {valu: 1}}\n",
      R"(s.yaml:2:14: error: workload.generate.request: unknown key
     did you mean 'requests'? valid: *
 s.yaml:2:37: error: workload.generate.arrivals.rat: unknown key
@@ -45,7 +50,10 @@ s.yaml:2:58: error: workload.generate.prompt.valu: unknown key
     {"unknown_key_of_a_device", "deployment: {hardware: {base: h100-sxm, memry: 1 GiB}}\n" + kWork,
      R"(s.yaml:1:41: error: deployment.hardware.memry: unknown key
     did you mean 'memory'? valid: *)"},
-    {"wrong_types", "seed: many\nname: [a]\nengine: {cuda_graphs: maybe, max_running: 1.5, scheduler: fcfs, graph_sizes: 8}\ndeployment: [h100-sxm]\n" + kWork,
+    {"wrong_types",
+     "seed: many\nname: [a]\nengine: {cuda_graphs: maybe, max_running: 1.5, scheduler: fcfs, "
+     "graph_sizes: 8}\ndeployment: [h100-sxm]\n" +
+         kWork,
      R"(s.yaml:1:7: error: seed: read 'many', expected a whole number
 s.yaml:2:7: error: name: read a list, expected text
 s.yaml:3:23: error: engine.cuda_graphs: read 'maybe', expected true or false
@@ -53,31 +61,45 @@ s.yaml:3:43: error: engine.max_running: read '1.5', expected a whole number
 s.yaml:3:59: error: engine.scheduler: expected a map of key: value
 s.yaml:3:78: error: engine.graph_sizes: expected a list, such as [a, b]
 s.yaml:4:13: error: deployment: expected a map of key: value)"},
-    {"bare_numbers", "engine: {overhead: 150, graph_pool: 1000}\nslo: {ttft: 2}\ndeployment: {interconnect: {bandwidth: 64}}\n" + kWork,
+    {"bare_numbers",
+     "engine: {overhead: 150, graph_pool: 1000}\nslo: {ttft: 2}\ndeployment: {interconnect: "
+     "{bandwidth: 64}}\n" +
+         kWork,
      R"(s.yaml:1:20: error: engine.overhead: '150' has no unit, expected a duration such as 150 us or 2 s (units: ns, us, ms, s, min, h, d)
 s.yaml:1:37: error: engine.graph_pool: '1000' has no unit, expected a size such as 80 GiB (units: B, kB, MB, GB, TB, PB, KiB, MiB, GiB, TiB, PiB)
 s.yaml:2:13: error: slo.ttft: '2' has no unit, expected a duration such as 150 us or 2 s (units: ns, us, ms, s, min, h, d)
 s.yaml:3:40: error: deployment.interconnect.bandwidth: '64' has no unit, expected a bandwidth such as 3.35 TB/s (units: B/s, kB/s, MB/s, GB/s, TB/s, their binary forms, Gbit/s))"},
-    {"unknown_units", "engine: {overhead: 150 usec, graph_pool: 1 gb}\nslo: {ttft: 2 sec}\n" + kWork,
+    {"unknown_units",
+     "engine: {overhead: 150 usec, graph_pool: 1 gb}\nslo: {ttft: 2 sec}\n" + kWork,
      R"(s.yaml:1:20: error: engine.overhead: unknown unit 'usec' in '150 usec', expected a duration such as 150 us or 2 s (units: ns, us, ms, s, min, h, d)
 s.yaml:1:42: error: engine.graph_pool: unknown unit 'gb' in '1 gb', expected a size such as 80 GiB (units: B, kB, MB, GB, TB, PB, KiB, MiB, GiB, TiB, PiB)
 s.yaml:2:13: error: slo.ttft: unknown unit 'sec' in '2 sec', expected a duration such as 150 us or 2 s (units: ns, us, ms, s, min, h, d))"},
-    {"negative", "engine: {overhead: -1 us, max_running: -4}\nseed: -1\nworkload: {generate: {requests: 5}, rate_scale: -2}\n",
+    {"negative",
+     "engine: {overhead: -1 us, max_running: -4}\nseed: -1\nworkload: {generate: {requests: 5}, "
+     "rate_scale: -2}\n",
      R"(s.yaml:1:20: error: engine.overhead: '-1 us' is negative
 s.yaml:1:40: error: engine.max_running: '-4' is out of bounds: 1 to 1048576
 s.yaml:2:7: error: seed: '-1' is out of bounds: 0 to 18446744073709551615
 s.yaml:3:49: error: workload.rate_scale: '-2' is negative)"},
-    {"out_of_bounds", "kvsim: 2\nengine: {block_tokens: 0, gpu_memory_utilization: 120 %, kv_blocks: 1}\ndeployment: {replicas: 100000}\n" + kWork,
+    {"out_of_bounds",
+     "kvsim: 2\nengine: {block_tokens: 0, gpu_memory_utilization: 120 %, kv_blocks: "
+     "1}\ndeployment: {replicas: 100000}\n" +
+         kWork,
      R"(s.yaml:1:8: error: kvsim: '2' is out of bounds: only 1
 s.yaml:2:24: error: engine.block_tokens: '0' is out of bounds: 1 to 65536
 s.yaml:2:51: error: engine.gpu_memory_utilization: '120 %' is out of bounds: 0.01 to 1
 s.yaml:2:69: error: engine.kv_blocks: '1' is out of bounds: 2 to 4294967296
 s.yaml:3:24: error: deployment.replicas: '100000' is out of bounds: 1 to 4096)"},
-    {"too_large_numbers", "seed: 99999999999999999999\nengine: {max_running: 9223372036854775808, overhead: 1e30 d}\n" + kWork,
+    {"too_large_numbers",
+     "seed: 99999999999999999999\nengine: {max_running: 9223372036854775808, overhead: 1e30 d}\n" +
+         kWork,
      R"(s.yaml:1:7: error: seed: '99999999999999999999' is too large a number, expected at most 9223372036854775807 in size
 s.yaml:2:23: error: engine.max_running: '9223372036854775808' is too large a number, expected at most 9223372036854775807 in size
 s.yaml:2:54: error: engine.overhead: '1e30 d' is too large)"},
-    {"unknown_enum", "engine: {scheduler: {policy: sjf}, data_balancing: use}\ncache: {prefix: {index: radx}}\nrecord: {requests: some}\n" + kWork,
+    {"unknown_enum",
+     "engine: {scheduler: {policy: sjf}, data_balancing: use}\ncache: {prefix: {index: "
+     "radx}}\nrecord: {requests: some}\n" +
+         kWork,
      R"(s.yaml:1:30: error: engine.scheduler.policy: unknown value 'sjf'
     valid: fcfs, priority
 s.yaml:1:52: error: engine.data_balancing: unknown value 'use'
@@ -115,7 +137,10 @@ s.yaml:1:51: error: engine.gpu_memory_utilization: read 'nan', expected a share 
     did you mean 'fp8'? valid: fp32, bf16, fp16, fp8, int8, int4, fp4
 s.yaml:2:16: error: cache.dtype: unknown value 'b16'
     did you mean 'bf16'? valid: fp32, bf16, fp16, fp8, int8, int4, fp4)"},
-    {"several_unknown_names", "model: llama\ndeployment: {hardware: a100}\nengine: {preset: sglang}\nrouter: random\ncost: magic\n" + kWork,
+    {"several_unknown_names",
+     "model: llama\ndeployment: {hardware: a100}\nengine: {preset: sglang}\nrouter: random\ncost: "
+     "magic\n" +
+         kWork,
      R"(s.yaml:1:8: error: model: unknown model 'llama'
     did you mean 'llama-13b' or 'llama-2-13b' or 'llama-2-70b' or 'llama-2-7b' or 'llama-3-70b'? valid: *
 s.yaml:2:24: error: deployment.hardware: unknown hardware 'a100'
@@ -137,7 +162,8 @@ s.yaml:5:7: error: cost: unknown cost-model 'magic'
     for example: workload: {trace: {file: requests.jsonl, format: mooncake}})"},
     {"workload_is_text", "workload: good.csv\n",
      R"(s.yaml:1:11: error: workload: expected a map of key: value)"},
-    {"trace_and_generate", "workload:\n  trace: {file: good.csv, format: vidur}\n  generate: {requests: 5}\n",
+    {"trace_and_generate",
+     "workload:\n  trace: {file: good.csv, format: vidur}\n  generate: {requests: 5}\n",
      R"(s.yaml:2:3: error: workload: has both 'trace' and 'generate'
     keep one of them)"},
     {"trace_without_file", "workload: {trace: {format: vidur}}\n",
@@ -155,7 +181,8 @@ s.yaml:5:7: error: cost: unknown cost-model 'magic'
     {"trace_of_another_format", "workload: {trace: {file: good.csv, format: mooncake}}\n",
      R"(good.csv:1: error: workload.trace: read 'arrived_at,num_prefill_tokens,num_decode_tokens', expected a JSON object
     fix the record, or read the trace leniently to leave such records out)"},
-    {"generator_that_does_not_fit", "workload: {generate: {requests: 5, prompt: {law: uniform, min: 10, max: 5}}}\n",
+    {"generator_that_does_not_fit",
+     "workload: {generate: {requests: 5, prompt: {law: uniform, min: 10, max: 5}}}\n",
      R"(s.yaml:1:22: error: workload.generate: generate.prompt: min 10 is above max 5)"},
     {"generator_lacks_a_mean", "workload: {generate: {requests: 5, prompt: {law: lognormal}}}\n",
      R"(s.yaml:1:22: error: workload.generate: generate.prompt: law 'lognormal' needs either 'mean' (with cv) or 'median' (with sigma))"},
@@ -170,10 +197,14 @@ s.yaml:5:7: error: cost: unknown cost-model 'magic'
     {"heads_do_not_divide", "deployment: {hardware: dgx-h100, parallel: {tensor: 3}}\n" + kWork,
      R"(s.yaml:1:44: error: deployment.parallel: model llama-3.1-8b: tensor 3 does not divide 32 heads
     choose a divisor of the number of heads)"},
-    {"more_stages_than_layers", "deployment: {hardware: dgx-h100, parallel: {pipeline: 64}}\n" + kWork,
+    {"more_stages_than_layers",
+     "deployment: {hardware: dgx-h100, parallel: {pipeline: 64}}\n" + kWork,
      R"(s.yaml:1:44: error: deployment.parallel: model llama-3.1-8b: pipeline 64 for 32 layers
     give at most one stage per layer)"},
-    {"no_link_between_gpus", "deployment: {hardware: {base: h100-sxm, name: lonely}, parallel: {tensor: 2}}\n" + kWork,
+    {"no_link_between_gpus",
+     "deployment: {hardware: {base: h100-sxm, name: lonely, gpu_link: {bandwidth: 0}}, parallel: "
+     "{tensor: 2}}\n" +
+         kWork,
      R"(s.yaml:1:13: error: deployment.interconnect: the catalogue has no link between GPUs of lonely
     add interconnect: {bandwidth: 64 GB/s, latency: 10 us})"},
     {"budget_below_running", "engine: {max_running: 512, max_batched_tokens: 256}\n" + kWork,
@@ -194,7 +225,8 @@ class BrokenScenarios : public testing::TestWithParam<BrokenScenario> {};
 
 TEST_P(BrokenScenarios, Says) { test::expect_broken(GetParam()); }
 
-INSTANTIATE_TEST_SUITE_P(All, BrokenScenarios, testing::ValuesIn(kBroken), [](const auto& each) { return std::string(each.param.name); });
+INSTANTIATE_TEST_SUITE_P(All, BrokenScenarios, testing::ValuesIn(kBroken),
+                         [](const auto& each) { return std::string(each.param.name); });
 
 }  // namespace
 }  // namespace kvsim

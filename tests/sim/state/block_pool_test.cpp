@@ -16,7 +16,8 @@ namespace {
 // One object per block, one list node per free block, hashes of single blocks: slow and plain.
 class Twin {
  public:
-  Twin(std::int64_t blocks, bool caching, bool unhashed_first) : caching_(caching), unhashed_first_(unhashed_first) {
+  Twin(std::int64_t blocks, bool caching, bool unhashed_first)
+      : caching_(caching), unhashed_first_(unhashed_first) {
     for (int b = 0; b < blocks; ++b) {
       blocks_.push_back({});
       queue_.push_back(b);
@@ -43,7 +44,8 @@ class Twin {
     return hit;
   }
   std::int64_t queued(const std::vector<int>& hit) const {
-    return std::count_if(hit.begin(), hit.end(), [&](int b) { return blocks_[static_cast<std::size_t>(b)].refs == 0; });
+    return std::count_if(hit.begin(), hit.end(),
+                         [&](int b) { return blocks_[static_cast<std::size_t>(b)].refs == 0; });
   }
   void take_hit(std::vector<int>& table, const std::vector<int>& hit) {
     for (const int b : hit) {
@@ -66,7 +68,8 @@ class Twin {
       table.push_back(b);
     }
   }
-  void publish(const std::vector<int>& table, const std::vector<ContentChunk>& content, std::int64_t full) {
+  void publish(const std::vector<int>& table, const std::vector<ContentChunk>& content,
+               std::int64_t full) {
     for (std::int64_t i = 0; caching_ && i < full; ++i) {
       Block& block = blocks_[static_cast<std::size_t>(table[static_cast<std::size_t>(i)])];
       if (block.hash) continue;
@@ -115,7 +118,8 @@ std::vector<ContentChunk> random_content(Rng& rng) {
   for (std::uint64_t i = 0; i < chunks; ++i) {
     const std::uint64_t choice = rng.below(2);
     key = hash_combine(key, choice);
-    end += static_cast<std::int64_t>(key % 5);  // a key decides its length; some chunks hold no block
+    end +=
+        static_cast<std::int64_t>(key % 5);  // a key decides its length; some chunks hold no block
     content.push_back({key, end});
   }
   content.push_back({hash_combine(key, 99), end + 40});
@@ -136,7 +140,8 @@ void run_random(std::uint64_t seed, bool caching, bool unhashed_first) {
       const auto known = static_cast<std::int64_t>(rng.below(25));
       const auto hit = pool.look_up(s.content, known);
       const auto expected = twin.look_up(s.content, known);
-      ASSERT_EQ(hit.blocks, static_cast<std::int64_t>(expected.size())) << "seed " << seed << " step " << step;
+      ASSERT_EQ(hit.blocks, static_cast<std::int64_t>(expected.size()))
+          << "seed " << seed << " step " << step;
       ASSERT_EQ(hit.queued, twin.queued(expected));
       const auto fresh = static_cast<std::int64_t>(rng.below(8));
       if (hit.queued + fresh > pool.free()) continue;
@@ -155,7 +160,9 @@ void run_random(std::uint64_t seed, bool caching, bool unhashed_first) {
       twin.take(s.table, n);
     } else if (what < 9) {
       Sequence& s = live[rng.below(live.size())];
-      const std::int64_t full = s.hold.hashed + static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(s.hold.blank + 1)));
+      const std::int64_t full =
+          s.hold.hashed +
+          static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(s.hold.blank + 1)));
       pool.publish(s.hold, s.content, full);
       twin.publish(s.table, s.content, full);
     } else {
@@ -183,7 +190,8 @@ TEST(BlockPool, AgreesWithTheTwin) {
 
 const std::vector<ContentChunk> kThreeBlocks{{7, 3}, {8, 100}};
 
-// engine-semantics section 14, case 1: prompt 12 and block 4, the same prompt again hits 8 tokens, not 12.
+// engine-semantics section 14, case 1: prompt 12 and block 4, the same prompt again hits 8 tokens,
+// not 12.
 TEST(BlockPool, GoldenSamePromptHitsAllButTheLastBlock) {
   BlockPool pool({8, true, true});
   BlockPool::Hold a;
@@ -194,7 +202,8 @@ TEST(BlockPool, GoldenSamePromptHitsAllButTheLastBlock) {
   EXPECT_EQ(pool.look_up(kThreeBlocks, most).blocks * 4, 8);
 }
 
-// engine-semantics section 14, case 3: b4 is prepended, the rest appended in reverse: b4, b3, b2, b1.
+// engine-semantics section 14, case 3: b4 is prepended, the rest appended in reverse: b4, b3, b2,
+// b1.
 TEST(BlockPool, GoldenFreeOrder) {
   BlockPool pool({4, true, true});
   BlockPool::Hold a;

@@ -57,7 +57,8 @@ TEST(DurationHistogram, FollowsSortedSamplesOfManyShapes) {
   Rng rng(7, "histogram");
   Sample exponential, lognormal, uniform, two_values, heavy;
   for (int i = 0; i < 20'000; ++i) {
-    exponential.add(static_cast<std::int64_t>(rng.exponential(20e6)), static_cast<std::int64_t>(1 + rng.below(4)));
+    exponential.add(static_cast<std::int64_t>(rng.exponential(20e6)),
+                    static_cast<std::int64_t>(1 + rng.below(4)));
     lognormal.add(static_cast<std::int64_t>(rng.lognormal(16, 2)));
     uniform.add(static_cast<std::int64_t>(rng.below(1'000'000)));
     two_values.add(rng.below(2) == 0 ? 5'000'001 : 80'000'003);
