@@ -2,8 +2,8 @@
 //   a  the Mooncake conversation trace (or, without it, as many generated requests) on 8 instances,
 //   default recording b  1,000,000 generated chat requests on 64 instances, default recording c one
 //   instance, a batch of 256, decode only
-// Prints requests/s, iterations/s, peak memory; `perf stat` around one case gives instructions per
-// iteration.
+// Prints requests/s, iterations/s, peak memory; `./dev bench engine` adds instructions per
+// iteration (callgrind over --once).
 #include <fmt/format.h>
 #include <sys/resource.h>
 
@@ -108,15 +108,16 @@ int main(int argc, char** argv) {
   const std::string shared =
       std::string(KVSIM_SOURCE_DIR) + "/../shared/traces/mooncake_conversation.jsonl.gz";
   std::vector<std::string> wanted(argv + 1, argv + argc);
+  const bool once = std::erase(wanted, "--once") > 0;  // for instruction counts
   if (wanted.empty()) wanted = {"a", "b", "c"};
   try {
     for (const std::string& w : wanted) {
       if (w == "a")
         kvsim::run_case(std::filesystem::exists(shared) ? kvsim::mooncake(shared)
                                                         : kvsim::generated("a", 8, 12031, 60),
-                        5);
+                        once ? 1 : 5);
       if (w == "b") kvsim::run_case(kvsim::generated("b", 64, 1'000'000, 400), 1);
-      if (w == "c") kvsim::run_case(kvsim::decode_only(), 5);
+      if (w == "c") kvsim::run_case(kvsim::decode_only(), once ? 1 : 5);
     }
   } catch (const std::exception& e) {
     fmt::print(stderr, "{}\n", e.what());
