@@ -57,8 +57,6 @@ class Rank {
   [[nodiscard]] const EngineConfig& config() const { return config_; }
   // Aborts unless every list, count and reference agrees. O(everything).
   void check_invariants();
-  // Drops whatever is still inside at the end of a run that stops early.
-  void abandon(const char* reason);
 
  private:
   [[nodiscard]] bool can_plan_fast() const;

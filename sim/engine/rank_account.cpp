@@ -191,16 +191,6 @@ void Rank::explain_misses(Sequence& s, std::int64_t hit_blocks) {
     cause(at < most ? MissCause::never_seen : MissCause::last_block) += (full - at) * bt;
 }
 
-void Rank::abandon(const char* reason) {
-  for (Sequence& s : sequences_) {
-    if (s.state == Sequence::State::none) continue;
-    s.outcome.outcome = Outcome::timed_out;
-    s.outcome.reason = reason;
-    s.state = Sequence::State::none;
-    done_(s.outcome);
-  }
-}
-
 void Rank::check_invariants() {
   std::vector<BlockPool::Hold> decoding;
   std::vector<const BlockPool::Hold*> holds;

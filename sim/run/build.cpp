@@ -196,7 +196,7 @@ class Builder {
       c.limit = s().workload.limit;
       out_.trace = build_trace(s().workload, c, out_.base_dir, d_);
     }
-    check_slo();
+    check_resets();
     resolve_tree();
     return std::move(out_);
   }
@@ -338,7 +338,7 @@ class Builder {
     });
   }
 
-  void check_slo() {
+  void check_resets() {
     for (const Duration at : s().cache.prefix.reset_at)
       if (at.count() <= 0) error("cache.prefix.reset_at", "an instant must be after the start");
   }
