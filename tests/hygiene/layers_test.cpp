@@ -30,6 +30,8 @@ const std::map<std::string, Layer> kLayers{
       {"boost"}}},
     {"sim/scenario", {{"sim/base"}, {"yaml-cpp"}}},
     {"sim/record", {{"sim/base", "sim/state"}, {"sqlite3.h"}}},
+    // Replay of block streams without timing.
+    {"sim/cache", {{"sim/base", "sim/state", "traces", "policies"}, {}}},
     // Fitting to measured deployments replays them, so it stands above sim/run.
     {"sim/calibrate",
      {{"sim/base", "sim/state", "models", "hardware", "kernels", "traces", "policies", "sim/engine",
@@ -41,7 +43,7 @@ const std::map<std::string, Layer> kLayers{
       {}}},
     {"sim/cli",
      {{"sim/base", "sim/state", "models", "hardware", "traces", "policies", "sim/engine",
-       "sim/scenario", "sim/record", "sim/calibrate", "sim/run"},
+       "sim/scenario", "sim/record", "sim/calibrate", "sim/cache", "sim/run"},
       {"boost"},
       {"boost/program_options.hpp"}}},
 };
