@@ -19,7 +19,9 @@ enum class EventKind : std::uint8_t {
   balance,
   schedule,
   sample,
-  reset
+  reset,
+  transfer,  // the next end of a transfer, or change of its rate
+  answer     // a request set aside may have its answer
 };
 
 struct Event {

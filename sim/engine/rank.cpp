@@ -70,6 +70,11 @@ void Rank::enqueue(const Request& r, Time visible) {
     s.content.push_back({hash_combine(0x6f7574707574ULL, r.index), all});
   s.state = Sequence::State::waiting;
   push_waiting(slot, false);
+  if (tiers_) {
+    const std::int64_t local =
+        pool_.look_up(s.content, (s.prompt - 1) / config_.block_tokens).blocks;
+    tiers_->arrived(prompt_of(slot, s.prompt, local, visible));
+  }
 }
 
 void Rank::push_waiting(std::uint32_t slot, bool front) {
@@ -77,27 +82,31 @@ void Rank::push_waiting(std::uint32_t slot, bool front) {
     front ? waiting_.push_front(slot) : waiting_.push_back(slot);
     return;
   }
-  const auto before = [&](std::uint32_t a, std::uint32_t b) {
-    const Sequence &x = sequences_[a], &y = sequences_[b];
-    if (x.priority != y.priority) return x.priority < y.priority;
-    if (x.outcome.arrival != y.outcome.arrival) return x.outcome.arrival < y.outcome.arrival;
-    return x.outcome.index < y.outcome.index;
-  };
+  const auto before = [&](std::uint32_t a, std::uint32_t b) { return goes_before(a, b); };
   waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), slot, before), slot);
+}
+
+// By priority, then arrival.
+bool Rank::goes_before(std::uint32_t a, std::uint32_t b) const {
+  const Sequence &x = sequences_[a], &y = sequences_[b];
+  if (x.priority != y.priority) return x.priority < y.priority;
+  if (x.outcome.arrival != y.outcome.arrival) return x.outcome.arrival < y.outcome.arrival;
+  return x.outcome.index < y.outcome.index;
 }
 
 // ---- one iteration
 
 void Rank::plan(Plan& out, Time now, bool ahead) {
   out.clear();
+  planning_ = now;
   const bool fast = !config_.exact_steps && can_plan_fast();
   const std::int64_t budget = fast ? plan_running_fast(out) : plan_running_exact(out, now, ahead);
   if (config_.request_timeout.count() > 0) drop_expired(now);
-  const std::size_t before = waiting_.size();
+  const std::size_t before = waiting_.size(), aside = skipped_.size();
   if (out.preemptions == 0) plan_waiting(out, now, budget, ahead);
   out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() &&
-              out.late.empty() && waiting_.size() == before && draining_ == 0 &&
-              prefilling_.empty() && !queue_may_move();
+              out.late.empty() && waiting_.size() == before && skipped_.size() == aside &&
+              draining_ == 0 && prefilling_.empty() && !queue_may_move() && !writes_back_;
   finish_plan(out);
   if (!out.finishing.empty() || out.shape.decodes == 0) out.plain = false;
 }
@@ -105,7 +114,8 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
 // Whether the head of the queue could be admitted, or dropped, later although nothing but decoding
 // happens.
 bool Rank::queue_may_move() const {
-  if (waiting_.empty()) return false;
+  if (waiting() == 0) return false;
+  if (next_answer(planning_) != kNever) return true;
   if (config_.request_timeout.count() > 0) return true;
   // Tokens that running requests produce may become prefix hits of the head.
   return known_outputs_running_ > 0 && running() < config_.max_running;
@@ -214,12 +224,8 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
 
 std::uint32_t Rank::victim() const {
   if (!config_.priority) return running_.back();
-  return *std::max_element(running_.begin(), running_.end(), [&](std::uint32_t a, std::uint32_t b) {
-    const Sequence &x = sequences_[a], &y = sequences_[b];
-    if (x.priority != y.priority) return x.priority < y.priority;
-    if (x.outcome.arrival != y.outcome.arrival) return x.outcome.arrival < y.outcome.arrival;
-    return x.outcome.index < y.outcome.index;
-  });
+  return *std::max_element(running_.begin(), running_.end(),
+                           [&](std::uint32_t a, std::uint32_t b) { return goes_before(a, b); });
 }
 
 // Brings a decoding sequence's own counts up to date and takes it out of the group.
@@ -254,6 +260,7 @@ void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int
   ++out.preemptions;
   KVSIM_CHECK(s.outcome.preemptions < 100'000, "request {} is preempted for ever", s.outcome.index);
   s.state = Sequence::State::waiting;
+  s.settled = false;
   s.lost = true;
   push_waiting(slot, true);
   if (ahead) {
@@ -272,81 +279,22 @@ void Rank::schedule_prefill(std::uint32_t slot, std::int64_t tokens, Plan& out) 
 }
 
 void Rank::drop_expired(Time now) {
-  for (std::size_t i = 0; i < waiting_.size();) {
-    const std::uint32_t slot = waiting_[i];
-    Sequence& s = sequences_[slot];
-    if (s.admitted || now - s.outcome.arrival <= config_.request_timeout) {
-      ++i;
-      continue;
+  for (std::deque<std::uint32_t>* queue : {&skipped_, &waiting_}) {
+    for (std::size_t i = 0; i < queue->size();) {
+      const std::uint32_t slot = (*queue)[i];
+      Sequence& s = sequences_[slot];
+      if (s.admitted || now - s.outcome.arrival <= config_.request_timeout) {
+        ++i;
+        continue;
+      }
+      queue->erase(queue->begin() + static_cast<std::ptrdiff_t>(i));
+      s.outcome.outcome = Outcome::timed_out;
+      s.outcome.reason = "waited longer than request_timeout";
+      s.outcome.last_token = now;
+      done_(s.outcome);
+      retire(slot, now);
     }
-    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(i));
-    s.outcome.outcome = Outcome::timed_out;
-    s.outcome.reason = "waited longer than request_timeout";
-    s.outcome.last_token = now;
-    done_(s.outcome);
-    retire(slot);
   }
-}
-
-// Section 4, phase 2: in order, stopping at the first that does not fit.
-void Rank::plan_waiting(Plan& out, Time now, std::int64_t budget, bool ahead) {
-  while (budget > 0 && running() < config_.max_running && !waiting_.empty()) {
-    if (!admit(waiting_.front(), out, now, budget, ahead)) break;
-    waiting_.pop_front();
-  }
-}
-
-bool Rank::admit(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget, bool ahead) {
-  Sequence& s = sequences_[slot];
-  const std::int64_t known = s.known();
-  if (known_outputs_running_ > 0) publish_known_outputs(ahead);
-  const BlockPool::Hit hit = pool_.look_up(s.content, (known - 1) / config_.block_tokens);
-  const std::int64_t hit_tokens = hit.blocks * config_.block_tokens;
-  std::int64_t n = known - hit_tokens;
-  if (config_.long_prefill_threshold > 0) n = std::min(n, config_.long_prefill_threshold);
-  if (!config_.chunked_prefill && n > budget) return false;
-  n = std::min(n, budget);
-  const auto reserve =
-      running_.empty()
-          ? 0
-          : static_cast<std::int64_t>(config_.watermark * static_cast<double>(pool_.total()));
-  const std::int64_t must_fit = config_.full_sequence_admission ? known : hit_tokens + n;
-  if (config_.blocks_for(must_fit) - hit.blocks + hit.queued + reserve > pool_.free()) {
-    if (s.blocked_since == kNever) s.blocked_since = now;
-    return false;
-  }
-  if (s.blocked_since != kNever) {
-    if (!s.lost) add(s.outcome.ttft_ns, Interval::blocked_memory, to_ns(now - s.blocked_since));
-    s.blocked_since = kNever;
-  }
-  if (!s.admitted) {
-    explain_misses(s, hit.blocks);
-    s.admitted = true;
-    s.outcome.scheduled = now;
-    s.outcome.hit_tokens = hit_tokens;
-    s.outcome.queried_tokens = known;
-    totals_.queried_tokens += known;
-    totals_.hit_tokens += hit_tokens;
-  } else {
-    totals_.resumed_queried_tokens += known;
-    totals_.resumed_hit_tokens += hit_tokens;
-    s.outcome.recomputed_tokens -= hit_tokens;
-  }
-  pool_.take_hit(s.hold, s.content);
-  s.computed = hit_tokens;
-  s.state = Sequence::State::running;
-  s.resuming = s.lost;
-  s.lost = false;
-  s.order = admissions_++;
-  running_.push_back(slot);
-  if (s.known_output) ++known_outputs_running_;
-  schedule_prefill(slot, n, out);
-  prefilling_.push_back(slot);
-  // Visible to the next look-up of this very iteration.
-  pool_.publish(s.hold, s.content,
-                std::max(s.hold.hashed, (hit_tokens + n) / config_.block_tokens));
-  budget -= n;
-  return true;
 }
 
 void Rank::publish_known_outputs(bool ahead) {

@@ -4,17 +4,20 @@
 #include <array>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "sim/engine/config.h"
 #include "sim/engine/decode_group.h"
+#include "sim/engine/rank_tiers.h"
 #include "sim/engine/sequence.h"
 #include "traces/trace_source.h"
 
 namespace kvsim {
 
-class Rank {
+class Rank final : public RankTiers::Client {
  public:
   // Hears every request that is over. Called while the rank changes: it must not call back into the
   // rank.
@@ -25,6 +28,8 @@ class Rank {
 
   Rank(const EngineConfig&, std::uint32_t instance, std::uint32_t rank, Done, SeenElsewhere,
        DurationHistogram& itl);
+  // KV may also come from and go to tiers below the GPU. Before the first request.
+  void attach(const OffloadConfig&, std::vector<RankTiers::Level>, Transfers&);
 
   // Accepts a request; its TTFT intervals so far (front end) are given by visible -
   // request.arrival.
@@ -32,8 +37,11 @@ class Rank {
   // Decides the next iteration at `now`; `ahead` = an iteration is running whose samples are not
   // known yet.
   void plan(Plan& out, Time now, bool ahead);
-  // The planned iteration ran over [start, end), gpu_ns + host_ns = end - start.
-  void account(const Plan&, Time start, Time end, std::int64_t gpu_ns, std::int64_t host_ns);
+  // The planned iteration ran over [start, end) = gpu + host + stall.
+  struct Spent {
+    std::int64_t gpu_ns = 0, host_ns = 0, stall_ns = 0;
+  };
+  void account(const Plan&, Time start, Time end, Spent);
   // The same for a rank that had no part in the group's iteration.
   void close_lost(Time end);
 
@@ -46,9 +54,22 @@ class Rank {
   void account_plain(std::int64_t n, std::int64_t decodes, std::int64_t gpu_ns,
                      std::int64_t host_ns);
 
-  [[nodiscard]] bool has_work() const { return !running_.empty() || !waiting_.empty(); }
+  [[nodiscard]] bool has_work() const { return !running_.empty() || waiting() > 0; }
   [[nodiscard]] std::int64_t running() const { return static_cast<std::int64_t>(running_.size()); }
-  [[nodiscard]] std::int64_t waiting() const { return static_cast<std::int64_t>(waiting_.size()); }
+  [[nodiscard]] std::int64_t waiting() const {
+    return static_cast<std::int64_t>(waiting_.size() + skipped_.size());
+  }
+  // Requests set aside until KV from below has come.
+  [[nodiscard]] bool waits_for_tiers() const { return !skipped_.empty(); }
+  // When one of them may have an answer although no transfer ends.
+  [[nodiscard]] Time next_answer(Time now) const {
+    return skipped_.empty() || !tiers_ ? kNever : tiers_->next_answer(now);
+  }
+  [[nodiscard]] bool loading(std::uint32_t slot) const { return tiers_ && tiers_->loading(slot); }
+  [[nodiscard]] RankTiers* tiers() { return tiers_.get(); }
+  void load_ended(std::uint32_t slot, std::int64_t blocks, Time at) override;
+  // Tokens of in-batch loads that failed since the last call: the iteration computes them itself.
+  [[nodiscard]] std::int64_t take_failed_tokens() { return std::exchange(failed_tokens_, 0); }
   [[nodiscard]] std::int64_t used_blocks() const { return pool_.total() - pool_.free(); }
   [[nodiscard]] const BlockPool& pool() const { return pool_; }
   BlockPool& pool() { return pool_; }
@@ -64,7 +85,25 @@ class Rank {
   std::int64_t plan_running_exact(Plan&, Time now, bool ahead);
   void plan_waiting(Plan&, Time now, std::int64_t budget, bool ahead);
   void finish_plan(Plan&);
-  bool admit(std::uint32_t slot, Plan&, Time now, std::int64_t& budget, bool ahead);
+  enum class Verdict : std::uint8_t { stop, aside, in };
+  Verdict admit(std::uint32_t slot, Plan&, Time now, std::int64_t& budget, bool ahead);
+  Verdict admit_new(std::uint32_t slot, Plan&, Time now, std::int64_t& budget);
+  Verdict admit_loaded(std::uint32_t slot, Plan&, Time now, std::int64_t& budget);
+  void join(std::uint32_t slot, std::int64_t tokens, Plan&, Time now);
+  bool cut_to_budget(std::int64_t& tokens, std::int64_t budget) const;
+  [[nodiscard]] std::int64_t watermark() const;
+  Verdict blocked(Sequence&, Time now);
+  Verdict set_aside(Sequence&, TierKind, Time now);
+  void end_waits(Sequence&, Time now);
+  void begin_load(std::uint32_t slot, const RankTiers::Prompt&);
+  void record_admission(Sequence&, std::int64_t hit_blocks, std::int64_t loaded,
+                        std::int64_t declined, const RankTiers::Prompt*);
+  std::deque<std::uint32_t>& next_queue();
+  [[nodiscard]] bool goes_before(std::uint32_t a, std::uint32_t b) const;
+  [[nodiscard]] RankTiers::Prompt prompt_of(std::uint32_t slot, std::int64_t tokens,
+                                            std::int64_t local, Time now) const;
+  void offer(std::uint32_t slot, std::int64_t tokens, Time now);
+  void look_ahead(Time now);
   void schedule_prefill(std::uint32_t slot, std::int64_t tokens, Plan&);
   std::int64_t cap_prefill(std::int64_t tokens, std::int64_t budget) const;
   void preempt(std::uint32_t slot, Plan&, Time now, bool ahead, std::int64_t extra_blocks);
@@ -74,14 +113,14 @@ class Rank {
   void drop_expired(Time now);
   void sync_decoding(std::uint32_t slot);
   void publish_known_outputs(bool ahead);
-  void explain_misses(Sequence&, std::int64_t hit_blocks);
+  void explain_misses(Sequence&, std::int64_t found_blocks, std::int64_t declined,
+                      const RankTiers::Prompt*);
 
-  void account_prefill(const PlannedPrefill&, Time start, Time end, std::int64_t gpu_ns,
-                       std::int64_t host_ns);
+  void account_prefill(const PlannedPrefill&, Time start, Time end, Spent);
   void account_first_piece(Sequence&, Time start);
   void close_segment(Sequence&, Time at);
   void finish(std::uint32_t slot, Time at);
-  void retire(std::uint32_t slot);
+  void retire(std::uint32_t slot, Time now);
   std::array<std::int64_t, kIntervals>& intervals(Sequence& s) {
     return s.outcome.first_token == kNever ? s.outcome.ttft_ns : s.outcome.after_ns;
   }
@@ -99,6 +138,13 @@ class Rank {
   std::vector<Sequence> sequences_;
   std::vector<std::uint32_t> free_slots_, running_, prefilling_, closing_, scratch_;
   std::deque<std::uint32_t> waiting_;
+  std::deque<std::uint32_t> skipped_;  // set aside, scanned before waiting_
+  std::vector<std::uint32_t> asides_;
+  std::unique_ptr<RankTiers> tiers_;
+  std::int64_t load_reserve_ = 0;  // blocks that requests with loads under way will still need
+  std::int64_t failed_tokens_ = 0;
+  Time planning_{};           // instant of the present plan
+  bool writes_back_ = false;  // evictions from the GPU start transfers
   std::int64_t known_outputs_running_ = 0, starved_ = 0, draining_ = 0;
   std::uint64_t admissions_ = 0;
   RankTotals totals_;

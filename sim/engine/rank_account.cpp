@@ -6,11 +6,11 @@
 
 namespace kvsim {
 
-void Rank::account(const Plan& plan, Time start, Time end, std::int64_t gpu_ns,
-                   std::int64_t host_ns) {
+void Rank::account(const Plan& plan, Time start, Time end, Spent spent) {
   const std::int64_t elapsed = to_ns(end - start);
-  totals_.gpu_ns += gpu_ns;
-  totals_.host_ns += host_ns;
+  totals_.gpu_ns += spent.gpu_ns;
+  totals_.host_ns += spent.host_ns;
+  totals_.stall_ns += spent.stall_ns;
   totals_.busy_ns += elapsed;
   ++totals_.iterations;
   if (plan.prefills.empty()) ++totals_.decode_iterations;
@@ -25,11 +25,12 @@ void Rank::account(const Plan& plan, Time start, Time end, std::int64_t gpu_ns,
   for (const std::uint32_t slot : plan.starved) {
     Sequence& s = sequences_[slot];
     if (s.state != Sequence::State::running) continue;
-    s.starved_gpu += gpu_ns;
-    s.starved_host += host_ns;
+    s.starved_gpu += spent.gpu_ns;
+    s.starved_host += spent.host_ns;
+    s.starved_stall += spent.stall_ns;
     if (s.late_since == kNever) s.late_since = start;
   }
-  for (const PlannedPrefill& p : plan.prefills) account_prefill(p, start, end, gpu_ns, host_ns);
+  for (const PlannedPrefill& p : plan.prefills) account_prefill(p, start, end, spent);
   for (const std::uint32_t slot : plan.finishing) finish(slot, end);
   close_lost(end);
 }
@@ -59,14 +60,15 @@ void Rank::account_first_piece(Sequence& s, Time start) {
     s.resuming = false;
     s.lost_at = kNever;
   } else {
-    const std::int64_t blocked =
-        s.outcome.ttft_ns[static_cast<std::size_t>(Interval::blocked_memory)];
-    add(s.outcome.ttft_ns, Interval::queue, to_ns(start - s.visible) - blocked);
+    std::int64_t named = 0;  // of the time in the queue
+    for (const Interval i : {Interval::blocked_memory, Interval::fetch_cpu, Interval::fetch_ssd,
+                             Interval::fetch_remote})
+      named += s.outcome.ttft_ns[static_cast<std::size_t>(i)];
+    add(s.outcome.ttft_ns, Interval::queue, to_ns(start - s.visible) - named);
   }
 }
 
-void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, std::int64_t gpu_ns,
-                           std::int64_t host_ns) {
+void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, Spent spent) {
   Sequence& s = sequences_[p.slot];
   totals_.prefill_tokens += p.piece.tokens;
   if (s.last_piece_end == kNever) {
@@ -75,8 +77,11 @@ void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, std::i
     add(intervals(s), Interval::chunk_wait, to_ns(start - s.last_piece_end));
   }
   s.last_piece_end = end;
-  add(intervals(s), Interval::prefill, gpu_ns);
-  add(intervals(s), Interval::host, host_ns);
+  add(intervals(s), Interval::prefill, spent.gpu_ns);
+  add(intervals(s), Interval::host, spent.host_ns);
+  add(intervals(s), Interval::load_stall, spent.stall_ns);
+  if (tiers_ && (p.piece.samples || !tiers_->config().whole_prompts))
+    offer(p.slot, std::min(p.piece.history + p.piece.tokens, s.prompt), end);
   if (!p.piece.samples) return;
   s.last_piece_end = kNever;
   if (s.outcome.first_token == kNever) {
@@ -89,7 +94,8 @@ void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, std::i
   s.outcome.last_token = end + config_.back_end;
   s.mark_gpu = totals_.gpu_ns;
   s.mark_host = totals_.host_ns;
-  s.starved_gpu = s.starved_host = 0;
+  s.mark_stall = totals_.stall_ns;
+  s.starved_gpu = s.starved_host = s.starved_stall = 0;
   s.decoding_since_mark = true;
 }
 
@@ -98,7 +104,10 @@ void Rank::close_segment(Sequence& s, Time at) {
   if (s.decoding_since_mark) {
     add(s.outcome.after_ns, Interval::decode, totals_.gpu_ns - s.mark_gpu - s.starved_gpu);
     add(s.outcome.after_ns, Interval::host, totals_.host_ns - s.mark_host - s.starved_host);
-    add(s.outcome.after_ns, Interval::decode_wait, s.starved_gpu + s.starved_host);
+    add(s.outcome.after_ns, Interval::load_stall,
+        totals_.stall_ns - s.mark_stall - s.starved_stall);
+    add(s.outcome.after_ns, Interval::decode_wait,
+        s.starved_gpu + s.starved_host + s.starved_stall);
     s.decoding_since_mark = false;
     if (s.late_since == kNever) s.late_since = at;  // of its last token
   } else if (s.last_piece_end != kNever) {
@@ -111,9 +120,12 @@ void Rank::close_segment(Sequence& s, Time at) {
 void Rank::finish(std::uint32_t slot, Time at) {
   Sequence& s = sequences_[slot];
   if (s.state == Sequence::State::waiting) {  // preempted while its last token was on its way
-    waiting_.erase(std::find(waiting_.begin(), waiting_.end(), slot));
+    const auto at_queue = std::find(waiting_.begin(), waiting_.end(), slot);
+    KVSIM_CHECK(at_queue != waiting_.end(), "slot {} waits in no queue", slot);
+    waiting_.erase(at_queue);
   } else {
     pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+    if (tiers_ && tiers_->config().outputs) offer(slot, s.computed, at);
     pool_.release(s.hold);
     std::erase(running_, slot);
     if (s.known_output) --known_outputs_running_;
@@ -135,10 +147,11 @@ void Rank::finish(std::uint32_t slot, Time at) {
       o.arrival <= o.scheduled && o.scheduled <= o.first_token && o.first_token <= o.last_token,
       "request {}: times out of order", o.index);
   done_(s.outcome);
-  retire(slot);
+  retire(slot, at);
 }
 
-void Rank::retire(std::uint32_t slot) {
+void Rank::retire(std::uint32_t slot, Time now) {
+  if (tiers_) tiers_->forget(prompt_of(slot, sequences_[slot].prompt, 0, now));
   sequences_[slot].state = Sequence::State::none;
   sequences_[slot].lost = false;  // closing_ may still name the slot
   free_slots_.push_back(slot);
@@ -147,7 +160,8 @@ void Rank::retire(std::uint32_t slot) {
 // Every prompt token that is not a hit gets its cause. Content keys are chained, so "seen" ends
 // once and for all at some block: [0, hit) hits, then what this rank had and lost, then what only
 // others had, then the new.
-void Rank::explain_misses(Sequence& s, std::int64_t hit_blocks) {
+void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t declined,
+                          const RankTiers::Prompt* below) {
   const auto cause = [&](MissCause c) -> std::int64_t& {
     return s.outcome.miss_tokens[static_cast<std::size_t>(c)];
   };
@@ -159,7 +173,18 @@ void Rank::explain_misses(Sequence& s, std::int64_t hit_blocks) {
   const std::int64_t full = s.prompt / bt;        // blocks that could be cached at all
   const std::int64_t most = (s.prompt - 1) / bt;  // blocks that may be hit
   cause(MissCause::last_block) = s.prompt - full * bt;
-  std::int64_t at = hit_blocks;
+  std::int64_t at = found_blocks;
+  if (at >= full && full * bt == s.prompt && found_blocks > most) {
+    cause(MissCause::last_block) = 1;  // all is there, its last token is computed again
+    return;
+  }
+  cause(MissCause::not_worth_loading) = declined * bt;
+  at += declined;
+  if (at < most && below != nullptr) {
+    const std::int64_t lost = tiers_->lost_blocks(*below, at);
+    cause(MissCause::lost_fault) += lost * bt;
+    at += lost;
+  }
   if (at < most) {
     const std::int64_t here = pool_.seen_blocks(s.content, at, full);
     cause(pool_.was_reset() ? MissCause::reset : MissCause::evicted_capacity) += here * bt;
@@ -197,7 +222,7 @@ void Rank::check_invariants() {
   decoding.reserve(static_cast<std::size_t>(group_.size()));
   for (std::uint32_t slot = 0; slot < sequences_.size(); ++slot) {
     const Sequence& s = sequences_[slot];
-    if (s.state != Sequence::State::running) continue;
+    if (s.state != Sequence::State::running && s.fetch == Sequence::Fetch::none) continue;
     if (group_.contains(slot)) {
       decoding.push_back(s.hold);
       decoding.back().blank = config_.blocks_for(group_.computed(slot)) - s.hold.hashed;
@@ -209,6 +234,7 @@ void Rank::check_invariants() {
   pool_.check(holds);
   std::int64_t counted = group_.size() + static_cast<std::int64_t>(prefilling_.size()) + draining_;
   for (const std::uint32_t slot : waiting_) counted -= sequences_[slot].draining ? 1 : 0;
+  for (const std::uint32_t slot : skipped_) counted -= sequences_[slot].draining ? 1 : 0;
   KVSIM_CHECK(counted == running(), "{} sequences decode, prefill or drain, {} run", counted,
               running());
 }

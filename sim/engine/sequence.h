@@ -29,14 +29,24 @@ struct Sequence {
   std::vector<ContentChunk> content;
   BlockPool::Hold hold;
 
+  // KV from the tiers below. `loading`: outside the batch, blocks held; `ready`: it has come.
+  enum class Fetch : std::uint8_t { none, loading, ready };
+  Fetch fetch = Fetch::none;
+  bool first_load = false;       // the load belongs to the first admission
+  bool settled = false;          // looked up below without having to wait for the answer
+  std::int64_t load_blocks = 0;  // of the present or last load
+  std::int64_t offered = 0;      // blocks offered to the tiers for writing
+  Time aside_since = kNever;     // set aside, waiting for a fetch
+  TierKind aside_for{};
+
   // Accounting. Times are of iterations that ran.
   RequestOutcome outcome;
   Time visible{};               // to the scheduler
   Time blocked_since = kNever;  // head of the queue without enough blocks since
   Time lost_at = kNever, last_piece_end = kNever, late_since = kNever;
-  std::int64_t mark_gpu = 0,
-               mark_host = 0;  // the rank's totals when its present decode segment began
-  std::int64_t starved_gpu = 0, starved_host = 0;  // within that segment
+  // The rank's totals when its present decode segment began, and iterations without it since.
+  std::int64_t mark_gpu = 0, mark_host = 0, mark_stall = 0;
+  std::int64_t starved_gpu = 0, starved_host = 0, starved_stall = 0;
   bool decoding_since_mark = false;
   [[nodiscard]] std::int64_t known() const { return prompt + sampled; }
 };
@@ -56,6 +66,7 @@ struct Plan {
   std::vector<std::uint32_t> finishing;  // slots whose last token this iteration samples
   std::vector<std::uint32_t> starved;    // decoding sequences left out
   std::vector<std::uint32_t> late;       // in this one, left out of the one before
+  std::vector<std::uint32_t> awaits;     // slots whose KV must have come before it can end
   std::int64_t preemptions = 0;
   void clear() {
     empty = true;
@@ -66,6 +77,7 @@ struct Plan {
     finishing.clear();
     starved.clear();
     late.clear();
+    awaits.clear();
     preemptions = 0;
   }
 };

@@ -71,8 +71,55 @@ void StepGroup::start(Time now) {
   gpu_ns_ = 0;
   for (Lane& l : lanes_) gpu_ns_ = std::max(gpu_ns_, price(l));
   start_ = now;
-  next_end_ = now + Duration{step_ns(gpu_ns_, runs_graph())};
+  step_ns_ = step_ns(gpu_ns_, runs_graph());
+  stall_ns_ = 0;
   busy_ = true;
+  stalled_ = loads_outstanding();
+  next_end_ = stalled_ ? kNever : now + Duration{step_ns_};
+}
+
+bool StepGroup::loads_outstanding() const {
+  return std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& l) {
+    return std::any_of(l.running.awaits.begin(), l.running.awaits.end(),
+                       [&](std::uint32_t slot) { return l.rank->loading(slot); });
+  });
+}
+
+// Layer i computes when layer i - 1 has and its own KV is there: of a load of X after the start,
+// cut into L layers, and Y of computation, T = max(X / L + Y, X + Y / L) (taxonomy K6).
+void StepGroup::loads_ended(Time now) {
+  if (!stalled_ || loads_outstanding()) return;
+  stalled_ = false;
+  for (Lane& l : lanes_) {
+    const std::int64_t tokens = l.rank->take_failed_tokens();
+    if (tokens == 0) continue;
+    const PrefillPiece piece{tokens, 0, false};
+    StepShape shape;
+    shape.prefills = {&piece, 1};
+    const std::int64_t again = to_ns(cost_.mixed_step(shape));
+    gpu_ns_ += again;
+    step_ns_ += again;
+  }
+  const std::int64_t load = to_ns(now - start_);
+  std::int64_t layers = 1;
+  for (const Lane& l : lanes_)
+    if (const RankTiers* t = l.rank->tiers())
+      layers = t->config().load == LoadMode::overlap ? t->config().load_layers : 1;
+  const auto up = [&](std::int64_t ns) { return (ns + layers - 1) / layers; };
+  const std::int64_t all = std::max(up(load) + step_ns_, load + up(step_ns_));
+  stall_ns_ = all - step_ns_;
+  next_end_ = start_ + Duration{all};
+}
+
+bool StepGroup::waits_for_tiers() const {
+  return std::any_of(lanes_.begin(), lanes_.end(),
+                     [](const Lane& l) { return l.rank->waits_for_tiers(); });
+}
+
+Time StepGroup::next_answer(Time now) const {
+  Time next = kNever;
+  for (const Lane& l : lanes_) next = std::min(next, l.rank->next_answer(now));
+  return next;
 }
 
 void StepGroup::schedule(Time now) {
@@ -258,14 +305,14 @@ void StepGroup::complete(Time now) {
   gpus_.clear();
   done_ = 0;
   busy_ = false;
-  const std::int64_t host = to_ns(now - start_) - gpu_ns_;
+  const Rank::Spent spent{gpu_ns_, to_ns(now - start_) - gpu_ns_ - stall_ns_, stall_ns_};
   for (Lane& l : lanes_) {
     if (l.running.empty && l.running.starved.empty()) {
       l.rank->close_lost(now);
       continue;
     }
     if (iterations_ != nullptr) record(l, start_, now);
-    l.rank->account(l.running, start_, now, gpu_ns_, host);
+    l.rank->account(l.running, start_, now, spent);
   }
 }
 

@@ -18,6 +18,15 @@ class StepGroup {
   [[nodiscard]] Time next_end() const { return busy_ ? next_end_ : kNever; }
   [[nodiscard]] bool busy() const { return busy_; }
   [[nodiscard]] bool has_work() const;
+  // The iteration's computation is over or under way, but KV it needs has not come: no end is
+  // known.
+  [[nodiscard]] bool stalled() const { return stalled_; }
+  // Loads ended at `now`; when they were the last that the iteration waited for, its end is known.
+  void loads_ended(Time now);
+  // A request of some rank waits for KV from below.
+  [[nodiscard]] bool waits_for_tiers() const;
+  // When such a request may have its answer although no transfer ends; kNever.
+  [[nodiscard]] Time next_answer(Time now) const;
   // A request was enqueued in a rank at `now`: from now on nothing is skipped past the next end of
   // an iteration.
   void interrupt(Time now);
@@ -36,6 +45,7 @@ class StepGroup {
     Plan running, next;
   };
   void start(Time now);
+  [[nodiscard]] bool loads_outstanding() const;
   void fast_forward();
   // The first n silent iterations have ended.
   void commit(std::size_t n);
@@ -51,9 +61,11 @@ class StepGroup {
   CostModel& cost_;
   DurationHistogram& itl_;
   std::vector<Lane> lanes_;
-  bool busy_ = false;
+  bool busy_ = false, stalled_ = false;
   Time start_{}, next_end_{};
-  std::int64_t gpu_ns_ = 0;  // of the running iteration
+  std::int64_t gpu_ns_ = 0;    // of the running iteration
+  std::int64_t step_ns_ = 0;   // it would take without waiting for loads
+  std::int64_t stall_ns_ = 0;  // it waited
   // Silent iterations: ends_[i] is the end of the i-th from now, gpus_[i] its GPU time; the last
   // entry is next_end_.
   std::vector<Time> ends_;

@@ -18,6 +18,7 @@ World::World(std::vector<InstanceSpec> specs, std::unique_ptr<Router> router, Tr
     : options_(std::move(options)), router_(std::move(router)), trace_(trace) {
   for (InstanceSpec& s : specs) build_instance(std::move(s));
   views_.resize(instances_.size());
+  if (options_.tiers) build_tiers();
 }
 
 void World::build_instance(InstanceSpec spec) {
@@ -192,7 +193,7 @@ void World::on_balance(std::uint32_t id, Time now) {
 void World::reschedule(std::size_t group) {
   Group& g = *groups_[group];
   ++g.generation;
-  if (g.steps.busy())
+  if (g.steps.busy() && !g.steps.stalled())
     queue_.push({g.steps.next_end(), Phase::completion, EventKind::step_end,
                  static_cast<std::uint32_t>(group), g.generation, 0});
 }
@@ -225,8 +226,13 @@ void World::on_schedule(std::uint32_t group, Time now) {
   g.schedule_pending = false;
   g.steps.schedule(now);
   reschedule(group);
+  if (!g.steps.busy() && g.steps.waits_for_tiers()) {
+    const Time answer = g.steps.next_answer(now);
+    if (answer != kNever)
+      queue_.push({answer, Phase::completion, EventKind::answer, group, g.generation, 0});
+  }
   // I5: nobody idles while admissible work waits (what can never fit was rejected).
-  KVSIM_CHECK(g.steps.busy() || !g.steps.has_work(),
+  KVSIM_CHECK(g.steps.busy() || !g.steps.has_work() || g.steps.waits_for_tiers(),
               "step group {} idles at {} ns with requests inside", group, to_ns(now));
 }
 
@@ -288,6 +294,7 @@ void World::on_reset(Time now) {
 void World::check_invariants() {
   for (const auto& in : instances_)
     for (const auto& r : in->ranks) r->check_invariants();
+  for (const auto& s : stores_) s->check(false);
   KVSIM_CHECK(injected_ == completed_ + inside_, "{} requests came in, {} are over, {} inside",
               injected_, completed_, inside_);
 }
@@ -317,6 +324,12 @@ void World::dispatch(const Event& e) {
     case EventKind::reset:
       on_reset(e.at);
       break;
+    case EventKind::transfer:
+      if (e.generation == transfer_generation_) on_transfer(e.at);
+      break;
+    case EventKind::answer:
+      if (e.generation == groups_[e.target]->generation) wake(e.target, e.at);
+      break;
   }
 }
 
@@ -337,6 +350,7 @@ RunOutcome World::run() {
       ended_.clear();
       push_arrival();
     }
+    if (options_.tiers) schedule_transfers();
     if ((++events_ & (kCheckEvery - 1)) == 0 && options_.check_often) check_invariants();
     if ((events_ & 0xfff) == 0 && options_.progress && !options_.progress(now_, completed_)) break;
   }
@@ -359,6 +373,7 @@ void World::finish_outcome() {
                   "{} KV blocks are held although nothing runs", r->used_blocks());
     }
   }
+  if (options_.tiers) report_tiers();
   out_.end = now_;
   out_.digest = digest_.value();
   if (options_.flush && !out_.requests.empty()) {

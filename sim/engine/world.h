@@ -2,6 +2,7 @@
 // One run: instances, router, trace and the event loop. No globals: worlds may coexist.
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -14,6 +15,29 @@
 #include "traces/trace_source.h"
 
 namespace kvsim {
+
+// The tiers of all instances, and the links between them.
+struct TierSystem {
+  struct Store {
+    std::uint32_t tier = 0;  // index in offload.tiers
+    TierStore::Options options;
+  };
+  OffloadConfig offload;
+  std::vector<Store> stores;
+  // Of each data-parallel rank of each instance, in order: its store of each tier and the way
+  // there.
+  struct Way {
+    std::uint32_t store = 0;
+    TransferPath in, out;
+  };
+  std::vector<std::vector<Way>> ranks;
+  struct Link {
+    std::string name;
+    double bandwidth = 0;
+  };
+  std::vector<Link> links;  // LinkId i of every path
+  std::int64_t block_tokens = 16;
+};
 
 struct InstanceSpec {
   EngineConfig engine;
@@ -31,6 +55,7 @@ class World {
     bool check_often = false;  // all invariants every few thousand events, not only at the end
     std::vector<Time>
         resets;  // instants at which every rank's prefix cache is reset, if no block is in use
+    std::optional<TierSystem> tiers;
     // Hears completed requests in batches; when unset they stay in the outcome.
     std::function<void(std::span<const RequestOutcome>)> flush;
     // Called now and then with simulated time and completed requests; false stops the run.
@@ -71,6 +96,10 @@ class World {
   void on_balance(std::uint32_t instance, Time);
   void on_sample(Time);
   void on_reset(Time);
+  void on_transfer(Time);
+  void build_tiers();
+  void schedule_transfers();
+  void report_tiers();
   void dispatch(const Event&);
   void reject(const Request&, std::uint32_t instance, const char* reason);
   [[nodiscard]] const char* misfit(const Request&, const EngineConfig&) const;
@@ -89,6 +118,11 @@ class World {
   std::vector<std::unique_ptr<Group>> groups_;
   std::vector<InstanceView> views_;
   EventQueue queue_;
+  FlowNetwork network_;
+  Transfers transfers_{network_};
+  std::vector<std::unique_ptr<TierStore>> stores_;
+  Time transfer_at_ = kNever;
+  std::uint32_t transfer_generation_ = 0;
   Time now_{};
   Time arrival_at_ = kNever;
   std::uint32_t arrival_generation_ = 0;

@@ -21,9 +21,9 @@ std::uint32_t BlockPool::new_run() {
 
 void BlockPool::drop_run(std::uint32_t r) { free_runs_.push_back(r); }
 
-std::uint32_t BlockPool::node_of(std::uint64_t key) {
+std::uint32_t BlockPool::node_of(std::uint64_t key, std::int64_t begin) {
   const auto [at, fresh] = index_.try_emplace(key, static_cast<std::uint32_t>(nodes_.size()));
-  if (fresh) nodes_.push_back({key, kNone, kNone, 0});
+  if (fresh) nodes_.push_back({key, kNone, kNone, 0, begin});
   return at->second;
 }
 
@@ -196,6 +196,11 @@ void BlockPool::pop(std::int64_t n) {
     if (run.node != kNone) {
       evicted_ += k;
       cached_free_ -= k;
+      if (leaving_) {
+        const Node& node = nodes_[run.node];
+        const std::int64_t first = run.start + run.blocks - k;
+        leaving_(node.key, first, k, node.begin + first);
+      }
     }
     run.blocks -= k;  // the last blocks of a run go first
     n -= k;
@@ -215,7 +220,7 @@ void BlockPool::publish(Hold& hold, std::span<const ContentChunk> content, std::
     const std::int64_t end = std::min(content[hold.chunk].end, full);
     const std::int64_t n = end - hold.hashed;
     if (n > 0) {
-      const std::uint32_t node = node_of(content[hold.chunk].key);
+      const std::uint32_t node = node_of(content[hold.chunk].key, begin);
       const std::int64_t start = hold.hashed - begin;
       nodes_[node].seen = std::max(nodes_[node].seen, start + n);
       hold.hashed += n;

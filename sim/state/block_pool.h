@@ -13,6 +13,7 @@
 // touch.
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -34,6 +35,11 @@ class BlockPool {
                                  // PR 42656: to the tail)
   };
   explicit BlockPool(Options);
+  // Hears of cached blocks that are reused: [first, first + count) of a content chunk, the first of
+  // them the `at`-th of its sequence.
+  using Leaving = std::function<void(std::uint64_t key, std::int64_t first, std::int64_t count,
+                                     std::int64_t at)>;
+  void on_leaving(Leaving hear) { leaving_ = std::move(hear); }
 
   // What one sequence holds: hashed blocks in order, then `blank` ones.
   struct Piece {
@@ -99,7 +105,8 @@ class BlockPool {
   struct Node {
     std::uint64_t key = 0;
     std::uint32_t first = kNone, last = kNone;
-    std::int64_t seen = 0;  // blocks of the chunk ever published
+    std::int64_t seen = 0;   // blocks of the chunk ever published
+    std::int64_t begin = 0;  // blocks of the sequence before the chunk
   };
   struct Found {
     std::uint32_t run;
@@ -108,7 +115,7 @@ class BlockPool {
 
   std::uint32_t new_run();
   void drop_run(std::uint32_t);
-  std::uint32_t node_of(std::uint64_t key);
+  std::uint32_t node_of(std::uint64_t key, std::int64_t begin);
   void split(std::uint32_t run, std::int64_t at);
   void unlink_from_node(std::uint32_t run);
   void append_to_node(std::uint32_t run);
@@ -127,6 +134,7 @@ class BlockPool {
   boost::unordered_flat_map<std::uint64_t, std::uint32_t> index_;
   std::uint32_t head_ = kNone, tail_ = kNone;
   std::int64_t free_ = 0, cached_free_ = 0, evicted_ = 0, resets_ = 0;
+  Leaving leaving_;
   std::vector<Found> found_;
   std::vector<std::uint32_t> chain_;
 };

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "sim/base/tier.h"
 #include "sim/base/time.h"
 
 namespace kvsim {
@@ -29,10 +30,14 @@ enum class Interval : std::uint8_t {
   decode,          // GPU time of iterations that compute its next token
   decode_wait,     // iterations that ran without it between two of its tokens
   host,            // host overhead of iterations it took part in
+  load_stall,      // iterations it took part in waited for KV from below
+  fetch_cpu,       // set aside until its KV has come from CPU memory; step boundaries included
+  fetch_ssd,       // the same, from SSD
+  fetch_remote,    // the same, from a remote pool
   preempted,       // from losing its KV blocks until it is scheduled again
   back_end         // after the iteration: detokenise and stream the token out
 };
-inline constexpr std::size_t kIntervals = 10;
+inline constexpr std::size_t kIntervals = 14;
 constexpr auto enum_names(Interval) {
   return std::array{std::pair{Interval::front_end, "front_end"},
                     std::pair{Interval::queue, "queue"},
@@ -42,6 +47,10 @@ constexpr auto enum_names(Interval) {
                     std::pair{Interval::decode, "decode"},
                     std::pair{Interval::decode_wait, "decode_wait"},
                     std::pair{Interval::host, "host"},
+                    std::pair{Interval::load_stall, "load_stall"},
+                    std::pair{Interval::fetch_cpu, "fetch_cpu"},
+                    std::pair{Interval::fetch_ssd, "fetch_ssd"},
+                    std::pair{Interval::fetch_remote, "fetch_remote"},
                     std::pair{Interval::preempted, "preempted"},
                     std::pair{Interval::back_end, "back_end"}};
 }
@@ -53,11 +62,13 @@ enum class MissCause : std::uint8_t {
   evicted_capacity,  // was cached here; its block (or one before it) was reused
   last_block,  // the block of the prompt's last token is always computed; partial blocks are never
                // cached
-  not_yet_computed,  // another request is computing it right now, its block does not exist yet
-  reset,             // lost when the cache was reset
-  disabled           // prefix caching is off
+  not_yet_computed,   // another request is computing it right now, its block does not exist yet
+  reset,              // lost when the cache was reset
+  lost_fault,         // lost with its instance, disk or node, or on the way from there
+  not_worth_loading,  // a tier below has it, but computing it was thought better
+  disabled            // prefix caching is off
 };
-inline constexpr std::size_t kMissCauses = 7;
+inline constexpr std::size_t kMissCauses = 9;
 constexpr auto enum_names(MissCause) {
   return std::array{std::pair{MissCause::never_seen, "never_seen"},
                     std::pair{MissCause::other_instance, "other_instance"},
@@ -65,6 +76,8 @@ constexpr auto enum_names(MissCause) {
                     std::pair{MissCause::last_block, "last_block"},
                     std::pair{MissCause::not_yet_computed, "not_yet_computed"},
                     std::pair{MissCause::reset, "reset"},
+                    std::pair{MissCause::lost_fault, "lost_fault"},
+                    std::pair{MissCause::not_worth_loading, "not_worth_loading"},
                     std::pair{MissCause::disabled, "disabled"}};
 }
 
@@ -77,9 +90,10 @@ struct RequestOutcome {
   Outcome outcome = Outcome::finished;
   std::uint32_t preemptions = 0;
   std::int64_t prompt_tokens = 0, output_tokens = 0;
-  std::int64_t hit_tokens = 0;         // prefix hits at first admission
-  std::int64_t queried_tokens = 0;     // known tokens at first admission
-  std::int64_t recomputed_tokens = 0;  // computed again after preemptions
+  std::int64_t hit_tokens = 0;                        // prefix hits at first admission
+  std::array<std::int64_t, kMaxTiers> tier_tokens{};  // loaded from each tier below instead
+  std::int64_t queried_tokens = 0;                    // known tokens at first admission
+  std::int64_t recomputed_tokens = 0;                 // computed again after preemptions
   Time arrival{}, scheduled = kNever, first_token = kNever, last_token = kNever;
   std::array<std::int64_t, kIntervals> ttft_ns{};   // up to the first token
   std::array<std::int64_t, kIntervals> after_ns{};  // from there to the last
@@ -131,9 +145,31 @@ struct RankTotals {
   std::int64_t prefill_tokens = 0, decode_tokens = 0;
   std::int64_t queried_tokens = 0, hit_tokens = 0;                  // first admissions
   std::int64_t resumed_queried_tokens = 0, resumed_hit_tokens = 0;  // after preemptions
+  std::array<std::int64_t, kMaxTiers> tier_tokens{};                // first admissions
   std::int64_t evicted_blocks = 0;
   std::int64_t busy_ns = 0, gpu_ns = 0, host_ns = 0;
+  std::int64_t stall_ns = 0;     // iterations that waited for loads
   std::int64_t peak_blocks = 0;  // most blocks referenced at once
+};
+
+// One store of one tier over the run.
+struct TierTotals {
+  std::uint32_t tier = 0, store = 0;  // index in cache.tiers below the GPU; which store of it
+  std::string name;
+  TierKind kind = TierKind::cpu;
+  std::int64_t capacity_chunks = 0, chunk_bytes = 0, chunk_tokens = 0;
+  std::int64_t resident = 0, peak = 0;  // chunks, at the end and at most
+  std::int64_t inserted = 0, evicted = 0, expired = 0, lost = 0, refused = 0, abandoned = 0;
+  std::int64_t read = 0, stale = 0;
+  std::int64_t read_bytes = 0, written_bytes = 0;
+};
+
+// One link of the machine over the run.
+struct LinkUse {
+  std::string name;
+  double bandwidth = 0;  // bytes/s
+  std::int64_t bytes = 0, busy_ns = 0, peak_flows = 0;
+  double flow_seconds = 0;  // integral of the number of flows: / busy = mean while busy
 };
 
 // Everything a run produced.
@@ -142,6 +178,8 @@ struct RunOutcome {
   std::vector<IterationRecord> iterations;
   std::vector<InstanceSample> samples;
   std::vector<RankTotals> ranks;
+  std::vector<TierTotals> tiers;
+  std::vector<LinkUse> links;
   DurationHistogram itl;  // all gaps between consecutive tokens, pooled
   std::uint64_t injected = 0;
   Time end{};  // last event

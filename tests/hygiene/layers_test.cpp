@@ -26,8 +26,10 @@ const std::map<std::string, Layer> kLayers{
     {"traces", {{"sim/base"}, {"simdjson.h", "zlib.h", "zstd.h"}}},
     {"policies", {{"sim/base", "sim/state"}, {}}},
     {"sim/engine",
-     {{"sim/base", "sim/state", "hardware/cost_model.h", "policies", "traces/trace_source.h"},
-      {"boost"}}},
+     {{"sim/base", "sim/state", "hardware/cost_model.h", "hardware/flow_network.h", "policies",
+       "traces/trace_source.h"},
+      {"boost"},
+      {"boost/unordered/unordered_flat_map.hpp"}}},
     {"sim/scenario", {{"sim/base"}, {"yaml-cpp"}}},
     {"sim/record", {{"sim/base", "sim/state"}, {"sqlite3.h"}}},
     // Replay of block streams without timing.

@@ -1,0 +1,282 @@
+// Admission: who of the waiting joins the next iteration, and whose KV is fetched first
+// (engine-semantics section 4, phase 2, and section 6a).
+#include <algorithm>
+
+#include "sim/base/check.h"
+#include "sim/engine/rank.h"
+
+namespace kvsim {
+
+void Rank::attach(const OffloadConfig& config, std::vector<RankTiers::Level> levels,
+                  Transfers& transfers) {
+  tiers_ = std::make_unique<RankTiers>(config, config_.block_tokens, std::move(levels), transfers,
+                                       *this);
+  writes_back_ = config.tiers.front().write == WriteRule::back;
+  if (!writes_back_) return;
+  pool_.on_leaving([this](std::uint64_t key, std::int64_t first, std::int64_t n, std::int64_t at) {
+    Access about;
+    about.now = planning_;
+    tiers_->leaving(key, first, n, at, about);
+  });
+}
+
+// The first `tokens` of a sequence, of which `local` blocks need no fetching.
+RankTiers::Prompt Rank::prompt_of(std::uint32_t slot, std::int64_t tokens, std::int64_t local,
+                                  Time now) const {
+  const Sequence& s = sequences_[slot];
+  RankTiers::Prompt p;
+  p.slot = slot;
+  p.content = s.content;
+  p.blocks = config_.prefix_caching ? tokens / config_.block_tokens : 0;
+  p.local = local;
+  p.about.now = now;
+  p.about.session = s.outcome.session;
+  p.about.tenant = s.outcome.tenant;
+  return p;
+}
+
+// Under FCFS those set aside come first; by priority, the better of the two heads.
+std::deque<std::uint32_t>& Rank::next_queue() {
+  if (skipped_.empty()) return waiting_;
+  if (waiting_.empty() || !config_.priority) return skipped_;
+  return goes_before(waiting_.front(), skipped_.front()) ? waiting_ : skipped_;
+}
+
+// In order, stopping at the first that does not fit; who waits for KV from below is passed over.
+void Rank::plan_waiting(Plan& out, Time now, std::int64_t budget, bool ahead) {
+  if (tiers_ && tiers_->config().look_ahead > 0) look_ahead(now);
+  asides_.clear();
+  while (budget > 0 && running() < config_.max_running && waiting() > 0) {
+    std::deque<std::uint32_t>& queue = next_queue();
+    const std::uint32_t slot = queue.front();
+    const Verdict verdict = admit(slot, out, now, budget, ahead);
+    if (verdict == Verdict::stop) break;
+    queue.pop_front();
+    if (verdict == Verdict::aside) asides_.push_back(slot);
+  }
+  skipped_.insert(skipped_.begin(), asides_.begin(), asides_.end());
+}
+
+void Rank::look_ahead(Time now) {
+  std::int64_t left = tiers_->config().look_ahead;
+  for (const std::deque<std::uint32_t>* queue : {&skipped_, &waiting_}) {
+    for (const std::uint32_t slot : *queue) {
+      if (left-- == 0) return;
+      const Sequence& s = sequences_[slot];
+      if (s.fetch != Sequence::Fetch::none) continue;
+      tiers_->prefetch(prompt_of(slot, s.known(), 0, now));
+    }
+  }
+}
+
+Rank::Verdict Rank::admit(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget,
+                          bool ahead) {
+  Sequence& s = sequences_[slot];
+  if (loading(slot)) {
+    const auto& from = tiers_->loaded_blocks(slot);
+    std::size_t lowest = 0;
+    for (std::size_t k = 0; k < from.size(); ++k)
+      if (from[k] > 0) lowest = k;
+    return set_aside(s, tiers_->config().tiers[lowest].kind, now);
+  }
+  if (s.fetch == Sequence::Fetch::ready) return admit_loaded(slot, out, now, budget);
+  if (known_outputs_running_ > 0) publish_known_outputs(ahead);
+  return admit_new(slot, out, now, budget);
+}
+
+std::int64_t Rank::watermark() const {
+  return running_.empty()
+             ? 0
+             : static_cast<std::int64_t>(config_.watermark * static_cast<double>(pool_.total()));
+}
+
+// False: the rest does not fit into one iteration and must not be cut.
+bool Rank::cut_to_budget(std::int64_t& tokens, std::int64_t budget) const {
+  if (config_.long_prefill_threshold > 0) tokens = std::min(tokens, config_.long_prefill_threshold);
+  if (!config_.chunked_prefill && tokens > budget) return false;
+  tokens = std::min(tokens, budget);
+  return true;
+}
+
+Rank::Verdict Rank::blocked(Sequence& s, Time now) {
+  if (s.aside_since != kNever) end_waits(s, now);
+  if (s.blocked_since == kNever) s.blocked_since = now;
+  return Verdict::stop;
+}
+
+Rank::Verdict Rank::set_aside(Sequence& s, TierKind kind, Time now) {
+  if (s.blocked_since != kNever || (s.aside_since != kNever && s.aside_for != kind))
+    end_waits(s, now);
+  if (s.aside_since == kNever) {
+    s.aside_since = now;
+    s.aside_for = kind;
+  }
+  return Verdict::aside;
+}
+
+// Names the time since it was blocked or set aside. (After a preemption all of it is `preempted`.)
+void Rank::end_waits(Sequence& s, Time now) {
+  const auto name = [&](Time since, Interval kind) {
+    if (since != kNever && !s.lost) add(s.outcome.ttft_ns, kind, to_ns(now - since));
+  };
+  name(s.blocked_since, Interval::blocked_memory);
+  name(s.aside_since, s.aside_for == TierKind::cpu   ? Interval::fetch_cpu
+                      : s.aside_for == TierKind::ssd ? Interval::fetch_ssd
+                                                     : Interval::fetch_remote);
+  s.blocked_since = s.aside_since = kNever;
+}
+
+Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget) {
+  Sequence& s = sequences_[slot];
+  const std::int64_t known = s.known(), bt = config_.block_tokens;
+  const BlockPool::Hit hit = pool_.look_up(s.content, (known - 1) / bt);
+  const std::int64_t hit_tokens = hit.blocks * bt;
+  const auto fits = [&](std::int64_t tokens, std::int64_t keep_free) {
+    return config_.blocks_for(tokens) - hit.blocks + hit.queued + keep_free <= pool_.free();
+  };
+  RankTiers::Prompt prompt;
+  RankTiers::Match below;
+  if (tiers_) {
+    if (s.settled && config_.full_sequence_admission && !fits(known, watermark()))
+      return blocked(s, now);
+    prompt = prompt_of(slot, known, hit.blocks, now);
+    below = tiers_->look_up(prompt);
+    if (below.aside) return set_aside(s, below.waits, now);
+    s.settled = true;
+  }
+  const bool async = below.blocks > 0 && tiers_->config().load == LoadMode::async;
+  const std::int64_t found = std::min(hit_tokens + below.blocks * bt, known - 1);
+  std::int64_t n = known - found;
+  if (!async && !cut_to_budget(n, budget)) return Verdict::stop;
+  const std::int64_t must_fit =
+      config_.full_sequence_admission ? known : std::max(found + (async ? 0 : n), hit_tokens);
+  if (!fits(must_fit, watermark() + (async ? load_reserve_ : 0))) return blocked(s, now);
+  end_waits(s, now);
+  record_admission(s, hit.blocks, below.blocks, below.declined, tiers_ ? &prompt : nullptr);
+  pool_.take_hit(s.hold, s.content);
+  s.computed = hit_tokens;
+  s.load_blocks = below.blocks;
+  if (below.blocks > 0) {
+    pool_.take(s.hold, below.blocks);
+    begin_load(slot, prompt);
+    if (async) {
+      s.fetch = Sequence::Fetch::loading;
+      load_reserve_ += config_.blocks_for(known) - s.hold.blocks();
+      return set_aside(s, below.waits, now);
+    }
+    s.computed = found;
+    out.awaits.push_back(slot);
+  }
+  budget -= n;
+  join(slot, n, out, now);
+  return Verdict::in;
+}
+
+// Its KV has come: it goes on from there, without another look-up.
+Rank::Verdict Rank::admit_loaded(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget) {
+  Sequence& s = sequences_[slot];
+  const std::int64_t known = s.known();
+  std::int64_t n = known - s.computed;
+  if (!cut_to_budget(n, budget)) return Verdict::stop;
+  const std::int64_t held = s.hold.blocks();
+  const std::int64_t must_fit = config_.full_sequence_admission ? known : s.computed + n;
+  if (config_.blocks_for(must_fit) - held + watermark() > pool_.free()) return blocked(s, now);
+  end_waits(s, now);
+  load_reserve_ -= config_.blocks_for(known) - held;
+  s.fetch = Sequence::Fetch::none;
+  budget -= n;
+  join(slot, n, out, now);
+  return Verdict::in;
+}
+
+void Rank::join(std::uint32_t slot, std::int64_t tokens, Plan& out, Time now) {
+  Sequence& s = sequences_[slot];
+  if (s.outcome.scheduled == kNever) s.outcome.scheduled = now;
+  s.state = Sequence::State::running;
+  s.resuming = s.lost;
+  s.lost = false;
+  s.order = admissions_++;
+  running_.push_back(slot);
+  if (s.known_output) ++known_outputs_running_;
+  schedule_prefill(slot, tokens, out);
+  prefilling_.push_back(slot);
+  // Visible to the next look-up of this very iteration.
+  pool_.publish(s.hold, s.content,
+                std::max(s.hold.hashed, (s.computed + tokens) / config_.block_tokens));
+}
+
+void Rank::record_admission(Sequence& s, std::int64_t hit_blocks, std::int64_t loaded,
+                            std::int64_t declined, const RankTiers::Prompt* below) {
+  const std::int64_t hit_tokens = hit_blocks * config_.block_tokens, known = s.known();
+  if (below != nullptr) tiers_->admitted(*below);
+  if (!s.admitted) {
+    explain_misses(s, hit_blocks + loaded, declined, below);
+    s.admitted = true;
+    s.outcome.hit_tokens = hit_tokens;
+    s.outcome.queried_tokens = known;
+    totals_.queried_tokens += known;
+    totals_.hit_tokens += hit_tokens;
+    s.first_load = true;
+  } else {
+    totals_.resumed_queried_tokens += known;
+    totals_.resumed_hit_tokens += hit_tokens;
+    s.outcome.recomputed_tokens -= hit_tokens;
+    s.first_load = false;
+  }
+}
+
+void Rank::begin_load(std::uint32_t slot, const RankTiers::Prompt& prompt) {
+  tiers_->begin_load(prompt);
+  Sequence& s = sequences_[slot];
+  const std::int64_t bt = config_.block_tokens;
+  std::int64_t left = std::min(s.load_blocks * bt, s.known() - 1 - prompt.local * bt);
+  if (!s.first_load) {
+    s.outcome.recomputed_tokens -= left;
+    return;
+  }
+  const auto& from = tiers_->loaded_blocks(slot);
+  for (std::size_t k = 0; k < from.size(); ++k) {
+    const std::int64_t tokens = std::min(left, from[k] * bt);
+    s.outcome.tier_tokens[k] += tokens;
+    totals_.tier_tokens[k] += tokens;
+    left -= tokens;
+  }
+}
+
+// `blocks` of the load are good; what did not come is computed.
+void Rank::load_ended(std::uint32_t slot, std::int64_t blocks, Time) {
+  Sequence& s = sequences_[slot];
+  const std::int64_t bt = config_.block_tokens;
+  const std::int64_t bad = s.load_blocks - blocks;
+  if (bad > 0) {  // all of it: a load fails as a whole
+    std::int64_t tokens = 0;
+    if (s.first_load) {
+      for (std::size_t k = 0; k < kMaxTiers; ++k) {
+        tokens += s.outcome.tier_tokens[k];
+        totals_.tier_tokens[k] -= s.outcome.tier_tokens[k];
+        s.outcome.tier_tokens[k] = 0;
+      }
+      s.outcome.miss_tokens[static_cast<std::size_t>(MissCause::lost_fault)] += tokens;
+    } else {
+      tokens = std::min(bad * bt, s.known() - 1);
+      s.outcome.recomputed_tokens += tokens;
+    }
+    if (s.fetch != Sequence::Fetch::loading) failed_tokens_ += tokens;
+  }
+  if (s.fetch != Sequence::Fetch::loading) return;
+  s.fetch = Sequence::Fetch::ready;
+  const std::int64_t good = s.computed / bt + blocks;
+  pool_.publish(s.hold, s.content, std::max(s.hold.hashed, good));
+  s.computed = std::min(good * bt, s.known() - 1);
+}
+
+// Offers newly computed blocks to the tiers below.
+void Rank::offer(std::uint32_t slot, std::int64_t tokens, Time now) {
+  Sequence& s = sequences_[slot];
+  const RankTiers::Prompt p = prompt_of(slot, tokens, 0, now);
+  if (p.blocks <= s.offered) return;
+  tiers_->computed(p, s.offered);
+  s.offered = p.blocks;
+}
+
+}  // namespace kvsim

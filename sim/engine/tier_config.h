@@ -1,0 +1,42 @@
+#pragma once
+// The tiers below the GPU as plain values; sim/run fills them from a scenario.
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sim/base/tier.h"
+#include "sim/base/time.h"
+
+namespace kvsim {
+
+struct TierConfig {
+  std::string name;
+  TierKind kind = TierKind::cpu;
+  std::int64_t chunk_bytes = 0;  // of one chunk as this tier stores it, for one rank
+  // Reads go through the first tier: a place there is taken, the chunk is copied up, then loaded.
+  bool staged = false;
+  Duration lookup{};  // an existence check is answered after this; 0 = at once
+  WriteRule write = WriteRule::through;
+  std::int64_t write_after = 1;  // uses of a chunk before it is written here
+  bool contiguous = false;       // only behind a chunk that is here (SGLang: from the root)
+  std::int64_t pin_tokens = 0;   // chunks within the first so many tokens stay once they are here
+  bool track_queue = false;      // the eviction policy wants to know what waiting requests need
+};
+
+struct OffloadConfig {
+  std::vector<TierConfig> tiers;  // nearest first
+  std::int64_t chunk_blocks = 1;  // blocks of the engine in one chunk
+  LoadMode load = LoadMode::async;
+  std::int64_t load_layers = 1;      // that an overlapped load is cut into
+  std::int64_t min_load_tokens = 0;  // a shorter hit is computed instead
+  bool whole_prompts = false;  // written once the prompt is computed, not chunk by chunk of it
+  bool outputs = false;        // generated tokens are written too, when a request is over
+  PrefetchRule prefetch = PrefetchRule::on_admission;
+  std::int64_t look_ahead = 0;           // requests of the queue, for look_ahead
+  std::int64_t prefetch_min_tokens = 0;  // a shorter prefetch is not begun
+  double prefetch_share = 1;             // of the first tier, under prefetch at once
+  PrefetchWait wait = PrefetchWait::complete;
+  Duration wait_base{}, wait_per_1024{}, wait_most{};  // of `timeout`
+};
+
+}  // namespace kvsim

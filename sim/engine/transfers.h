@@ -1,0 +1,58 @@
+#pragma once
+// Transfers of one world: flows over the links, and who hears when one ends.
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "hardware/flow_network.h"
+#include "sim/base/time.h"
+
+namespace kvsim {
+
+// One direction between two memories: what the flow uses of which link.
+struct TransferPath {
+  std::vector<FlowNetwork::Use> uses;
+  Duration latency{};
+  double rate_cap = 0;  // bytes/s of one flow; 0 = none
+};
+
+class Transfers {
+ public:
+  class Listener {
+   public:
+    virtual void transfer_ended(std::uint32_t job, Time at) = 0;
+
+   protected:
+    ~Listener() = default;
+  };
+
+  explicit Transfers(FlowNetwork& network) : network_(network) {}
+  std::uint32_t add_listener(Listener& l) {
+    listeners_.push_back(&l);
+    return static_cast<std::uint32_t>(listeners_.size() - 1);
+  }
+  FlowId start(Time now, const TransferPath& path, std::int64_t bytes, std::uint32_t listener,
+               std::uint32_t job) {
+    return network_.start(now, path.uses, bytes, path.latency,
+                          (std::uint64_t{listener} << 32) | job, path.rate_cap);
+  }
+  // Whole bytes that had arrived.
+  std::int64_t cancel(FlowId flow, Time now) { return network_.cancel(flow, now); }
+  [[nodiscard]] Time next() { return network_.next_completion(); }
+  // Tells the listeners of every transfer that has ended; true when there was one.
+  bool advance(Time now) {
+    done_.clear();
+    network_.advance(now, done_);
+    for (const FlowNetwork::Done& d : done_)
+      listeners_[d.tag >> 32]->transfer_ended(static_cast<std::uint32_t>(d.tag), d.end);
+    return !done_.empty();
+  }
+  [[nodiscard]] FlowNetwork& network() { return network_; }
+
+ private:
+  FlowNetwork& network_;
+  std::vector<Listener*> listeners_;
+  std::vector<FlowNetwork::Done> done_;
+};
+
+}  // namespace kvsim

@@ -1,0 +1,90 @@
+// The tiers of a world: stores, links, and the ends of transfers.
+#include "sim/base/check.h"
+#include "sim/engine/world.h"
+
+namespace kvsim {
+
+void World::build_tiers() {
+  TierSystem& t = *options_.tiers;
+  for (const TierSystem::Link& l : t.links) network_.add_link(l.bandwidth);
+  for (TierSystem::Store& s : t.stores)
+    stores_.push_back(std::make_unique<TierStore>(std::move(s.options)));
+  std::size_t i = 0;
+  for (const auto& in : instances_) {
+    for (const auto& rank : in->ranks) {
+      std::vector<RankTiers::Level> levels;
+      for (const TierSystem::Way& w : t.ranks[i])
+        levels.push_back({stores_[w.store].get(), w.in, w.out});
+      ++i;
+      rank->attach(t.offload, std::move(levels), transfers_);
+    }
+  }
+  KVSIM_CHECK(i == t.ranks.size(), "{} ranks, ways for {}", i, t.ranks.size());
+}
+
+// Keeps one event in the queue: the network's next.
+void World::schedule_transfers() {
+  const Time next = transfers_.next();
+  if (next == transfer_at_) return;
+  transfer_at_ = next;
+  ++transfer_generation_;
+  if (next != kNever)
+    queue_.push(
+        {std::max(next, now_), Phase::completion, EventKind::transfer, 0, transfer_generation_, 0});
+}
+
+void World::on_transfer(Time now) {
+  transfer_at_ = kNever;
+  if (!transfers_.advance(now)) return;
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    StepGroup& steps = groups_[g]->steps;
+    if (steps.stalled()) {
+      steps.loads_ended(now);
+      if (!steps.stalled()) reschedule(g);
+    }
+    if (!steps.waits_for_tiers()) continue;
+    steps.interrupt(now);
+    reschedule(g);
+    wake(g, now);
+  }
+}
+
+void World::report_tiers() {
+  const TierSystem& t = *options_.tiers;
+  std::vector<std::uint32_t> number(t.offload.tiers.size(), 0);
+  for (std::size_t i = 0; i < stores_.size(); ++i) {
+    const TierConfig& tier = t.offload.tiers[t.stores[i].tier];
+    const TierStore::Totals& s = stores_[i]->totals();
+    TierTotals out;
+    out.tier = t.stores[i].tier;
+    out.store = number[out.tier]++;
+    out.name = tier.name;
+    out.kind = tier.kind;
+    out.capacity_chunks = stores_[i]->capacity();
+    out.chunk_bytes = tier.chunk_bytes;
+    out.chunk_tokens = t.offload.chunk_blocks * t.block_tokens;
+    out.resident = stores_[i]->resident();
+    out.peak = s.peak;
+    out.inserted = s.inserted;
+    out.evicted = s.evicted;
+    out.expired = s.expired;
+    out.lost = s.lost;
+    out.refused = s.refused;
+    out.abandoned = s.abandoned;
+    out.read = s.read;
+    out.stale = s.stale;
+    out.read_bytes = s.read_bytes;
+    out.written_bytes = s.written_bytes;
+    for (const std::int64_t v : {out.inserted, out.evicted, out.read, out.read_bytes})
+      digest_.add(v);
+    out_.tiers.push_back(std::move(out));
+  }
+  for (std::size_t i = 0; i < t.links.size(); ++i) {
+    const auto totals = network_.totals(LinkId{static_cast<std::uint32_t>(i)}, now_);
+    out_.links.push_back({t.links[i].name, t.links[i].bandwidth, totals.bytes, to_ns(totals.busy),
+                          totals.peak_flows, totals.flow_seconds});
+    digest_.add(totals.bytes);
+  }
+}
+
+}  // namespace kvsim

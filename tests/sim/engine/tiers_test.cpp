@@ -1,0 +1,103 @@
+// Loads from the tiers below the GPU: closed forms of when a request may go on.
+#include <gtest/gtest.h>
+
+#include "tests/support/tier_fixture.h"
+
+namespace kvsim {
+namespace {
+
+constexpr std::int64_t kIteration = 1'000'000;  // ns, whatever is in it
+
+EngineConfig small_engine(std::int64_t blocks) {
+  EngineConfig e;
+  e.block_tokens = 16;
+  e.kv_blocks = blocks;
+  e.max_batched_tokens = 4096;
+  e.max_running = 16;
+  e.async_scheduling = false;
+  return e;
+}
+
+// A, then B which pushes A out of the GPU, then A's prompt again.
+std::vector<Request> again(std::int64_t tokens, std::int64_t third_at) {
+  return {test::request(0, tokens, 1, {{11, tokens}}),
+          test::request(10 * kIteration, tokens, 1, {{22, tokens}}),
+          test::request(third_at, tokens, 1, {{11, tokens}})};
+}
+
+std::int64_t part(const RequestOutcome& r, Interval i) {
+  return r.ttft_ns[static_cast<std::size_t>(i)];
+}
+
+TEST(Tiers, AsyncLoadWaitsOutsideTheBatch) {
+  test::LinearCost cost(kIteration, 0, 0);
+  World::Options options;
+  // 4 chunks of 1000 bytes at 1 GB/s: 4 us to the CPU and back.
+  options.tiers = test::tier_system({}, {{test::tier("cpu", TierKind::cpu, 1000)}}, 1, 16);
+  const RunOutcome out =
+      test::simulate(small_engine(5), again(70, 50 * kIteration), cost, std::move(options));
+  const RequestOutcome& r = out.requests[2];
+  EXPECT_EQ(r.hit_tokens, 0);
+  EXPECT_EQ(r.tier_tokens[0], 64);
+  EXPECT_EQ(part(r, Interval::fetch_cpu), 4'000);
+  EXPECT_EQ(part(r, Interval::queue), 0);
+  EXPECT_EQ(to_ns(r.first_token - r.arrival), 4'000 + kIteration);
+  ASSERT_EQ(out.tiers.size(), 1U);
+  EXPECT_EQ(out.tiers[0].inserted, 8);
+  EXPECT_EQ(out.tiers[0].read, 4);
+  EXPECT_EQ(out.links[0].bytes, 4'000);
+  EXPECT_EQ(out.links[1].bytes, 8'000);
+}
+
+TEST(Tiers, LoadInTheBatchStallsIt) {
+  for (const LoadMode mode : {LoadMode::blocking, LoadMode::overlap}) {
+    test::LinearCost cost(kIteration, 0, 0);
+    World::Options options;
+    OffloadConfig offload;
+    offload.load = mode;
+    offload.load_layers = 4;
+    options.tiers =
+        test::tier_system(offload, {{test::tier("cpu", TierKind::cpu, 1'000'000)}}, 1, 16);
+    const RunOutcome out =
+        test::simulate(small_engine(5), again(70, 50 * kIteration), cost, std::move(options));
+    const RequestOutcome& r = out.requests[2];
+    const std::int64_t load = 4 * kIteration, layers = mode == LoadMode::overlap ? 4 : 1;
+    const std::int64_t all = std::max(load / layers + kIteration, load + kIteration / layers);
+    EXPECT_EQ(to_ns(r.first_token - r.arrival), all);
+    EXPECT_EQ(part(r, Interval::load_stall), all - kIteration);
+    EXPECT_EQ(part(r, Interval::prefill), kIteration);
+    EXPECT_EQ(r.tier_tokens[0], 64);
+  }
+}
+
+// engine-semantics 14.9: a hit in a file tier is not schedulable before the third step boundary
+// after the first look, although the disk is four times faster than a step.
+TEST(Tiers, FileTierCostsThreeStepBoundaries) {
+  const std::int64_t step = 20'000'000, disk = 5'000'000;
+  test::LinearCost cost(step, 0, 0);
+  World::Options options;
+  test::TierSetup cpu{test::tier("cpu", TierKind::cpu, 1000)};
+  cpu.capacity = 5;  // A's chunks leave it for B's
+  test::TierSetup fs{test::tier("fs", TierKind::ssd, 1000, true)};
+  fs.config.lookup = Duration{100'000};
+  fs.latency = Duration{disk};
+  options.tiers = test::tier_system({}, {cpu, fs}, 1, 16);
+  // A long decode keeps the engine stepping every 20 ms; A and B come before the third.
+  std::vector<Request> requests{test::request(0, 16, 200, {{1, 16}}),
+                                test::request(1, 70, 1, {{11, 70}}),
+                                test::request(100'000'000, 70, 1, {{22, 70}}),
+                                test::request(200'000'000, 70, 1, {{33, 70}}),
+                                test::request(300'000'000, 70, 1, {{44, 70}}),
+                                test::request(1'005'000'000, 70, 1, {{11, 70}})};
+  EngineConfig engine = small_engine(14);
+  const RunOutcome out = test::simulate(engine, requests, cost, std::move(options));
+  const RequestOutcome& r = out.requests[5];
+  EXPECT_EQ(r.hit_tokens, 0);
+  EXPECT_EQ(r.tier_tokens[1], 64);
+  // Boundaries lie at multiples of 20 ms after 0.1 ms, the first look-up of all. First look at the
+  // boundary at 1.02 s; the load starts 40 ms later and takes 4 us; the next boundary is the third.
+  EXPECT_EQ(to_ns(r.scheduled - Time{}), 1'080'100'000);
+}
+
+}  // namespace
+}  // namespace kvsim

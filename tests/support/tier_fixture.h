@@ -1,0 +1,59 @@
+#pragma once
+// A tier system of a few tiers on links of their own, for every instance the same.
+#include "sim/engine/world.h"
+#include "tests/support/engine_fixture.h"
+
+namespace kvsim::test {
+
+struct TierSetup {
+  TierConfig config;
+  std::int64_t capacity = 1000;  // chunks
+  double bandwidth = 1e9;        // bytes/s, each direction
+  Duration latency{};
+  bool shared = false;  // one store for all instances
+  std::string eviction = "lru";
+  TierStore::Options store{};
+};
+
+inline TierConfig tier(const char* name, TierKind kind, std::int64_t chunk_bytes,
+                       bool staged = false) {
+  TierConfig t;
+  t.name = name;
+  t.kind = kind;
+  t.chunk_bytes = chunk_bytes;
+  t.staged = staged;
+  return t;
+}
+
+inline TierSystem tier_system(OffloadConfig offload, const std::vector<TierSetup>& tiers,
+                              std::size_t ranks, std::int64_t block_tokens) {
+  TierSystem system;
+  system.block_tokens = block_tokens;
+  system.ranks.resize(ranks);
+  for (std::uint32_t k = 0; k < tiers.size(); ++k) {
+    offload.tiers.push_back(tiers[k].config);
+    for (std::size_t r = 0; r < ranks; ++r) {
+      if (r == 0 || !tiers[k].shared) {
+        TierStore::Options o = tiers[k].store;
+        o.capacity = tiers[k].capacity;
+        o.make_policy = [name = tiers[k].eviction](const EvictionPolicy::Context& c) {
+          return Registry::instance().make<EvictionPolicy>(name, Tree::map(), c);
+        };
+        system.stores.push_back({k, o});
+      }
+      TierSystem::Way way;
+      way.store = static_cast<std::uint32_t>(system.stores.size() - 1);
+      for (TransferPath* path : {&way.in, &way.out}) {
+        path->uses = {{LinkId{static_cast<std::uint32_t>(system.links.size())}, 1.0}};
+        path->latency = tiers[k].latency;
+        system.links.push_back(
+            {tiers[k].config.name + (path == &way.in ? "-in" : "-out"), tiers[k].bandwidth});
+      }
+      system.ranks[r].push_back(std::move(way));
+    }
+  }
+  system.offload = std::move(offload);
+  return system;
+}
+
+}  // namespace kvsim::test
