@@ -64,7 +64,7 @@ void Rank::look_ahead(Time now) {
       if (left-- == 0) return;
       const Sequence& s = sequences_[slot];
       if (s.fetch != Sequence::Fetch::none) continue;
-      tiers_->prefetch(prompt_of(slot, s.known(), 0, now));
+      tiers_->prefetch(prompt_of(slot, s.known(), 0, now), PrefetchRule::look_ahead);
     }
   }
 }

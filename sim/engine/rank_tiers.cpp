@@ -103,6 +103,7 @@ void RankTiers::transfer_ended(std::uint32_t j, Time at) {
       to.pin_for_ever(id);
   }
   job.about.now = at;
+  if (records_ != nullptr) record(job, at, false);
   switch (job.kind) {
     case Kind::load:
       ++totals_.loads;
@@ -123,6 +124,22 @@ void RankTiers::transfer_ended(std::uint32_t j, Time at) {
   }
 }
 
+void RankTiers::record(const Job& job, Time end, bool failed) {
+  TransferRecord r;
+  r.instance = instance_;
+  r.rank = rank_;
+  r.kind = static_cast<std::uint8_t>(job.kind);
+  if (job.kind == Kind::promote || job.kind == Kind::demote) r.from = job.from + 1;
+  if (job.kind == Kind::load) r.from = job.read.empty() ? 0 : job.read.back().level + 1;
+  if (job.kind != Kind::load) r.to = job.to + 1;
+  r.start = job.began;
+  r.end = end;
+  r.bytes = job.bytes;
+  r.chunks = static_cast<std::int64_t>(std::max(job.read.size(), job.write.size()));
+  r.failed = failed;
+  records_->push_back(r);
+}
+
 // The transfer comes to nothing: its sources are free, its places empty.
 void RankTiers::fail(std::uint32_t j, Time now) {
   Job& job = jobs_[j];
@@ -130,6 +147,7 @@ void RankTiers::fail(std::uint32_t j, Time now) {
   for (const Part& p : job.read) levels_[p.level].store->unpin(p.id, now);
   for (const ObjectId id : job.write) levels_[job.to].store->abandon(id, now);
   ++totals_.failed;
+  if (records_ != nullptr) record(job, now, true);
   const Kind kind = job.kind;
   const std::uint32_t of = job.slot;
   end_job(j);
@@ -197,7 +215,7 @@ RankTiers::Look RankTiers::look_at_level(const Prompt& p, Slot& s, std::int64_t 
   const TierConfig& tier = config_.tiers[k];
   TierStore& store = *levels_[k].store;
   const Time now = p.about.now;
-  if (tier.staged && config_.prefetch == PrefetchRule::on_arrival) return Look::missing;
+  if (tier.staged && tier.prefetch.rule == PrefetchRule::on_arrival) return Look::missing;
   if (tier.lookup.count() > 0) {
     if (s.answer[k] == kNever) s.answer[k] = now + tier.lookup;
     if (s.answer[k] > now) {
@@ -271,8 +289,9 @@ void RankTiers::start_promotions(const Prompt& p, Duration extra_latency) {
 
 bool RankTiers::still_waits(const Prompt& p, Slot& s) {
   if (s.promotions.empty()) return false;
-  if (config_.wait == PrefetchWait::complete || !s.prefetched) return true;
-  if (config_.wait == PrefetchWait::timeout && p.about.now < s.prefetch_until) return true;
+  const PrefetchWait wait = config_.tiers[jobs_[s.promotions.front()].from].prefetch.wait;
+  if (wait == PrefetchWait::complete || !s.prefetched) return true;
+  if (wait == PrefetchWait::timeout && p.about.now < s.prefetch_until) return true;
   stop_promotions(s, p.about.now);
   return false;
 }
@@ -301,12 +320,15 @@ void RankTiers::arrived(const Prompt& p) {
   s = Slot{};
   count_queue(p, 1);
   s.queued = true;
-  if (config_.prefetch == PrefetchRule::on_arrival) prefetch(p);
+  prefetch(p, PrefetchRule::on_arrival);
 }
 
-void RankTiers::prefetch(const Prompt& p) {
+void RankTiers::prefetch(const Prompt& p, PrefetchRule rule) {
   Slot& s = slot(p.slot);
-  if (s.prefetched) return;
+  if (s.prefetched || std::none_of(config_.tiers.begin(), config_.tiers.end(), [&](const auto& t) {
+        return t.staged && t.prefetch.rule == rule;
+      }))
+    return;
   s.prefetched = true;
   name_chunks(p);
   lift_.clear();
@@ -320,7 +342,8 @@ void RankTiers::prefetch(const Prompt& p) {
     if (top != kNoObject && levels_[0].store->state(top) != TierStore::State::absent) continue;
     bool below = false;
     for (std::uint32_t k = 1; k < levels_.size() && !below; ++k) {
-      const ObjectId id = config_.tiers[k].staged ? levels_[k].store->find(key) : kNoObject;
+      const bool asked = config_.tiers[k].staged && config_.tiers[k].prefetch.rule == rule;
+      const ObjectId id = asked ? levels_[k].store->find(key) : kNoObject;
       below = id != kNoObject && levels_[k].store->state(id) == TierStore::State::ready;
       if (below) found_.push_back({k, id, i});
       if (below) lookup = std::max(lookup, config_.tiers[k].lookup);
@@ -329,14 +352,16 @@ void RankTiers::prefetch(const Prompt& p) {
   }
   const auto n = static_cast<std::int64_t>(found_.size());
   const std::int64_t tokens = n * config_.chunk_blocks * block_tokens_;
-  const auto most = static_cast<std::int64_t>(config_.prefetch_share *
-                                              static_cast<double>(levels_[0].store->capacity()));
-  if (n == 0 || tokens < config_.prefetch_min_tokens || prefetching_ + n > most) return;
+  if (n == 0) return;
+  const PrefetchConfig& how = config_.tiers[found_.front().level].prefetch;
+  const auto most =
+      static_cast<std::int64_t>(how.share * static_cast<double>(levels_[0].store->capacity()));
+  if (tokens < how.min_tokens || prefetching_ + n > most) return;
   for (const Found& f : found_)
     if (!take_place(p, f.level, f.id, f.chunk)) break;
   start_promotions(p, lookup);
-  const Duration wait = config_.wait_base + Duration{to_ns(config_.wait_per_1024) * tokens / 1024};
-  s.prefetch_until = p.about.now + std::min(wait, config_.wait_most);
+  const Duration wait = how.wait_base + Duration{to_ns(how.wait_per_1024) * tokens / 1024};
+  s.prefetch_until = p.about.now + std::min(wait, how.wait_most);
 }
 
 Time RankTiers::next_answer(Time now) const {
@@ -344,8 +369,7 @@ Time RankTiers::next_answer(Time now) const {
   for (const Slot& s : slots_) {
     for (const Time t : s.answer)
       if (t > now) next = std::min(next, t);
-    if (config_.wait == PrefetchWait::timeout && !s.promotions.empty() && s.prefetch_until > now)
-      next = std::min(next, s.prefetch_until);
+    if (!s.promotions.empty() && s.prefetch_until > now) next = std::min(next, s.prefetch_until);
   }
   return next;
 }

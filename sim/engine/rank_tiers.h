@@ -13,6 +13,7 @@
 #include "sim/engine/tier_store.h"
 #include "sim/engine/transfers.h"
 #include "sim/state/block_pool.h"
+#include "sim/state/outcome.h"
 
 namespace kvsim {
 
@@ -53,6 +54,14 @@ class RankTiers final : public Transfers::Listener {
   RankTiers(const OffloadConfig&, std::int64_t block_tokens, std::vector<Level>, Transfers&,
             Client&);
 
+  // Appends a record of every transfer that ends.
+  void record_transfers(std::vector<TransferRecord>* to, std::uint32_t instance,
+                        std::uint32_t rank) {
+    records_ = to;
+    instance_ = instance;
+    rank_ = rank;
+  }
+
   // Counts a prompt's arrival; may begin to bring it up.
   void arrived(const Prompt&);
   // What a load would bring. Begins the promotions it needs; repeated calls change nothing else.
@@ -72,7 +81,7 @@ class RankTiers final : public Transfers::Listener {
   // The request is over or gone; its fetches end.
   void forget(const Prompt&);
   // A request near the head of the queue: brings up what is below the first tier, once.
-  void prefetch(const Prompt&);
+  void prefetch(const Prompt&, PrefetchRule);
 
   // The store is gone: everything of this rank that reads or writes it fails.
   void lost(const TierStore& store, Time now);
@@ -93,7 +102,7 @@ class RankTiers final : public Transfers::Listener {
 
  private:
   static constexpr std::uint32_t kNoJob = 0xffffffffU;
-  enum class Kind : std::uint8_t { load, promote, store, demote };
+  using Kind = TransferKind;
   struct Part {
     std::uint32_t level = 0;
     ObjectId id = kNoObject;
@@ -148,6 +157,7 @@ class RankTiers final : public Transfers::Listener {
   void demote(std::uint32_t from, std::span<const ObjectId> ids, bool evicted, const Access&);
   void cascade(std::uint32_t level, std::vector<ObjectId>& left, const Access&);
   void fail(std::uint32_t job, Time now);
+  void record(const Job&, Time end, bool failed);
   void count_queue(const Prompt&, std::int32_t by);
 
   const OffloadConfig& config_;
@@ -161,6 +171,8 @@ class RankTiers final : public Transfers::Listener {
   std::vector<std::uint32_t> free_jobs_;
   std::int64_t prefetching_ = 0;  // chunks of the first tier under promotion
   Totals totals_;
+  std::vector<TransferRecord>* records_ = nullptr;
+  std::uint32_t instance_ = 0, rank_ = 0;
   // Scratch.
   std::vector<std::uint64_t> keys_;
   std::vector<Found> found_;

@@ -9,6 +9,15 @@
 
 namespace kvsim {
 
+struct PrefetchConfig {
+  PrefetchRule rule = PrefetchRule::on_admission;
+  std::int64_t look_ahead = 0;  // requests of the queue, for look_ahead
+  std::int64_t min_tokens = 0;  // a shorter prefetch is not begun
+  double share = 1;             // of the first tier, under prefetch at once
+  PrefetchWait wait = PrefetchWait::complete;
+  Duration wait_base{}, wait_per_1024{}, wait_most{};  // of `timeout`; per 1,024 tokens
+};
+
 struct TierConfig {
   std::string name;
   TierKind kind = TierKind::cpu;
@@ -20,6 +29,7 @@ struct TierConfig {
   std::int64_t write_after = 1;  // uses of a chunk before it is written here
   bool contiguous = false;       // only behind a chunk that is here (SGLang: from the root)
   std::int64_t pin_tokens = 0;   // chunks within the first so many tokens stay once they are here
+  PrefetchConfig prefetch;       // of a staged tier
   bool track_queue = false;      // the eviction policy wants to know what waiting requests need
 };
 
@@ -29,14 +39,9 @@ struct OffloadConfig {
   LoadMode load = LoadMode::async;
   std::int64_t load_layers = 1;      // that an overlapped load is cut into
   std::int64_t min_load_tokens = 0;  // a shorter hit is computed instead
-  bool whole_prompts = false;  // written once the prompt is computed, not chunk by chunk of it
-  bool outputs = false;        // generated tokens are written too, when a request is over
-  PrefetchRule prefetch = PrefetchRule::on_admission;
-  std::int64_t look_ahead = 0;           // requests of the queue, for look_ahead
-  std::int64_t prefetch_min_tokens = 0;  // a shorter prefetch is not begun
-  double prefetch_share = 1;             // of the first tier, under prefetch at once
-  PrefetchWait wait = PrefetchWait::complete;
-  Duration wait_base{}, wait_per_1024{}, wait_most{};  // of `timeout`
+  bool whole_prompts = false;   // written once the prompt is computed, not chunk by chunk of it
+  bool outputs = false;         // generated tokens are written too, when a request is over
+  std::int64_t look_ahead = 0;  // most of the tiers' prefetch.look_ahead
 };
 
 }  // namespace kvsim

@@ -278,6 +278,10 @@ void World::on_sample(Time now) {
       out_.samples.push_back(s);
     }
   }
+  for (std::size_t i = 0; i < stores_.size(); ++i)
+    out_.tier_samples.push_back({now, options_.tiers->stores[i].tier, store_number_[i],
+                                 stores_[i]->resident(), stores_[i]->totals().read_bytes,
+                                 stores_[i]->totals().written_bytes});
   if (inside_ > 0 || arrival_at_ != kNever)
     queue_.push({now + options_.sample_every, Phase::sample, EventKind::sample, 0, 0, 0});
 }

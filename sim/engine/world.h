@@ -21,6 +21,7 @@ struct TierSystem {
   struct Store {
     std::uint32_t tier = 0;  // index in offload.tiers
     TierStore::Options options;
+    double endurance_bytes = 0;  // that may be written to it in all; 0 = no drive
   };
   OffloadConfig offload;
   std::vector<Store> stores;
@@ -52,6 +53,7 @@ class World {
   struct Options {
     Duration sample_every{};  // state of every rank; 0 = never
     bool record_iterations = false;
+    bool record_transfers = false;
     bool check_often = false;  // all invariants every few thousand events, not only at the end
     std::vector<Time>
         resets;  // instants at which every rank's prefix cache is reset, if no block is in use
@@ -121,6 +123,7 @@ class World {
   FlowNetwork network_;
   Transfers transfers_{network_};
   std::vector<std::unique_ptr<TierStore>> stores_;
+  std::vector<std::uint32_t> store_number_;  // within its tier
   Time transfer_at_ = kNever;
   std::uint32_t transfer_generation_ = 0;
   Time now_{};

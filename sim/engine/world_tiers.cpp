@@ -7,8 +7,11 @@ namespace kvsim {
 void World::build_tiers() {
   TierSystem& t = *options_.tiers;
   for (const TierSystem::Link& l : t.links) network_.add_link(l.bandwidth);
-  for (TierSystem::Store& s : t.stores)
+  std::vector<std::uint32_t> of_tier(t.offload.tiers.size(), 0);
+  for (TierSystem::Store& s : t.stores) {
     stores_.push_back(std::make_unique<TierStore>(std::move(s.options)));
+    store_number_.push_back(of_tier[s.tier]++);
+  }
   std::size_t i = 0;
   for (const auto& in : instances_) {
     for (const auto& rank : in->ranks) {
@@ -17,6 +20,9 @@ void World::build_tiers() {
         levels.push_back({stores_[w.store].get(), w.in, w.out});
       ++i;
       rank->attach(t.offload, std::move(levels), transfers_);
+      if (options_.record_transfers)
+        rank->tiers()->record_transfers(&out_.transfers, rank->totals().instance,
+                                        rank->totals().rank);
     }
   }
   KVSIM_CHECK(i == t.ranks.size(), "{} ranks, ways for {}", i, t.ranks.size());
@@ -51,13 +57,12 @@ void World::on_transfer(Time now) {
 
 void World::report_tiers() {
   const TierSystem& t = *options_.tiers;
-  std::vector<std::uint32_t> number(t.offload.tiers.size(), 0);
   for (std::size_t i = 0; i < stores_.size(); ++i) {
     const TierConfig& tier = t.offload.tiers[t.stores[i].tier];
     const TierStore::Totals& s = stores_[i]->totals();
     TierTotals out;
     out.tier = t.stores[i].tier;
-    out.store = number[out.tier]++;
+    out.store = store_number_[i];
     out.name = tier.name;
     out.kind = tier.kind;
     out.capacity_chunks = stores_[i]->capacity();
@@ -74,6 +79,11 @@ void World::report_tiers() {
     out.read = s.read;
     out.stale = s.stale;
     out.read_bytes = s.read_bytes;
+    if (t.stores[i].endurance_bytes > 0 && s.written_bytes > 0 && now_ > Time{}) {
+      constexpr double kYear = 365.25 * 86400;
+      const double per_second = static_cast<double>(s.written_bytes) / to_seconds(now_ - Time{});
+      out.drive_life_years = t.stores[i].endurance_bytes / per_second / kYear;
+    }
     out.written_bytes = s.written_bytes;
     for (const std::int64_t v : {out.inserted, out.evicted, out.read, out.read_bytes})
       digest_.add(v);

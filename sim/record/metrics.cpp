@@ -87,6 +87,7 @@ struct Totals {
   std::int64_t input = 0, output = 0;  // of finished requests
   std::int64_t prompt = 0, queried = 0, hit = 0, recomputed = 0, preemptions = 0;
   std::array<std::int64_t, kMissCauses> missed{};
+  std::array<std::int64_t, kMaxTiers> below{};
   Time first = kNever, last{};
 };
 
@@ -109,6 +110,7 @@ Totals add_up(const RunOutcome& run, const Slo& slo) {
     t.recomputed += r.recomputed_tokens;
     t.preemptions += r.preemptions;
     for (std::size_t i = 0; i < kMissCauses; ++i) t.missed[i] += r.miss_tokens[i];
+    for (std::size_t i = 0; i < kMaxTiers; ++i) t.below[i] += r.tier_tokens[i];
     t.first = std::min(t.first, r.arrival);
     if (r.last_token != kNever) t.last = std::max(t.last, r.last_token);
   }
@@ -152,6 +154,46 @@ void cache_rows(Rows& rows, const Totals& t) {
     rows.count(fmt::format("miss_{}", name), t.missed[static_cast<std::size_t>(cause)], "tokens");
   rows.count("preemptions", t.preemptions);
   rows.count("recomputed_tokens", t.recomputed, "tokens");
+}
+
+// By tier's name: tokens loaded at first admission and their share of the prompts; bytes moved.
+void tier_rows(Rows& rows, const RunOutcome& run, const Totals& t) {
+  if (run.tiers.empty()) return;
+  std::map<std::uint32_t, TierTotals> tiers;  // stores of a tier added up
+  for (const TierTotals& s : run.tiers) {
+    TierTotals& sum = tiers.try_emplace(s.tier, TierTotals{}).first->second;
+    sum.name = s.name;
+    sum.read_bytes += s.read_bytes;
+    sum.written_bytes += s.written_bytes;
+    sum.peak += s.peak;
+    sum.capacity_chunks += s.capacity_chunks;
+    sum.evicted += s.evicted;
+    sum.stale += s.stale;
+    if (s.drive_life_years > 0)  // the drive that wears out first
+      sum.drive_life_years = sum.drive_life_years > 0
+                                 ? std::min(sum.drive_life_years, s.drive_life_years)
+                                 : s.drive_life_years;
+  }
+  std::int64_t below = 0;
+  const auto prompts = static_cast<double>(t.prompt);
+  for (const auto& [tier, sum] : tiers) {
+    const std::int64_t tokens = t.below[tier];
+    below += tokens;
+    rows.count(fmt::format("tier_{}_hit_tokens", sum.name), tokens, "tokens");
+    rows.ratio(fmt::format("tier_{}_hit_rate", sum.name), static_cast<double>(tokens), prompts,
+               "ratio");
+    rows.count(fmt::format("tier_{}_read_bytes", sum.name), sum.read_bytes, "bytes");
+    rows.count(fmt::format("tier_{}_written_bytes", sum.name), sum.written_bytes, "bytes");
+    rows.count(fmt::format("tier_{}_evicted_chunks", sum.name), sum.evicted);
+    rows.ratio(fmt::format("tier_{}_peak_usage", sum.name), static_cast<double>(sum.peak),
+               static_cast<double>(sum.capacity_chunks), "ratio");
+    if (sum.drive_life_years > 0)
+      rows.value(fmt::format("tier_{}_drive_life", sum.name), sum.drive_life_years, "years");
+  }
+  rows.ratio("total_hit_rate", static_cast<double>(t.hit + below), prompts, "ratio");
+  std::int64_t stall = 0;
+  for (const RankTotals& r : run.ranks) stall += r.stall_ns;
+  rows.value("load_stall", static_cast<double>(stall) / 1e9, "s");
 }
 
 // Several ranks added up; `simulated` is the time that each of them had.
@@ -213,6 +255,7 @@ std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo) {
   latency_rows(rows, run);
   throughput_rows(rows, run, totals, slo);
   cache_rows(rows, totals);
+  tier_rows(rows, run, totals);
   const auto simulated_ns = static_cast<double>(to_ns(run.end));
   rank_rows(rows, run.ranks, simulated_ns, true);
   std::map<std::uint32_t, std::vector<RankTotals>> instances;

@@ -117,13 +117,20 @@ void Recorder::append_rows(std::span<const T> rows) {
 void Recorder::append(std::span<const RequestOutcome> rows) { append_rows(rows); }
 void Recorder::append(std::span<const IterationRecord> rows) { append_rows(rows); }
 void Recorder::append(std::span<const InstanceSample> rows) { append_rows(rows); }
+void Recorder::append(std::span<const TierSample> rows) { append_rows(rows); }
+void Recorder::append(std::span<const TransferRecord> rows) { append_rows(rows); }
 
 void Recorder::finish(const RunOutcome& outcome, std::span<const Metric> metrics,
                       const std::optional<Provenance>& provenance) {
   append(outcome.requests);
   append(outcome.iterations);
   append(outcome.samples);
+  append(outcome.tier_samples);
+  append(outcome.transfers);
   guarded([&] {
+    for (const TierTotals& t : outcome.tiers) writer_->write(t);
+    for (std::size_t i = 0; i < outcome.links.size(); ++i) writer_->write(i, outcome.links[i]);
+    for (const FaultRecord& f : outcome.faults) writer_->write(f);
     for (const RankTotals& t : outcome.ranks) writer_->write(t);
     for (const Metric& m : metrics) writer_->write(m);
     if (provenance) writer_->write(*provenance);

@@ -40,6 +40,8 @@ class Recorder {
   void append(std::span<const RequestOutcome>);
   void append(std::span<const IterationRecord>);
   void append(std::span<const InstanceSample>);
+  void append(std::span<const TierSample>);
+  void append(std::span<const TransferRecord>);
 
   // Writes what the outcome holds, the metrics and the indices; then the file appears at `path`.
   void finish(const RunOutcome&, std::span<const Metric>, const std::optional<Provenance>&);

@@ -145,8 +145,112 @@ TableInfo instance_table() {
            {"busy_ns", "INTEGER NOT NULL", "time in iterations"},
            {"gpu_ns", "INTEGER NOT NULL", "GPU time of iterations"},
            {"host_ns", "INTEGER NOT NULL", "host overhead of iterations"},
-           {"peak_blocks", "INTEGER NOT NULL", "most KV blocks in use at once"}},
+           {"peak_blocks", "INTEGER NOT NULL", "most KV blocks in use at once"},
+           {"stall_ns", "INTEGER NOT NULL", "time of iterations that waited for KV from below"}},
           "PRIMARY KEY (run_id, instance, rank)"};
+}
+
+TableInfo tier_table() {
+  return {
+      "tier",
+      "totals of each store of each tier below the GPU; a chunk is its unit",
+      {kRunId,
+       {"tier", "INTEGER NOT NULL", "1 = next to the GPU"},
+       {"store", "INTEGER NOT NULL", "which of this tier, from 0"},
+       {"name", "TEXT NOT NULL", "of the tier in the scenario"},
+       {"kind", "TEXT NOT NULL", "cpu, ssd, remote"},
+       {"capacity_chunks", "INTEGER NOT NULL", ""},
+       {"chunk_bytes", "INTEGER NOT NULL", "as this tier stores it, one engine rank's share"},
+       {"chunk_tokens", "INTEGER NOT NULL", ""},
+       {"resident_chunks", "INTEGER NOT NULL", "at the end"},
+       {"peak_chunks", "INTEGER NOT NULL", "at most"},
+       {"inserted_chunks", "INTEGER NOT NULL", "= resident + evicted + expired + lost + abandoned"},
+       {"evicted_chunks", "INTEGER NOT NULL", "by the policy's choice"},
+       {"expired_chunks", "INTEGER NOT NULL", "unused for longer than ttl"},
+       {"lost_chunks", "INTEGER NOT NULL", "to faults"},
+       {"abandoned_chunks", "INTEGER NOT NULL", "whose writing failed or was stopped"},
+       {"refused_chunks", "INTEGER NOT NULL",
+        "not written: no room, over quota, or not admitted by the policy"},
+       {"read_chunks", "INTEGER NOT NULL", ""},
+       {"stale_chunks", "INTEGER NOT NULL", "promised by the directory, but gone"},
+       {"read_bytes", "INTEGER NOT NULL", ""},
+       {"written_bytes", "INTEGER NOT NULL", ""},
+       {"drive_life_years", "REAL", "at the run's rate of writing; NULL = no drive"}},
+      "PRIMARY KEY (run_id, tier, store)"};
+}
+
+TableInfo tier_hit_table() {
+  return {"tier_hit",
+          "prompt tokens that first admissions loaded from below, one row a request and tier",
+          {kRunId,
+           {"request", "INTEGER NOT NULL", "index in the workload"},
+           {"tier", "INTEGER NOT NULL", "where they lay, before any prefetch"},
+           {"tokens", "INTEGER NOT NULL", ""}},
+          "PRIMARY KEY (run_id, request, tier)"};
+}
+
+TableInfo tier_sample_table() {
+  return {"tier_sample",
+          "state of each store at regular instants",
+          {kRunId,
+           {"at_ns", "INTEGER NOT NULL", "since the start of the run"},
+           {"tier", "INTEGER NOT NULL", ""},
+           {"store", "INTEGER NOT NULL", ""},
+           {"resident_chunks", "INTEGER NOT NULL", ""},
+           {"read_bytes", "INTEGER NOT NULL", "since the start"},
+           {"written_bytes", "INTEGER NOT NULL", "since the start"}},
+          ""};
+}
+
+TableInfo link_table() {
+  return {"link",
+          "use of each link of the machine, one row a direction",
+          {kRunId,
+           {"link", "INTEGER NOT NULL", ""},
+           {"name", "TEXT NOT NULL", ""},
+           {"bandwidth_bytes_per_s", "REAL NOT NULL",
+            "or 1: the link is a drive's time, shared by reads and writes"},
+           {"bytes", "INTEGER NOT NULL", "that passed"},
+           {"busy_ns", "INTEGER NOT NULL", "with at least one transfer"},
+           {"mean_flows", "REAL NOT NULL", "transfers at once while busy; above 1 they queue"},
+           {"peak_flows", "INTEGER NOT NULL", ""}},
+          "PRIMARY KEY (run_id, link)"};
+}
+
+TableInfo transfer_table() {
+  return {"transfer",
+          "one row a transfer of KV, when the scenario asks for them",
+          {kRunId,
+           {"instance", "INTEGER NOT NULL", ""},
+           {"rank", "INTEGER NOT NULL", ""},
+           {"kind", "TEXT NOT NULL",
+            "load: to the GPU; promote: up a tier; store: from the GPU; demote: down a tier"},
+           {"from_tier", "INTEGER NOT NULL", "0 = the GPU"},
+           {"to_tier", "INTEGER NOT NULL", "0 = the GPU"},
+           {"start_ns", "INTEGER NOT NULL", "since the start of the run"},
+           {"end_ns", "INTEGER NOT NULL", "since the start of the run"},
+           {"bytes", "INTEGER NOT NULL", ""},
+           {"chunks", "INTEGER NOT NULL", ""},
+           {"failed", "INTEGER NOT NULL", "1: ended by a fault"}},
+          ""};
+}
+
+TableInfo fault_table() {
+  return {"fault",
+          "one row a fault, with what it cost",
+          {kRunId,
+           {"kind", "TEXT NOT NULL", "instance, node, tier, link, directory"},
+           {"target", "TEXT NOT NULL", "which"},
+           {"at_ns", "INTEGER NOT NULL", "since the start of the run"},
+           {"end_ns", "INTEGER", "NULL = not over when the run ended"},
+           {"requests_moved", "INTEGER NOT NULL", "that lost their KV and went on elsewhere"},
+           {"blocks_lost", "INTEGER NOT NULL", "cached KV blocks of GPUs"},
+           {"chunks_lost", "INTEGER NOT NULL", "of tiers"},
+           {"transfers_failed", "INTEGER NOT NULL", ""},
+           {"goodput_before_per_s", "REAL NOT NULL", "finished requests in the window before"},
+           {"goodput_least_per_s", "REAL NOT NULL", "of the windows after"},
+           {"recovery_ns", "INTEGER", "until a window reaches 95 % of before; NULL = not seen"}},
+          ""};
 }
 
 TableInfo metric_table() {
@@ -165,9 +269,10 @@ TableInfo metric_table() {
 }  // namespace
 
 const std::vector<TableInfo>& schema_tables() {
-  static const std::vector<TableInfo> kTables{run_table(),      provenance_table(), param_table(),
-                                              request_table(),  iteration_table(),  sample_table(),
-                                              instance_table(), metric_table()};
+  static const std::vector<TableInfo> kTables{
+      run_table(),    provenance_table(), param_table(), request_table(),  iteration_table(),
+      sample_table(), instance_table(),   tier_table(),  tier_hit_table(), tier_sample_table(),
+      link_table(),   transfer_table(),   fault_table(), metric_table()};
   return kTables;
 }
 

@@ -75,7 +75,13 @@ RunWriter::RunWriter(Database& db, const RunHeader& h)
       iteration_(insert("iteration")),
       sample_(insert("instance_sample")),
       instance_(insert("instance")),
-      metric_(insert("metric")) {
+      metric_(insert("metric")),
+      tier_(insert("tier")),
+      tier_hit_(insert("tier_hit")),
+      tier_sample_(insert("tier_sample")),
+      link_(insert("link")),
+      transfer_(insert("transfer")),
+      fault_(insert("fault")) {
   Statement run = insert("run");
   const std::string digest = digest_text(hash_text(h.scenario_text));
   Row row(run);  // what is known at the end stays NULL
@@ -103,6 +109,48 @@ void RunWriter::write(const RequestOutcome& r) {
   for (const std::int64_t ns : r.after_ns) row << ns;
   for (const std::int64_t tokens : r.miss_tokens) row << tokens;
   row.run();
+  for (std::size_t k = 0; k < kMaxTiers; ++k)
+    if (r.tier_tokens[k] > 0) (Row(tier_hit_) << r.index << k + 1 << r.tier_tokens[k]).run();
+}
+
+void RunWriter::write(const TierTotals& t) {
+  Row row(tier_);
+  row << t.tier + 1 << t.store << t.name << name_of(enum_names(TierKind{}), t.kind)
+      << t.capacity_chunks << t.chunk_bytes << t.chunk_tokens << t.resident << t.peak << t.inserted
+      << t.evicted << t.expired << t.lost << t.abandoned << t.refused << t.read << t.stale
+      << t.read_bytes << t.written_bytes;
+  t.drive_life_years > 0 ? row << t.drive_life_years : row.null();
+  row.run();
+}
+
+void RunWriter::write(const TierSample& s) {
+  (Row(tier_sample_) << s.at << s.tier + 1 << s.store << s.resident << s.read_bytes
+                     << s.written_bytes)
+      .run();
+}
+
+void RunWriter::write(std::size_t number, const LinkUse& l) {
+  const double busy = static_cast<double>(l.busy_ns) / 1e9;
+  (Row(link_) << number << l.name << l.bandwidth << l.bytes << l.busy_ns
+              << (busy > 0 ? l.flow_seconds / busy : 0.0) << l.peak_flows)
+      .run();
+}
+
+void RunWriter::write(const TransferRecord& t) {
+  (Row(transfer_) << t.instance << t.rank
+                  << name_of(enum_names(TransferKind{}), static_cast<TransferKind>(t.kind))
+                  << t.from << t.to << t.start << t.end << t.bytes << t.chunks
+                  << (t.failed ? 1 : 0))
+      .run();
+}
+
+void RunWriter::write(const FaultRecord& f) {
+  Row row(fault_);
+  row << name_of(enum_names(FaultKind{}), f.kind) << f.target << f.at << f.end << f.requests_moved
+      << f.blocks_lost << f.chunks_lost << f.transfers_failed << f.goodput_before
+      << f.goodput_least;
+  f.recovery.count() > 0 ? row << std::optional(f.recovery) : row.null();
+  row.run();
 }
 
 void RunWriter::write(const IterationRecord& i) {
@@ -121,7 +169,8 @@ void RunWriter::write(const RankTotals& t) {
   (Row(instance_) << t.instance << t.rank << t.blocks << t.iterations << t.decode_iterations
                   << t.preemptions << t.prefill_tokens << t.decode_tokens << t.queried_tokens
                   << t.hit_tokens << t.resumed_queried_tokens << t.resumed_hit_tokens
-                  << t.evicted_blocks << t.busy_ns << t.gpu_ns << t.host_ns << t.peak_blocks)
+                  << t.evicted_blocks << t.busy_ns << t.gpu_ns << t.host_ns << t.peak_blocks
+                  << t.stall_ns)
       .run();
 }
 

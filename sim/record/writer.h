@@ -42,6 +42,11 @@ class RunWriter {
   void write(const IterationRecord&);
   void write(const InstanceSample&);
   void write(const RankTotals&);
+  void write(const TierTotals&);
+  void write(const TierSample&);
+  void write(std::size_t number, const LinkUse&);
+  void write(const TransferRecord&);
+  void write(const FaultRecord&);
   void write(const Metric&);
   void write(const Provenance&);
   // The last row: status and totals.
@@ -54,6 +59,7 @@ class RunWriter {
   Database* db_;
   std::int64_t run_id_;
   Statement request_, iteration_, sample_, instance_, metric_;
+  Statement tier_, tier_hit_, tier_sample_, link_, transfer_, fault_;
 };
 
 }  // namespace kvsim

@@ -12,6 +12,7 @@
 #include "sim/base/fields.h"
 #include "sim/base/registry.h"
 #include "sim/base/work.h"
+#include "sim/scenario/cache_spec.h"
 
 namespace kvsim {
 
@@ -167,29 +168,6 @@ struct EngineSpec {
             "a request that was not scheduled this long after its arrival is dropped; 0 = never")};
 };
 
-enum class PrefixIndex : std::uint8_t { none, hash };
-constexpr auto enum_names(PrefixIndex) {
-  return std::array{std::pair{PrefixIndex::none, "none"}, std::pair{PrefixIndex::hash, "hash"}};
-}
-
-struct PrefixSpec {
-  PrefixIndex index = PrefixIndex::hash;
-  std::vector<Duration> reset_at;
-  static constexpr std::tuple kFields{
-      field("index", &PrefixSpec::index, any, "prefix cache: none, or a chain of block hashes"),
-      field("reset_at", &PrefixSpec::reset_at, any,
-            "instants at which the cache is reset; a rank that holds blocks then refuses")};
-};
-
-struct CacheSpec {
-  std::string dtype = "bf16";
-  PrefixSpec prefix;
-  static constexpr std::tuple kFields{
-      field("dtype", &CacheSpec::dtype, any,
-            "precision of the KV cache; auto = that of the activations"),
-      field("prefix", &CacheSpec::prefix, any, "sharing of common prefixes")};
-};
-
 // A trace file: {file: F, format: NAME, ...parameters of the format}
 struct TraceSpec {
   std::string file;
@@ -234,11 +212,14 @@ constexpr auto enum_names(RecordLevel) {
 
 struct RecordSpec {
   RecordLevel requests = RecordLevel::all, iterations = RecordLevel::none;
+  RecordLevel transfers = RecordLevel::none;
   Duration sample_every{std::chrono::seconds(10)};
   static constexpr std::tuple kFields{
       field("requests", &RecordSpec::requests, any, "a row per request"),
       field("iterations", &RecordSpec::iterations, any,
             "a row per iteration (large; turns fast-forwarding off)"),
+      field("transfers", &RecordSpec::transfers, any,
+            "a row per transfer of KV between tiers (totals of links and tiers are always kept)"),
       field("sample_every", &RecordSpec::sample_every, any,
             "a row per rank with its queue, batch and KV use this often; 0 = never")};
 };

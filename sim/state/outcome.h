@@ -162,6 +162,47 @@ struct TierTotals {
   std::int64_t inserted = 0, evicted = 0, expired = 0, lost = 0, refused = 0, abandoned = 0;
   std::int64_t read = 0, stale = 0;
   std::int64_t read_bytes = 0, written_bytes = 0;
+  double drive_life_years = 0;  // at the run's rate of writing; 0 = no drive, or nothing written
+};
+
+// State of one store at a sampling instant.
+struct TierSample {
+  Time at{};
+  std::uint32_t tier = 0, store = 0;
+  std::int64_t resident = 0;                       // chunks
+  std::int64_t read_bytes = 0, written_bytes = 0;  // since the start
+};
+
+// One transfer that ended (recorded on request).
+struct TransferRecord {
+  std::uint32_t instance = 0, rank = 0;
+  std::uint8_t kind = 0;           // TransferKind
+  std::uint32_t from = 0, to = 0;  // tiers below the GPU from 1; 0 = the GPU
+  Time start{}, end{};
+  std::int64_t bytes = 0, chunks = 0;
+  bool failed = false;
+};
+
+enum class FaultKind : std::uint8_t { instance, node, tier, link, directory };
+constexpr auto enum_names(FaultKind) {
+  return std::array{std::pair{FaultKind::instance, "instance"}, std::pair{FaultKind::node, "node"},
+                    std::pair{FaultKind::tier, "tier"}, std::pair{FaultKind::link, "link"},
+                    std::pair{FaultKind::directory, "directory"}};
+}
+
+// One fault and what it cost.
+struct FaultRecord {
+  FaultKind kind{};
+  std::string target;
+  Time at{}, end = kNever;          // kNever: not over when the run ended
+  std::int64_t requests_moved = 0;  // that lost their KV and went on elsewhere
+  std::int64_t blocks_lost = 0;     // cached KV blocks of GPUs
+  std::int64_t chunks_lost = 0;     // of tiers
+  std::int64_t transfers_failed = 0;
+  double goodput_before = 0;  // finished requests/s in the window before
+  double goodput_least = 0;   // least of the windows from the fault on
+  Duration recovery{};        // until a window reaches 95 % of before again; 0 = never fell, or
+                              // the run ended first
 };
 
 // One link of the machine over the run.
@@ -172,6 +213,13 @@ struct LinkUse {
   double flow_seconds = 0;  // integral of the number of flows: / busy = mean while busy
 };
 
+enum class TransferKind : std::uint8_t { load, promote, store, demote };
+constexpr auto enum_names(TransferKind) {
+  return std::array{
+      std::pair{TransferKind::load, "load"}, std::pair{TransferKind::promote, "promote"},
+      std::pair{TransferKind::store, "store"}, std::pair{TransferKind::demote, "demote"}};
+}
+
 // Everything a run produced.
 struct RunOutcome {
   std::vector<RequestOutcome> requests;  // in order of completion
@@ -180,6 +228,9 @@ struct RunOutcome {
   std::vector<RankTotals> ranks;
   std::vector<TierTotals> tiers;
   std::vector<LinkUse> links;
+  std::vector<TierSample> tier_samples;
+  std::vector<TransferRecord> transfers;
+  std::vector<FaultRecord> faults;
   DurationHistogram itl;  // all gaps between consecutive tokens, pooled
   std::uint64_t injected = 0;
   Time end{};  // last event

@@ -1,0 +1,151 @@
+#pragma once
+// The `cache` part of a scenario: prefix sharing, and the tiers that KV may lie in.
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "sim/base/fields.h"
+#include "sim/base/registry.h"
+#include "sim/base/tier.h"
+
+namespace kvsim {
+
+enum class PrefixIndex : std::uint8_t { none, hash, radix };
+constexpr auto enum_names(PrefixIndex) {
+  return std::array{std::pair{PrefixIndex::none, "none"}, std::pair{PrefixIndex::hash, "hash"},
+                    std::pair{PrefixIndex::radix, "radix"}};
+}
+
+struct PrefixSpec {
+  PrefixIndex index = PrefixIndex::hash;
+  std::vector<Duration> reset_at;
+  static constexpr std::tuple kFields{
+      field("index", &PrefixSpec::index, any,
+            "prefix cache: none, a chain of block hashes (vLLM), or a radix tree (SGLang)"),
+      field("reset_at", &PrefixSpec::reset_at, any,
+            "instants at which the cache is reset; a rank that holds blocks then refuses")};
+};
+
+// `prefetch: on-arrival`, or a mapping.
+struct PrefetchSpec {
+  PrefetchRule policy = PrefetchRule::on_admission;
+  std::int64_t look_ahead = 8;
+  std::int64_t min_tokens = 0;
+  Ratio share{1.0};
+  PrefetchWait wait = PrefetchWait::complete;
+  Duration wait_base{std::chrono::seconds(2)}, wait_per_1024{std::chrono::milliseconds(100)};
+  Duration wait_most{std::chrono::seconds(30)};
+  static constexpr std::tuple kFields{
+      field("policy", &PrefetchSpec::policy, any,
+            "on-admission: when the scheduler looks at the request; on-arrival: when it enters the "
+            "queue; look-ahead: for the first requests of the queue, at every iteration"),
+      field("look_ahead", &PrefetchSpec::look_ahead, between<std::int64_t>(1, 1 << 20),
+            "requests of the queue that look-ahead serves"),
+      field("min_tokens", &PrefetchSpec::min_tokens, between<std::int64_t>(0, 1 << 30),
+            "a shorter prefetch is not begun"),
+      field("share", &PrefetchSpec::share, between(Ratio{0}, Ratio{1}),
+            "of the first tier that prefetches may fill at once"),
+      field("wait", &PrefetchSpec::wait, any,
+            "a request whose prefetch is under way: waits (complete), waits for wait_base + "
+            "wait_per_1024 (timeout), or goes on with what has come (best-effort)"),
+      field("wait_base", &PrefetchSpec::wait_base, any, "of timeout"),
+      field("wait_per_1024", &PrefetchSpec::wait_per_1024, any,
+            "of timeout, for every 1,024 tokens to fetch"),
+      field("wait_most", &PrefetchSpec::wait_most, any, "of timeout, at most")};
+};
+template <>
+struct Codec<PrefetchSpec> {
+  static bool read(const Tree&, PrefetchSpec&, Reader&);
+  static Tree write(const PrefetchSpec&);
+  static TypeInfo info();
+};
+
+struct TierSpec {
+  std::string name;
+  std::optional<TierKind> kind;
+  std::optional<TierScope> scope;
+  Bytes capacity;
+  std::string dtype;
+  Choice<"eviction", "policy"> eviction{"lru"};
+  WriteRule write = WriteRule::through;
+  std::int64_t write_after = 1;
+  bool contiguous = false;
+  std::int64_t pin_tokens = 0;
+  Duration ttl{};
+  Ratio tenant_quota{1.0}, watermark{1.0};
+  Duration lease{}, directory_lag{};
+  std::optional<Duration> lookup;
+  std::optional<bool> staged;
+  PrefetchSpec prefetch;
+  static constexpr std::tuple kFields{
+      field("name", &TierSpec::name, any,
+            "gpu (the first), cpu, ssd, remote, or a name of its own"),
+      field("kind", &TierSpec::kind, any, "memory it lies in; default: what its name says"),
+      field(
+          "scope", &TierSpec::scope, any,
+          "who shares one store: instance (default of cpu and ssd), node, or cluster (of remote)"),
+      field("capacity", &TierSpec::capacity, any, "of one store; data-parallel ranks split it"),
+      field("dtype", &TierSpec::dtype, any,
+            "precision in which this tier stores KV; empty = that of the GPU"),
+      field("eviction", &TierSpec::eviction, any, "which chunk leaves when it is full"),
+      field("write", &TierSpec::write, any,
+            "through: as soon as KV exists one tier above; back: when it is evicted there; none"),
+      field("write_after", &TierSpec::write_after, between<std::int64_t>(1, 1 << 20),
+            "uses of a chunk before it is written: 2 = not before it was used again"),
+      field("contiguous", &TierSpec::contiguous, any,
+            "a chunk is written only behind one that is here"),
+      field("pin_tokens", &TierSpec::pin_tokens, between<std::int64_t>(0, 1 << 30),
+            "chunks of the first so many tokens of a prompt are never evicted once here"),
+      field("ttl", &TierSpec::ttl, any, "a chunk unused for this long is dropped; 0 = never"),
+      field("tenant_quota", &TierSpec::tenant_quota, between(Ratio{0}, Ratio{1}),
+            "share of the capacity that one tenant's chunks may take"),
+      field("watermark", &TierSpec::watermark, between(Ratio{0.01}, Ratio{1}),
+            "above this share chunks are evicted before room is needed"),
+      field("lease", &TierSpec::lease, any, "a chunk that was read is not evicted for this long"),
+      field("directory_lag", &TierSpec::directory_lag, any,
+            "who looks for a chunk learns of its coming and going this much later"),
+      field("lookup", &TierSpec::lookup, any,
+            "an existence check is answered after this, and the request is set aside until then; "
+            "default: at once"),
+      field("staged", &TierSpec::staged, any,
+            "its chunks come to the GPU through the first tier; default: yes when that is cpu "
+            "memory and this is not"),
+      field("prefetch", &TierSpec::prefetch, any, "when chunks are brought up to the first tier")};
+};
+
+struct OffloadSpec {
+  std::int64_t chunk_tokens = 0;
+  LoadMode load = LoadMode::async;
+  std::int64_t min_load_tokens = 0;
+  bool whole_prompts = false, outputs = false;
+  static constexpr std::tuple kFields{
+      field("chunk_tokens", &OffloadSpec::chunk_tokens, between<std::int64_t>(0, 1 << 20),
+            "tokens of one chunk, a multiple of the block; 0 = one block"),
+      field("load", &OffloadSpec::load, any,
+            "async: the request waits outside the batch; overlap: in the batch, layer by layer; "
+            "blocking: the batch waits"),
+      field("min_load_tokens", &OffloadSpec::min_load_tokens, between<std::int64_t>(0, 1 << 30),
+            "a shorter hit below the GPU is computed instead"),
+      field("whole_prompts", &OffloadSpec::whole_prompts, any,
+            "a prompt's KV is written once all of it is computed, not chunk by chunk"),
+      field("outputs", &OffloadSpec::outputs, any,
+            "KV of generated tokens is written too, when the request is over")};
+};
+
+struct CacheSpec {
+  std::string dtype = "bf16";
+  PrefixSpec prefix;
+  std::vector<TierSpec> tiers;
+  OffloadSpec offload;
+  static constexpr std::tuple kFields{
+      field("dtype", &CacheSpec::dtype, any,
+            "precision of the KV cache; auto = that of the activations"),
+      field("prefix", &CacheSpec::prefix, any, "sharing of common prefixes"),
+      field("tiers", &CacheSpec::tiers, any, "where KV may lie, the GPU first"),
+      field("offload", &CacheSpec::offload, any,
+            "how KV moves between the GPU and the tiers below")};
+};
+
+}  // namespace kvsim
