@@ -21,7 +21,9 @@ enum class EventKind : std::uint8_t {
   sample,
   reset,
   transfer,  // the next end of a transfer, or change of its rate
-  answer     // a request set aside may have its answer
+  answer,    // a request set aside may have its answer
+  fault,     // something breaks
+  repair     // and works again
 };
 
 struct Event {

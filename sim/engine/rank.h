@@ -76,6 +76,11 @@ class Rank final : public RankTiers::Client {
   [[nodiscard]] const DecodeGroup& decodes() const { return group_; }
   [[nodiscard]] const RankTotals& totals() const { return totals_; }
   [[nodiscard]] const EngineConfig& config() const { return config_; }
+  // The GPU is lost: every request leaves with what was generated, nothing else; the cache is
+  // empty. No iteration may be planned or running. Gives the cached blocks that were lost.
+  std::int64_t evacuate(Time now, std::vector<Sequence>& out);
+  // A request from another rank's evacuate().
+  void accept(Sequence&&, Time now);
   // Aborts unless every list, count and reference agrees. O(everything).
   void check_invariants();
 
@@ -144,6 +149,7 @@ class Rank final : public RankTiers::Client {
   std::int64_t load_reserve_ = 0;  // blocks that requests with loads under way will still need
   std::int64_t failed_tokens_ = 0;
   Time planning_{};           // instant of the present plan
+  bool was_lost_ = false;     // its cache was lost to a fault
   bool writes_back_ = false;  // evictions from the GPU start transfers
   std::int64_t known_outputs_running_ = 0, starved_ = 0, draining_ = 0;
   std::uint64_t admissions_ = 0;

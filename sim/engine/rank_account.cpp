@@ -187,7 +187,9 @@ void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t d
   }
   if (at < most) {
     const std::int64_t here = pool_.seen_blocks(s.content, at, full);
-    cause(pool_.was_reset() ? MissCause::reset : MissCause::evicted_capacity) += here * bt;
+    cause(was_lost_           ? MissCause::lost_fault
+          : pool_.was_reset() ? MissCause::reset
+                              : MissCause::evicted_capacity) += here * bt;
     at += here;
   }
   if (at < most) {

@@ -279,4 +279,45 @@ void Rank::offer(std::uint32_t slot, std::int64_t tokens, Time now) {
   s.offered = p.blocks;
 }
 
+std::int64_t Rank::evacuate(Time now, std::vector<Sequence>& out) {
+  KVSIM_CHECK(draining_ == 0, "{} requests end while their GPU is lost", draining_);
+  Plan ignored;
+  while (!running_.empty()) preempt(running_.back(), ignored, now, false, 0);
+  if (tiers_) tiers_->fail_all(now);
+  waiting_.insert(waiting_.begin(), skipped_.begin(), skipped_.end());
+  skipped_.clear();
+  for (const std::uint32_t slot : waiting_) {
+    Sequence& s = sequences_[slot];
+    end_waits(s, now);
+    if (s.fetch != Sequence::Fetch::none) {  // admitted, but never in a batch
+      pool_.release(s.hold);
+      s.fetch = Sequence::Fetch::none;
+      s.computed = 0;
+    }
+    s.settled = false;
+    s.offered = 0;
+    out.push_back(s);
+    retire(slot, now);
+  }
+  waiting_.clear();
+  closing_.clear();
+  load_reserve_ = 0;
+  const std::int64_t cached = pool_.cached_free();
+  KVSIM_CHECK(pool_.reset(), "{} blocks are held on a lost GPU", used_blocks());
+  was_lost_ = true;
+  return cached;
+}
+
+void Rank::accept(Sequence&& given, Time now) {
+  const std::uint32_t slot = new_slot();
+  Sequence& s = sequences_[slot];
+  s = std::move(given);
+  s.hold = {};
+  s.state = Sequence::State::waiting;
+  s.outcome.instance = totals_.instance;
+  s.outcome.rank = totals_.rank;
+  push_waiting(slot, false);
+  if (tiers_) tiers_->arrived(prompt_of(slot, s.prompt, 0, now));
+}
+
 }  // namespace kvsim

@@ -133,7 +133,7 @@ void StepGroup::schedule(Time now) {
     }
   }
   // A plan may preempt and then find nothing to run: the engine's loop just plans again.
-  for (bool again = !work; again;) {
+  for (bool again = !work && !closed_; again;) {
     again = false;
     for (Lane& l : lanes_) {
       l.rank->plan(l.running, now, false);
@@ -146,12 +146,12 @@ void StepGroup::schedule(Time now) {
   // Shapes point into their own plan, which the swap has moved.
   for (Lane& l : lanes_) l.running.shape.prefills = l.running.pieces;
   start(now);
-  if (config_.async_scheduling)
+  if (config_.async_scheduling && !closed_)
     for (Lane& l : lanes_) l.rank->plan(l.next, now, true);
   ends_.clear();
   gpus_.clear();
   done_ = 0;
-  if (!config_.exact_steps && iterations_ == nullptr) fast_forward();
+  if (!config_.exact_steps && iterations_ == nullptr && !closed_) fast_forward();
 }
 
 // shapes_[i] becomes that of the n-th iteration after the running one: first what is planned

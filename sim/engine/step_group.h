@@ -34,6 +34,8 @@ class StepGroup {
   void sync(Time now);
   // now == next_end(): accounts for the iteration that ends.
   void complete(Time now);
+  // Nothing more is planned; what is planned already still runs.
+  void close(bool yes) { closed_ = yes; }
   // Starts and plans whatever can start; call when idle or after complete().
   void schedule(Time now);
   // Appends a record per rank and iteration (turns fast-forwarding off).
@@ -61,7 +63,7 @@ class StepGroup {
   CostModel& cost_;
   DurationHistogram& itl_;
   std::vector<Lane> lanes_;
-  bool busy_ = false, stalled_ = false;
+  bool busy_ = false, stalled_ = false, closed_ = false;
   Time start_{}, next_end_{};
   std::int64_t gpu_ns_ = 0;    // of the running iteration
   std::int64_t step_ns_ = 0;   // it would take without waiting for loads

@@ -22,7 +22,7 @@ ObjectId TierStore::intern(std::uint64_t key, ObjectId before) {
 
 ObjectId TierStore::find(std::uint64_t key) const {
   const auto at = index_.find(key);
-  return at == index_.end() ? kNoObject : at->second;
+  return at == index_.end() || !reachable_ ? kNoObject : at->second;
 }
 
 TierStore::State TierStore::believed(ObjectId id, Time now) const {
@@ -125,7 +125,7 @@ void TierStore::reserve(std::vector<ObjectId>& ids, bool forced, const Access& a
   const auto n = static_cast<std::int64_t>(ids.size());
   const auto quota =
       static_cast<std::int64_t>(options_.tenant_quota * static_cast<double>(options_.capacity));
-  if (n > options_.capacity - pinned_ ||
+  if (!reachable_ || n > options_.capacity - pinned_ ||
       (options_.tenant_quota < 1 && of_tenant_[about.tenant] + n > quota)) {
     totals_.refused += n;
     ids.clear();
@@ -182,19 +182,22 @@ void TierStore::drop_expired(Time now) {
   }
 }
 
-void TierStore::lose_all(Time now) {
+std::int64_t TierStore::lose_all(Time now) {
+  std::int64_t lost = 0;
   for (ObjectId id = 0; id < rows_.size(); ++id) {
     if (rows_[id].state == State::absent) continue;
     policy_->on_remove(id);
     rows_[id].lost = true;
     rows_[id].fixed = false;
     remove(id, now);
-    ++totals_.lost;
+    ++lost;
     objects_.pins[id] = 0;
   }
   pinned_ = 0;
   leases_.clear();
   expiries_.clear();
+  totals_.lost += lost;
+  return lost;
 }
 
 void TierStore::check(bool idle) const {

@@ -47,6 +47,8 @@ class TierStore {
   TierStore(const TierStore&) = delete;
   TierStore& operator=(const TierStore&) = delete;
 
+  // While it cannot be reached nothing is found here and nothing is written.
+  void set_reachable(bool yes) { reachable_ = yes; }
   // The id of this content, made on first sight. `before`: the chunk ahead of it in its sequence.
   ObjectId intern(std::uint64_t key, ObjectId before);
   // kNoObject when this content was never seen here.
@@ -76,7 +78,7 @@ class TierStore {
   void abandon(ObjectId id, Time now);  // the write failed
   void drop_expired(Time now);
   // Everything is gone (the disk, the node): chunks in use too, whose readers must have been told.
-  void lose_all(Time now);
+  std::int64_t lose_all(Time now);  // their number
 
   [[nodiscard]] std::uint64_t key(ObjectId id) const { return objects_.key[id]; }
   [[nodiscard]] ObjectId before(ObjectId id) const { return objects_.parent[id]; }
@@ -120,6 +122,7 @@ class TierStore {
   std::deque<Lease> leases_;     // in order of time: every lease is equally long
   std::deque<Expiry> expiries_;  // likewise; stale ones are skipped
   std::int64_t resident_ = 0, pinned_ = 0, tick_ = 0;
+  bool reachable_ = true;
   Totals totals_;
 };
 

@@ -54,7 +54,7 @@ void World::build_instance(InstanceSpec spec) {
   }
   for (auto& l : lanes) {
     groups_.push_back(std::make_unique<Group>(
-        Group{StepGroup(in.spec.engine, std::move(l), *in.spec.cost, out_.itl), 0, false}));
+        Group{StepGroup(in.spec.engine, std::move(l), *in.spec.cost, out_.itl), 0, false, id}));
     if (options_.record_iterations) groups_.back()->steps.record_iterations(&out_.iterations);
   }
 }
@@ -104,8 +104,37 @@ void World::on_arrival(Time now) {
   trace_.pop(scratch_);
   ++injected_;
   ++inside_;
-  const auto i = router_->pick({scratch_.index, scratch_.session, scratch_.prompt_tokens}, views_);
-  KVSIM_CHECK(i < instances_.size(), "the router chose instance {} of {}", i, instances_.size());
+  const auto i = route({scratch_.index, scratch_.session, scratch_.prompt_tokens});
+  if (i) {
+    place(*i, now);
+  } else {
+    stranded_.push_back(scratch_);
+  }
+  push_arrival();
+}
+
+// The router's choice among the instances that are up; nothing when none is.
+std::optional<std::size_t> World::route(const RoutedRequest& r) {
+  if (down_ == 0) {
+    const std::size_t i = router_->pick(r, views_);
+    KVSIM_CHECK(i < instances_.size(), "the router chose instance {} of {}", i, instances_.size());
+    return i;
+  }
+  alive_.clear();
+  alive_views_.clear();
+  for (std::size_t i = 0; i < instances_.size(); ++i) {
+    if (instances_[i]->faults > 0) continue;
+    alive_.push_back(i);
+    alive_views_.push_back(views_[i]);
+  }
+  if (alive_.empty()) return std::nullopt;
+  const std::size_t i = router_->pick(r, alive_views_);
+  KVSIM_CHECK(i < alive_.size(), "the router chose instance {} of {}", i, alive_.size());
+  return alive_[i];
+}
+
+// scratch_ goes to instance i.
+void World::place(std::size_t i, Time now) {
   Instance& in = *instances_[i];
   ++views_[i].in_flight;
   views_[i].in_flight_tokens += scratch_.prompt_tokens + scratch_.output_tokens;
@@ -126,11 +155,24 @@ void World::on_arrival(Time now) {
     routed_[slot].instance = static_cast<std::uint32_t>(i);
     queue_.push({now + in.spec.engine.front_end, Phase::arrival, EventKind::visible, slot, 0, 0});
   }
-  push_arrival();
 }
 
 void World::on_visible(std::uint32_t slot, Time now) {
-  deliver(routed_[slot].request, *instances_[routed_[slot].instance], now);
+  Routed& r = routed_[slot];
+  if (instances_[r.instance]->faults > 0) {  // lost on the way
+    --views_[r.instance].in_flight;
+    views_[r.instance].in_flight_tokens -= r.request.prompt_tokens + r.request.output_tokens;
+    const auto other = route({r.request.index, r.request.session, r.request.prompt_tokens});
+    if (!other) {
+      stranded_.push_back(r.request);
+      free_routed_.push_back(slot);
+      return;
+    }
+    r.instance = static_cast<std::uint32_t>(*other);
+    ++views_[*other].in_flight;
+    views_[*other].in_flight_tokens += r.request.prompt_tokens + r.request.output_tokens;
+  }
+  deliver(r.request, *instances_[r.instance], now);
   free_routed_.push_back(slot);
 }
 
@@ -226,6 +268,10 @@ void World::on_schedule(std::uint32_t group, Time now) {
   g.schedule_pending = false;
   g.steps.schedule(now);
   reschedule(group);
+  if (!g.steps.busy() && instances_[g.instance]->faults > 0) {
+    evacuate(group, now);
+    return;
+  }
   if (!g.steps.busy() && g.steps.waits_for_tiers()) {
     const Time answer = g.steps.next_answer(now);
     if (answer != kNever)
@@ -331,6 +377,12 @@ void World::dispatch(const Event& e) {
     case EventKind::transfer:
       if (e.generation == transfer_generation_) on_transfer(e.at);
       break;
+    case EventKind::fault:
+      on_fault(e.target, e.at);
+      break;
+    case EventKind::repair:
+      on_repair(e.target, e.at);
+      break;
     case EventKind::answer:
       if (e.generation == groups_[e.target]->generation) wake(e.target, e.at);
       break;
@@ -341,12 +393,16 @@ RunOutcome World::run() {
   push_arrival();
   if (options_.sample_every.count() > 0)
     queue_.push({now_ + options_.sample_every, Phase::sample, EventKind::sample, 0, 0, 0});
+  fault_states_.resize(options_.faults.size());
+  evacuating_.resize(instances_.size());
+  for (std::uint32_t f = 0; f < options_.faults.size(); ++f) push_fault(f, options_.faults[f].at);
   for (const Time at : options_.resets)
     queue_.push({at, Phase::control, EventKind::reset, 0, 0, 0});
   while (!queue_.empty()) {
     const Event e = queue_.pop();
     KVSIM_CHECK(e.at >= now_, "time falls from {} to {} ns", to_ns(now_), to_ns(e.at));
     if (inside_ == 0 && arrival_at_ == kNever) break;  // only observation is left
+    if (arrival_at_ == kNever && all_gone()) break;
     now_ = e.at;
     dispatch(e);
     if (!ended_.empty()) {  // rejections and time-outs outside an iteration
@@ -358,6 +414,7 @@ RunOutcome World::run() {
     if ((++events_ & (kCheckEvery - 1)) == 0 && options_.check_often) check_invariants();
     if ((events_ & 0xfff) == 0 && options_.progress && !options_.progress(now_, completed_)) break;
   }
+  reject_stranded();
   finish_outcome();
   return std::move(out_);
 }

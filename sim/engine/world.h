@@ -11,6 +11,7 @@
 #include "sim/base/hash.h"
 #include "sim/engine/config.h"
 #include "sim/engine/event_queue.h"
+#include "sim/engine/fault.h"
 #include "sim/engine/step_group.h"
 #include "traces/trace_source.h"
 
@@ -19,7 +20,9 @@ namespace kvsim {
 // The tiers of all instances, and the links between them.
 struct TierSystem {
   struct Store {
-    std::uint32_t tier = 0;  // index in offload.tiers
+    std::uint32_t tier = 0;    // index in offload.tiers
+    int node = 0;              // it lies in; of a pool of all nodes, the first
+    std::uint32_t drives = 0;  // stores of a tier with the same number share drives
     TierStore::Options options;
     double endurance_bytes = 0;  // that may be written to it in all; 0 = no drive
   };
@@ -58,6 +61,7 @@ class World {
     std::vector<Time>
         resets;  // instants at which every rank's prefix cache is reset, if no block is in use
     std::optional<TierSystem> tiers;
+    std::vector<FaultPlan> faults;
     // Hears completed requests in batches; when unset they stay in the outcome.
     std::function<void(std::span<const RequestOutcome>)> flush;
     // Called now and then with simulated time and completed requests; false stops the run.
@@ -78,11 +82,13 @@ class World {
     std::vector<double> seen_usage;
     std::size_t rotate = 0;
     bool balancing = false;  // a publication is scheduled
+    int faults = 0;          // that keep it down
   };
   struct Group {
     StepGroup steps;
     std::uint32_t generation = 0;
     bool schedule_pending = false;
+    std::uint32_t instance = 0;
   };
   struct Routed {  // a request between the router and the scheduler
     Request request;
@@ -99,6 +105,19 @@ class World {
   void on_sample(Time);
   void on_reset(Time);
   void on_transfer(Time);
+  void transfers_ended(Time);
+  void push_fault(std::uint32_t plan, Time after);
+  void on_fault(std::uint32_t plan, Time);
+  void on_repair(std::uint32_t plan, Time);
+  void lose_instance(std::uint32_t, FaultRecord&, Time);
+  void lose_store(std::size_t, FaultRecord&, bool forgets, Time);
+  void evacuate(std::size_t group, Time);
+  void reroute(Sequence&&, Time);
+  void place_stranded(Time);
+  void reject_stranded();
+  [[nodiscard]] bool all_gone() const;
+  [[nodiscard]] std::optional<std::size_t> route(const RoutedRequest&);
+  void place(std::size_t instance, Time);
   void build_tiers();
   void schedule_transfers();
   void report_tiers();
@@ -130,6 +149,19 @@ class World {
   Time arrival_at_ = kNever;
   std::uint32_t arrival_generation_ = 0;
   Request scratch_;
+  // Faults: what each plan's present fault costs, draws so far, requests without an instance.
+  struct FaultState {
+    std::size_t record = 0;
+    std::uint64_t draws = 0;
+  };
+  std::vector<FaultState> fault_states_;
+  std::vector<std::size_t> evacuating_;  // by instance: the record its loss is booked on
+  std::vector<Request> stranded_;
+  std::vector<Sequence> stranded_sequences_, moved_;
+  std::vector<InstanceView> alive_views_;
+  std::vector<std::size_t> alive_;
+  int down_ = 0;  // instances
+  int gone_ = 0;  // instances that do not come back
   std::vector<Routed> routed_;
   std::vector<std::uint32_t> free_routed_;
   std::vector<std::pair<std::uint64_t, Time>> ended_;  // to be told to the trace

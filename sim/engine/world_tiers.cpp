@@ -41,7 +41,11 @@ void World::schedule_transfers() {
 
 void World::on_transfer(Time now) {
   transfer_at_ = kNever;
-  if (!transfers_.advance(now)) return;
+  if (transfers_.advance(now)) transfers_ended(now);
+}
+
+// Iterations may go on whose loads have ended; requests set aside look again.
+void World::transfers_ended(Time now) {
   for (std::size_t g = 0; g < groups_.size(); ++g) {
     StepGroup& steps = groups_[g]->steps;
     if (steps.stalled()) {
@@ -79,9 +83,13 @@ void World::report_tiers() {
     out.read = s.read;
     out.stale = s.stale;
     out.read_bytes = s.read_bytes;
-    if (t.stores[i].endurance_bytes > 0 && s.written_bytes > 0 && now_ > Time{}) {
+    std::int64_t written = 0;  // by all that share its drives
+    for (std::size_t k = 0; k < stores_.size(); ++k)
+      if (t.stores[k].tier == out.tier && t.stores[k].drives == t.stores[i].drives)
+        written += stores_[k]->totals().written_bytes;
+    if (t.stores[i].endurance_bytes > 0 && written > 0 && now_ > Time{}) {
       constexpr double kYear = 365.25 * 86400;
-      const double per_second = static_cast<double>(s.written_bytes) / to_seconds(now_ - Time{});
+      const double per_second = static_cast<double>(written) / to_seconds(now_ - Time{});
       out.drive_life_years = t.stores[i].endurance_bytes / per_second / kYear;
     }
     out.written_bytes = s.written_bytes;

@@ -1,0 +1,204 @@
+// What breaks during a run, and how it goes on: requests of a lost instance are served elsewhere
+// from what they had generated, a lost chunk is a miss, a lost link stalls what needs it.
+//
+// An instance is lost to the router at once; the iterations that were launched already still end
+// (at most two), then its requests leave and its cache is gone.
+#include <algorithm>
+
+#include "sim/base/check.h"
+#include "sim/engine/world.h"
+
+namespace kvsim {
+
+void World::push_fault(std::uint32_t f, Time after) {
+  const FaultPlan& plan = options_.faults[f];
+  Time at = after;
+  if (plan.mean_between.count() > 0) {
+    Rng draw = Rng(plan.stream, "fault").at(fault_states_[f].draws++);
+    at += Duration{static_cast<std::int64_t>(
+        draw.exponential(static_cast<double>(plan.mean_between.count())))};
+  }
+  queue_.push({at, Phase::control, EventKind::fault, f, 0, 0});
+}
+
+void World::on_fault(std::uint32_t f, Time now) {
+  const FaultPlan& plan = options_.faults[f];
+  fault_states_[f].record = out_.faults.size();
+  FaultRecord& record = out_.faults.emplace_back();
+  record.kind = plan.kind;
+  record.target = plan.name;
+  record.at = now;
+  for (const std::uint32_t t : plan.targets) {
+    switch (plan.kind) {
+      case FaultKind::instance:
+      case FaultKind::node:
+        lose_instance(t, record, now);
+        break;
+      case FaultKind::tier:
+      case FaultKind::directory:
+        lose_store(t, record, plan.kind == FaultKind::tier && plan.forgets, now);
+        break;
+      case FaultKind::link:
+        network_.set_bandwidth(LinkId{t}, options_.tiers->links[t].bandwidth * plan.left, now);
+        break;
+    }
+  }
+  for (const std::uint32_t s : plan.stores) lose_store(s, record, true, now);
+  transfers_ended(now);
+  if (plan.down.count() == 0 && (plan.kind == FaultKind::instance || plan.kind == FaultKind::node))
+    gone_ += static_cast<int>(plan.targets.size());
+  if (plan.down.count() > 0)
+    queue_.push({now + plan.down, Phase::control, EventKind::repair, f, 0, 0});
+}
+
+void World::on_repair(std::uint32_t f, Time now) {
+  const FaultPlan& plan = options_.faults[f];
+  out_.faults[fault_states_[f].record].end = now;
+  for (const std::uint32_t t : plan.targets) {
+    switch (plan.kind) {
+      case FaultKind::instance:
+      case FaultKind::node: {
+        Instance& in = *instances_[t];
+        if (--in.faults > 0) break;
+        --down_;
+        for (const std::size_t g : in.groups) {
+          if (!groups_[g]->steps.busy() && groups_[g]->steps.has_work()) evacuate(g, now);
+          groups_[g]->steps.close(false);
+        }
+        break;
+      }
+      case FaultKind::tier:
+      case FaultKind::directory:
+        stores_[t]->set_reachable(true);
+        break;
+      case FaultKind::link:
+        network_.set_bandwidth(LinkId{t}, options_.tiers->links[t].bandwidth, now);
+        break;
+    }
+  }
+  for (const std::uint32_t s : plan.stores) stores_[s]->set_reachable(true);
+  place_stranded(now);
+  if (plan.mean_between.count() > 0) push_fault(f, now);
+}
+
+void World::lose_instance(std::uint32_t i, FaultRecord& record, Time now) {
+  Instance& in = *instances_[i];
+  if (in.faults++ > 0) return;  // it is down already
+  ++down_;
+  evacuating_[i] = static_cast<std::size_t>(&record - out_.faults.data());
+  for (const auto& rank : in.ranks) {
+    if (rank->tiers() == nullptr) continue;
+    const std::int64_t before = rank->tiers()->totals().failed;
+    rank->tiers()->fail_all(now);
+    record.transfers_failed += rank->tiers()->totals().failed - before;
+  }
+  std::size_t last = groups_.size();
+  for (const std::size_t g : in.groups) {
+    if (g == last) continue;  // ranks in lock-step share one
+    last = g;
+    StepGroup& steps = groups_[g]->steps;
+    steps.interrupt(now);
+    steps.loads_ended(now);
+    steps.close(true);
+    reschedule(g);
+    wake(g, now);
+  }
+}
+
+void World::lose_store(std::size_t s, FaultRecord& record, bool forgets, Time now) {
+  TierStore& store = *stores_[s];
+  if (forgets) {
+    for (const auto& in : instances_) {
+      for (const auto& rank : in->ranks) {
+        const std::int64_t before = rank->tiers()->totals().failed;
+        rank->tiers()->lost(store, now);
+        record.transfers_failed += rank->tiers()->totals().failed - before;
+      }
+    }
+    record.chunks_lost += store.lose_all(now);
+  }
+  store.set_reachable(false);
+}
+
+// The last iteration of a lost instance's group has ended.
+void World::evacuate(std::size_t g, Time now) {
+  const std::uint32_t id = groups_[g]->instance;
+  Instance& in = *instances_[id];
+  FaultRecord& record = out_.faults[evacuating_[id]];
+  for (std::size_t r = 0; r < in.ranks.size(); ++r) {
+    if (in.groups[r] != g) continue;
+    moved_.clear();
+    record.blocks_lost += in.ranks[r]->evacuate(now, moved_);
+    record.requests_moved += static_cast<std::int64_t>(moved_.size());
+    for (Sequence& s : moved_) {
+      --in.in_flight[r];
+      --views_[id].in_flight;
+      views_[id].in_flight_tokens -= s.outcome.prompt_tokens + s.outcome.output_tokens;
+      reroute(std::move(s), now);
+    }
+  }
+}
+
+void World::reroute(Sequence&& s, Time now) {
+  const auto i = route({s.outcome.index, s.outcome.session, s.outcome.prompt_tokens});
+  if (!i) {
+    stranded_sequences_.push_back(std::move(s));
+    return;
+  }
+  Instance& in = *instances_[*i];
+  ++views_[*i].in_flight;
+  views_[*i].in_flight_tokens += s.outcome.prompt_tokens + s.outcome.output_tokens;
+  const std::size_t rank = pick_rank(in);
+  ++in.in_flight[rank];
+  const std::size_t g = in.groups[rank];
+  groups_[g]->steps.interrupt(now);
+  in.ranks[rank]->accept(std::move(s), now);
+  reschedule(g);
+  wake(g, now);
+}
+
+void World::place_stranded(Time now) {
+  if (down_ == static_cast<int>(instances_.size())) return;
+  std::vector<Sequence> sequences;
+  sequences.swap(stranded_sequences_);
+  for (Sequence& s : sequences) reroute(std::move(s), now);
+  std::vector<Request> requests;
+  requests.swap(stranded_);
+  for (Request& r : requests) {
+    const auto i = route({r.index, r.session, r.prompt_tokens});
+    std::swap(scratch_, r);
+    place(*i, now);
+  }
+}
+
+// Nobody is left to serve anything, ever. (An instance that two faults took for good counts twice:
+// then the queue runs dry later.)
+bool World::all_gone() const {
+  return gone_ > 0 && gone_ >= static_cast<int>(instances_.size()) &&
+         down_ == static_cast<int>(instances_.size()) &&
+         std::none_of(groups_.begin(), groups_.end(),
+                      [](const auto& g) { return g->steps.busy() || g->steps.has_work(); });
+}
+
+// No instance ever came back for them.
+void World::reject_stranded() {
+  constexpr const char* kReason = "no instance was up";
+  for (const Request& r : stranded_) {
+    ++views_[0].in_flight;  // as if placed, so that the counts agree
+    views_[0].in_flight_tokens += r.prompt_tokens + r.output_tokens;
+    reject(r, 0, kReason);
+  }
+  for (const Sequence& s : stranded_sequences_) {
+    RequestOutcome o = s.outcome;
+    ++views_[o.instance].in_flight;
+    views_[o.instance].in_flight_tokens += o.prompt_tokens + o.output_tokens;
+    o.outcome = Outcome::rejected;
+    o.reason = kReason;
+    o.last_token = now_;
+    request_done(o);
+  }
+  stranded_.clear();
+  stranded_sequences_.clear();
+}
+
+}  // namespace kvsim

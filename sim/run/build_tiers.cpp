@@ -1,0 +1,343 @@
+#include "sim/run/build_tiers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "hardware/topology.h"
+#include "models/geometry.h"
+
+namespace kvsim {
+namespace {
+
+constexpr std::int64_t kMostChunks = std::int64_t{1} << 31;
+
+std::optional<TierKind> kind_by_name(const std::string& name) {
+  for (const auto& [kind, text] : enum_names(TierKind{}))
+    if (name == text) return kind;
+  return std::nullopt;
+}
+
+VertexKind vertex_kind(TierKind kind) {
+  switch (kind) {
+    case TierKind::cpu:
+      return VertexKind::dram;
+    case TierKind::ssd:
+      return VertexKind::ssd;
+    case TierKind::remote:
+      return VertexKind::remote;
+  }
+  return VertexKind::dram;
+}
+
+// Uses of the same link are one.
+void add_uses(TransferPath& path, const Route& route, Bytes chunk, double share) {
+  for (const FlowNetwork::Use& u : route.uses(chunk)) {
+    const auto at = std::find_if(path.uses.begin(), path.uses.end(),
+                                 [&](const FlowNetwork::Use& v) { return v.link == u.link; });
+    if (at == path.uses.end()) {
+      path.uses.push_back({u.link, u.weight * share});
+    } else {
+      at->weight += u.weight * share;
+    }
+  }
+  path.latency = std::max(path.latency, route.latency);
+  const double cap = route.rate_cap(chunk);
+  if (cap > 0) path.rate_cap += cap;
+}
+
+class TierBuilder {
+ public:
+  TierBuilder(const BuiltRun& run, const Tree& scenario, Diagnostics& d)
+      : run_(run), scenario_(scenario), d_(d), cache_(run.scenario.cache) {}
+
+  std::optional<TierSystem> build() {
+    const bool first_is_gpu = !cache_.tiers.empty() && cache_.tiers.front().name == "gpu";
+    if (!cache_.tiers.empty() && !first_is_gpu)
+      error(0, "name", "the first tier must be the GPU", "begin the list with {name: gpu}");
+    if (cache_.tiers.size() < 2 || !first_is_gpu) return std::nullopt;
+    if (cache_.tiers.size() - 1 > kMaxTiers) {
+      error(kMaxTiers + 1, "", fmt::format("more than {} tiers below the GPU", kMaxTiers));
+      return std::nullopt;
+    }
+    if (!run_.engine.prefix_caching)
+      error(1, "", "without a prefix index nothing can be found in a tier",
+            "set cache.prefix.index: hash");
+    place_instances();
+    const std::size_t before = d_.all().size();
+    settings();
+    for (std::size_t k = 1; k < cache_.tiers.size(); ++k) add_tier(k);
+    if (d_.all().size() != before) return std::nullopt;
+    for (const Link& l : graph_.links()) out_.links.push_back({l.name, l.capacity});
+    return std::move(out_);
+  }
+
+ private:
+  void error(std::size_t tier, const std::string& key, const std::string& message,
+             const std::string& hint = {}) {
+    const Tree* t = scenario_.find("cache");
+    if (t != nullptr) t = t->find("tiers");
+    Place place = t == nullptr ? Place{} : t->place();
+    if (t != nullptr && tier < t->items().size()) {
+      const Tree& item = t->items()[tier];
+      place = item.place();
+      if (const Tree* k = key.empty() ? nullptr : item.find(key)) place = k->place();
+    }
+    d_.add(place, fmt::format("cache.tiers.{}{}{}", tier, key.empty() ? "" : ".", key), message,
+           hint);
+  }
+
+  // Instances fill node after node.
+  void place_instances() {
+    const int gpus = run_.parallel.gpus();
+    per_node_ = std::max(1, run_.node.devices / gpus);
+    const int replicas = run_.scenario.deployment.replicas;
+    nodes_ = std::max(run_.node.nodes, (replicas + per_node_ - 1) / per_node_);
+    graph_ = build_topology(run_.node, nodes_, run_.storage);
+    out_.block_tokens = run_.engine.block_tokens;
+    out_.ranks.resize(static_cast<std::size_t>(replicas * run_.parallel.data));
+  }
+  [[nodiscard]] int node_of(int instance) const { return instance / per_node_; }
+
+  void settings() {
+    const OffloadSpec& s = cache_.offload;
+    OffloadConfig& o = out_.offload;
+    const std::int64_t block = run_.engine.block_tokens;
+    const std::int64_t chunk = s.chunk_tokens == 0 ? block : s.chunk_tokens;
+    if (chunk % block != 0)
+      d_.add(scenario_.place(), "cache.offload.chunk_tokens",
+             fmt::format("{} is not a multiple of the block of {} tokens", chunk, block));
+    o.chunk_blocks = std::max<std::int64_t>(1, chunk / block);
+    o.load = s.load;
+    o.load_layers = run_.model.layers;
+    o.min_load_tokens = s.min_load_tokens;
+    o.whole_prompts = s.whole_prompts;
+    o.outputs = s.outputs;
+  }
+
+  void add_tier(std::size_t number) {
+    const TierSpec& spec = cache_.tiers[number];
+    TierConfig t;
+    t.name = spec.name;
+    const auto kind = spec.kind ? spec.kind : kind_by_name(spec.name);
+    if (!kind) {
+      error(number, "name",
+            fmt::format("what kind of memory '{}' is, its name does not say", spec.name),
+            "add kind: cpu, ssd or remote");
+      return;
+    }
+    for (std::size_t i = 0; i < number; ++i)
+      if (cache_.tiers[i].name == spec.name)
+        error(number, "name", fmt::format("there are two tiers '{}'", spec.name));
+    t.kind = *kind;
+    const bool below_cpu = number > 1 && out_.offload.tiers.front().kind == TierKind::cpu;
+    t.staged = spec.staged.value_or(below_cpu && t.kind != TierKind::cpu);
+    if (t.staged && number == 1)
+      error(number, "staged", "the first tier below the GPU is reached directly");
+    t.lookup = spec.lookup.value_or(Duration{0});
+    t.write = spec.write;
+    t.write_after = spec.write_after;
+    t.contiguous = spec.contiguous;
+    t.pin_tokens = spec.pin_tokens;
+    t.track_queue = spec.eviction.name == "look-ahead";
+    const PrefetchSpec& p = spec.prefetch;
+    t.prefetch = {p.policy,        p.policy == PrefetchRule::look_ahead ? p.look_ahead : 0,
+                  p.min_tokens,    p.share.value,
+                  p.wait,          p.wait_base,
+                  p.wait_per_1024, p.wait_most};
+    out_.offload.look_ahead = std::max(out_.offload.look_ahead, t.prefetch.look_ahead);
+    if (p.policy != PrefetchRule::on_admission && !t.staged)
+      error(number, "prefetch", "only a tier behind the first one is prefetched from",
+            "put a cpu tier before it");
+    if (!chunk_bytes(number, t)) return;
+    out_.offload.tiers.push_back(t);
+    add_stores(number, t);
+  }
+
+  bool chunk_bytes(std::size_t number, TierConfig& t) {
+    const TierSpec& spec = cache_.tiers[number];
+    const auto dtype =
+        spec.dtype.empty() ? std::optional(run_.precision.kv) : parse_dtype(spec.dtype);
+    if (!dtype) {
+      error(number, "dtype", fmt::format("unknown precision '{}'", spec.dtype),
+            "valid: " + dtype_names());
+      return false;
+    }
+    // Stored once, however many GPUs hold a copy.
+    const Bytes token = kv_token_bytes(run_.model, *dtype);
+    t.chunk_bytes = token.count() * out_.offload.chunk_blocks * out_.block_tokens;
+    const std::int64_t ranks = scope(number) == TierScope::instance ? run_.parallel.data : 1;
+    const std::int64_t chunks =
+        spec.capacity.count() / std::max<std::int64_t>(1, t.chunk_bytes) / ranks;
+    if (chunks < 1 || chunks > kMostChunks) {
+      error(number, "capacity",
+            fmt::format("{} holds {} chunks of {} bytes", to_text(spec.capacity), chunks,
+                        t.chunk_bytes),
+            chunks < 1 ? "give a larger capacity" : "give a smaller capacity or larger chunks");
+      return false;
+    }
+    capacity_ = chunks;
+    return true;
+  }
+
+  TierScope scope(std::size_t number) const {
+    const TierSpec& spec = cache_.tiers[number];
+    const auto kind = spec.kind ? spec.kind : kind_by_name(spec.name);
+    return spec.scope.value_or(kind == TierKind::remote ? TierScope::cluster : TierScope::instance);
+  }
+
+  void add_stores(std::size_t number, const TierConfig& t) {
+    const auto level = static_cast<std::uint32_t>(number - 1);
+    const int replicas = run_.scenario.deployment.replicas, data = run_.parallel.data;
+    const std::size_t first = out_.stores.size();
+    for (int i = 0; i < replicas; ++i) {
+      for (int r = 0; r < data; ++r) {
+        const std::size_t rank = static_cast<std::size_t>(i * data + r);
+        bool fresh = true;
+        std::size_t store = out_.stores.size();
+        if (scope(number) == TierScope::cluster && rank > 0) store = first, fresh = false;
+        if (scope(number) == TierScope::node && (i % per_node_ != 0 || r > 0))
+          store = out_.stores.size() - 1, fresh = false;
+        if (fresh) out_.stores.push_back(make_store(number, level, node_of(i)));
+        TierSystem::Way way;
+        way.store = static_cast<std::uint32_t>(store);
+        if (!find_ways(number, t, i, r, way)) return;
+        out_.ranks[rank].push_back(std::move(way));
+      }
+    }
+    check_room(number, t, first);
+  }
+
+  TierSystem::Store make_store(std::size_t number, std::uint32_t level, int node) {
+    const TierSpec& spec = cache_.tiers[number];
+    TierSystem::Store s;
+    s.tier = level;
+    s.node = node;
+    s.options.capacity = capacity_;
+    s.options.make_policy = [name = spec.eviction.name,
+                             params = spec.eviction.params](const EvictionPolicy::Context& c) {
+      return Registry::instance().make<EvictionPolicy>(name, params, c);
+    };
+    s.options.watermark = spec.watermark.value;
+    s.options.tenant_quota = spec.tenant_quota.value;
+    s.options.ttl = spec.ttl;
+    s.options.lease = spec.lease;
+    s.options.lag = spec.directory_lag;
+    s.options.seed = hash_combine(run_.scenario.seed, out_.stores.size());
+    return s;
+  }
+
+  // GPUs of one data-parallel rank of an instance.
+  std::vector<VertexId> gpus_of(int instance, int rank) {
+    const int each = run_.parallel.gpus() / run_.parallel.data;
+    const int first = (instance % per_node_) * run_.parallel.gpus() + rank * each;
+    const std::vector<VertexId> all = graph_.of_kind(VertexKind::gpu, node_of(instance));
+    std::vector<VertexId> out;
+    for (int g = first; g < first + each && static_cast<std::size_t>(g) < all.size(); ++g)
+      out.push_back(all[static_cast<std::size_t>(g)]);
+    return out;
+  }
+
+  // The memories or drives that a tier of this kind uses, seen from `near`.
+  std::vector<VertexId> homes(TierKind kind, VertexId near, int node) {
+    if (kind == TierKind::cpu) {
+      const auto dram = graph_.nearest(near, VertexKind::dram);
+      return dram ? std::vector{*dram} : std::vector<VertexId>{};
+    }
+    std::vector<VertexId> all =
+        graph_.of_kind(vertex_kind(kind), kind == TierKind::remote ? -1 : node);
+    // Without a pool of its own, remote memory is that of all nodes, spread evenly.
+    if (kind == TierKind::remote && all.empty()) all = graph_.of_kind(VertexKind::dram);
+    std::erase_if(
+        all, [&](VertexId v) { return !graph_.reachable(near, v) || !graph_.reachable(v, near); });
+    return all;
+  }
+
+  bool find_ways(std::size_t number, const TierConfig& t, int instance, int rank,
+                 TierSystem::Way& way) {
+    const std::vector<VertexId> gpus = gpus_of(instance, rank);
+    const std::vector<VertexId> home = homes(t.kind, gpus.front(), node_of(instance));
+    if (home.empty()) {
+      error(number, "",
+            fmt::format("{} has no {} that its GPUs reach", run_.node.name, name_of(t.kind)),
+            t.kind == TierKind::ssd
+                ? "add storage to the node (kvsim list storage), as in hardware: "
+                  "{base: dgx-h100, storage: [{device: pm9a3, count: 2}]}"
+            : t.kind == TierKind::cpu
+                ? "use a node of the catalogue (kvsim list node), or give it host_memory"
+                : "use several nodes, or give the node a remote pool");
+      return false;
+    }
+    // Of each byte stored: what passes over a GPU's link (all of it where ranks hold copies).
+    const Bytes one{kv_token_bytes(run_.model, run_.precision.kv)};
+    const Bytes shard{kv_token_bytes(run_.model, run_.precision.kv, run_.parallel.tensor)};
+    const double per_gpu = static_cast<double>(shard.count()) / static_cast<double>(one.count()) /
+                           run_.parallel.pipeline;
+    std::vector<VertexId> ends = gpus;
+    double share = per_gpu;
+    if (t.staged) {
+      ends = homes(TierKind::cpu, gpus.front(), node_of(instance));
+      share = 1;
+    }
+    const Bytes chunk{t.chunk_bytes};
+    for (const VertexId h : home) {
+      for (const VertexId e : ends) {
+        const double part = share / static_cast<double>(home.size());
+        add_uses(way.in, graph_.route(h, e), chunk, part);
+        add_uses(way.out, graph_.route(e, h), chunk, part);
+      }
+    }
+    return true;
+  }
+
+  // What the stores of one node take must be there; drives wear by what all of them write.
+  void check_room(std::size_t number, const TierConfig& t, std::size_t first) {
+    const bool cluster = scope(number) == TierScope::cluster;
+    for (int node = 0; node < (cluster ? 1 : nodes_); ++node) {
+      double taken = 0, there = 0, endurance = 0;
+      std::vector<std::size_t> here;
+      for (std::size_t s = first; s < out_.stores.size(); ++s)
+        if (cluster || out_.stores[s].node == node) here.push_back(s);
+      for (const std::size_t s : here)
+        taken += static_cast<double>(out_.stores[s].options.capacity * t.chunk_bytes);
+      std::vector<VertexId> parts = graph_.of_kind(vertex_kind(t.kind), cluster ? -1 : node);
+      if (t.kind == TierKind::remote && parts.empty()) parts = graph_.of_kind(VertexKind::dram);
+      for (const VertexId v : parts) {
+        const Vertex& vertex = graph_.vertex(v);
+        there += static_cast<double>(vertex.capacity.count());
+        const auto drive = run_.storage.find(vertex.storage);
+        if (drive != run_.storage.end())
+          endurance += static_cast<double>(drive->second.endurance.count()) /
+                       drive->second.write_amplification;
+      }
+      if (there > 0 && taken > there)
+        error(number, "capacity",
+              fmt::format("the stores of {} take {:.0f} GiB, there are {:.0f} GiB",
+                          cluster ? "the cluster" : "one node", taken / 0x1p30, there / 0x1p30),
+              "lower it, or use a larger machine");
+      for (const std::size_t s : here) {
+        out_.stores[s].endurance_bytes = endurance;
+        out_.stores[s].drives = static_cast<std::uint32_t>(node);
+      }
+      if (taken > 0 && there > 0 && taken > there) return;  // once is enough
+    }
+  }
+
+  const BuiltRun& run_;
+  const Tree& scenario_;
+  Diagnostics& d_;
+  const CacheSpec& cache_;
+  TierSystem out_;
+  Topology graph_;
+  int per_node_ = 1, nodes_ = 1;
+  std::int64_t capacity_ = 0;
+};
+
+}  // namespace
+
+std::optional<TierSystem> build_tiers(const BuiltRun& run, const Tree& scenario, Diagnostics& d) {
+  return TierBuilder(run, scenario, d).build();
+}
+
+}  // namespace kvsim

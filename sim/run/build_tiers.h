@@ -1,0 +1,13 @@
+#pragma once
+// The tiers of a scenario on the graph of its machine: stores, and the way from each rank to them.
+#include <optional>
+
+#include "sim/run/build.h"
+
+namespace kvsim {
+
+// Nothing when the scenario has no tiers below the GPU. Mistakes go to Diagnostics under
+// `cache.tiers`.
+std::optional<TierSystem> build_tiers(const BuiltRun&, const Tree& scenario, Diagnostics&);
+
+}  // namespace kvsim
