@@ -57,11 +57,40 @@ std::vector<std::string> defects(const NodeSpec& n) {
   std::vector<std::string> out;
   need(out, !n.name.empty(), "no name");
   need(out, !n.device.empty(), "no device");
-  need(out, n.host_memory.count() > 0, "no host memory");
+  need(out, n.host_memory > Bytes{0}, "no host memory");
   check_link(out, n.gpu_link, "gpu_link");
   check_link(out, n.host_link, "host_link");
   check_link(out, n.network, "network");
+  if (n.memory_link.bandwidth.value > 0) check_link(out, n.memory_link, "memory_link");
+  if (n.sockets > 1) check_link(out, n.socket_link, "socket_link");
+  if (n.gpus_per_switch > 0) check_link(out, n.switch_link, "switch_link");
+  if (n.remote.capacity > Bytes{0}) check_link(out, n.remote.link, "remote.link");
+  if (n.nics.count > 1) need(out, !n.nics.source.empty(), "nics have no source");
+  for (const StorageUse& s : n.storage)
+    need(out, !s.source.empty(), "storage " + s.device + " has no source");
+  for (const VertexSpec& v : n.graph.vertices)
+    need(out, !v.source.empty(), "graph vertex " + v.name + " has no source");
+  for (const EdgeSpec& e : n.graph.links) {
+    const std::string key = "graph link " + e.from + " to " + e.to;
+    check_link(out, {e.name, e.bandwidth, e.latency, e.source, e.chunk_half}, key);
+  }
   check_sources(out, n.source, {"devices", "host_memory"});
+  return out;
+}
+
+std::vector<std::string> defects(const StorageSpec& s) {
+  std::vector<std::string> out;
+  need(out, !s.name.empty(), "no name");
+  need(out, s.capacity > Bytes{0}, "no capacity");
+  need(out, s.read_bandwidth.value > 0, "no read bandwidth");
+  need(out, s.write_bandwidth.value > 0, "no write bandwidth");
+  need(out, s.write_bandwidth <= s.read_bandwidth, "writes faster than it reads");
+  need(out, s.read_rate.value > 0 && s.write_rate.value > 0, "no request rates");
+  need(out, s.read_latency > Duration{0} && s.write_latency > Duration{0}, "no latencies");
+  check_sources(out, s.source,
+                {"capacity", "read_bandwidth", "write_bandwidth", "read_rate", "write_rate",
+                 "read_latency", "write_latency", "queue_depth", "write_amplification"});
+  if (s.endurance > Bytes{0}) check_sources(out, s.source, {"endurance"});
   return out;
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// Devices, links and nodes as the catalogue describes them (hardware/catalog). Every figure of a
-// catalogue file has its source beside it.
+// Devices and links as the catalogue describes them (hardware/catalog). Every figure of a catalogue
+// file has its source beside it. Nodes: hardware/node.h.
 #include <map>
 #include <string>
 #include <tuple>
@@ -55,11 +55,13 @@ struct LinkSpec {
       bandwidth;       // per direction and GPU, as transfers reach it (not the raw signalling rate)
   Duration latency{};  // of one message; a ring all-reduce over p GPUs pays 2 (p - 1)
   std::string source;
+  Bytes chunk_half{};  // chunks of this size reach half the bandwidth: c / (c + chunk_half)
   static constexpr std::tuple kFields{
       field("name", &LinkSpec::name, any, "kind of link"),
       field("bandwidth", &LinkSpec::bandwidth, any, "per direction and GPU"),
       field("latency", &LinkSpec::latency, any, "of one message"),
-      field("source", &LinkSpec::source, any, "where the figures come from")};
+      field("source", &LinkSpec::source, any, "where the figures come from"),
+      field("chunk_half", &LinkSpec::chunk_half, any, "size of chunks that reach half of it")};
 };
 
 struct DeviceSpec {
@@ -90,27 +92,6 @@ struct DeviceSpec {
       field("host_link", &DeviceSpec::host_link, any, "link to host memory in a usual machine"),
       field("efficiency", &DeviceSpec::efficiency, any, "fitted shares of the peaks"),
       field("source", &DeviceSpec::source, any, "figure: where it comes from")};
-};
-
-struct NodeSpec {
-  std::string name, text;
-  std::string device;  // id of a DeviceSpec
-  int devices = 1;
-  LinkSpec gpu_link;   // between the GPUs of the node
-  LinkSpec host_link;  // GPU to host memory
-  Bytes host_memory;
-  LinkSpec network;  // between nodes
-  std::map<std::string, std::string> source;
-  static constexpr std::tuple kFields{
-      field("name", &NodeSpec::name, any, "id in the catalogue"),
-      field("text", &NodeSpec::text, any, "one line"),
-      field("device", &NodeSpec::device, any, "accelerator it is built of"),
-      field("devices", &NodeSpec::devices, between(1, 1024), "accelerators in the node"),
-      field("gpu_link", &NodeSpec::gpu_link, any, "link between its GPUs"),
-      field("host_link", &NodeSpec::host_link, any, "link of a GPU to host memory"),
-      field("host_memory", &NodeSpec::host_memory, any, "host memory"),
-      field("network", &NodeSpec::network, any, "link between nodes"),
-      field("source", &NodeSpec::source, any, "figure: where it comes from")};
 };
 
 }  // namespace kvsim

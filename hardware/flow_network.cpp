@@ -34,8 +34,8 @@ LinkId FlowNetwork::add_link(double capacity) {
 
 FlowId FlowNetwork::start(Time now, std::span<const Use> route, std::int64_t bytes,
                           Duration latency, std::uint64_t tag, double rate_cap) {
-  KVSIM_CHECK(bytes >= 0 && latency.count() >= 0 && rate_cap >= 0,
-              "flow of {} bytes, latency {} ns, cap {} at {} ns", bytes, latency.count(), rate_cap,
+  KVSIM_CHECK(bytes >= 0 && latency >= Duration{0} && rate_cap >= 0,
+              "flow of {} bytes, latency {} ns, cap {} at {} ns", bytes, to_ns(latency), rate_cap,
               to_ns(now));
   move_to(now);
   std::uint32_t slot = 0;
@@ -67,7 +67,7 @@ FlowId FlowNetwork::start(Time now, std::span<const Use> route, std::int64_t byt
   totals_.offered += bytes;
   if (bytes == 0) {
     set_end(slot, now + latency);
-  } else if (latency.count() == 0) {
+  } else if (latency == Duration{0}) {
     begin_moving(slot);
   } else {
     waits_.push_back({now + latency, f.order, slot, f.generation});

@@ -29,6 +29,11 @@ class Quantity {
   std::int64_t count_ = 0;
 };
 
+template <class Tag>
+constexpr double to_double(Quantity<Tag> q) {
+  return static_cast<double>(q.count());
+}
+
 using Bytes = Quantity<struct BytesTag>;
 using Tokens = Quantity<struct TokensTag>;
 using Blocks = Quantity<struct BlocksTag>;

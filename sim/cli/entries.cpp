@@ -10,14 +10,17 @@ namespace {
 constexpr std::pair<const char*, CatalogKind> kCatalogs[] = {{"model", CatalogKind::model},
                                                              {"device", CatalogKind::device},
                                                              {"node", CatalogKind::node},
+                                                             {"storage", CatalogKind::storage},
                                                              {"preset", CatalogKind::preset}};
 
 constexpr std::pair<const char*, const char*> kKindTexts[] = {
     {"model", "shapes of transformers; scenario key model"},
     {"device", "accelerators; scenario key deployment.hardware"},
     {"node", "machines of several accelerators; scenario key deployment.hardware"},
+    {"storage", "solid-state drives and volumes; named by nodes (storage)"},
     {"preset", "defaults that follow an engine and its version; scenario key engine.preset"},
     {"router", "which instance serves a request; scenario key router"},
+    {"restore", "a stored prefix: loaded, projected from hidden states, or computed again"},
     {"cost-model", "what an iteration costs; scenario key cost"},
     {"trace-format", "requests from a file; scenario key workload.trace.format"}};
 

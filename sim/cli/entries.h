@@ -1,6 +1,6 @@
 #pragma once
-// Everything a scenario can name: catalogue entries (model, device, node, preset) and plug-ins by
-// kind.
+// Everything a scenario can name: catalogue entries (model, device, node, storage, preset) and
+// plug-ins by kind.
 #include <optional>
 #include <string>
 #include <vector>

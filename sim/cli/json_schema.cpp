@@ -3,7 +3,7 @@
 #include <optional>
 #include <utility>
 
-#include "hardware/device.h"
+#include "hardware/node.h"
 #include "models/model.h"
 #include "sim/base/registry.h"
 #include "sim/cli/describe.h"

@@ -3,7 +3,8 @@
 
 #include <fmt/format.h>
 
-#include "hardware/device.h"
+#include "hardware/node.h"
+#include "hardware/storage.h"
 #include "models/geometry.h"
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
@@ -53,8 +54,24 @@ template <class Table>
 Table node_table(Table table) {
   for (const std::string& id : catalog_ids(CatalogKind::node)) {
     const NodeSpec n = read_entry<NodeSpec>(CatalogKind::node, id);
-    table.row({id, fmt::format("{} x {}", n.devices, n.device), n.gpu_link.name,
-               amount(n.gpu_link.bandwidth.value / 1e9, "{:.0f}"), n.text});
+    table.row({id,
+               (n.nodes > 1 ? fmt::format("{} x ", n.nodes) : "") +
+                   fmt::format("{} x {}", n.devices, n.device),
+               n.gpu_link.name, amount(n.gpu_link.bandwidth.value / 1e9, "{:.0f}"), n.text});
+  }
+  return table;
+}
+
+template <class Table>
+Table storage_table(Table table) {
+  for (const std::string& id : catalog_ids(CatalogKind::storage)) {
+    const StorageSpec s = read_entry<StorageSpec>(CatalogKind::storage, id);
+    table.row({id, fmt::format("{:.1f}", to_double(s.capacity) / 1e12),
+               amount(s.read_bandwidth.value / 1e9, "{:.1f}"),
+               amount(s.write_bandwidth.value / 1e9, "{:.1f}"),
+               amount(s.read_rate.value / 1e3, "{:.0f}"),
+               amount(s.write_rate.value / 1e3, "{:.0f}"),
+               amount(to_double(s.endurance) / 1e15, "{:.1f}"), s.text});
   }
   return table;
 }
@@ -70,6 +87,10 @@ std::string table_of(const std::string& kind) {
         .text();
   if (kind == "node")
     return node_table(Table({"node", "accelerators", "GPU link", ">GB/s", "text"})).text();
+  if (kind == "storage")
+    return storage_table(Table({"storage", ">TB", ">read GB/s", ">write GB/s", ">read kIOPS",
+                                ">write kIOPS", ">PB written", "text"}))
+        .text();
   if (kind == "preset") {
     Table table({"preset", "text", "source"});
     for (const Entry& e : entries_of(kind)) {
@@ -97,10 +118,9 @@ Tree entry_json(const Entry& e) {
 }
 
 void declare(po::options_description& o, po::positional_options_description& p) {
-  o.add_options()(
-      "kind", po::value<std::string>(),
-      "models, devices, nodes, presets, or a kind of plug-in (also without the option's name)")(
-      "json", "print [{kind, name, text}] as JSON");
+  o.add_options()("kind", po::value<std::string>(),
+                  "models, devices, nodes, storage, presets, or a kind of plug-in (also without "
+                  "the option's name)")("json", "print [{kind, name, text}] as JSON");
   p.add("kind", 1);
 }
 
@@ -139,7 +159,7 @@ std::string markdown_of_kind(const std::string& kind) { return table_of<Markdown
 
 extern const Command kListCommand{
     "list",
-    "models, devices, nodes, presets and plug-ins that a scenario can name",
+    "models, devices, nodes, drives, presets and plug-ins that a scenario can name",
     "[KIND]",
     "  kvsim list                 everything, one line each\n"
     "  kvsim list models          with weights and KV bytes per token\n"

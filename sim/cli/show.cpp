@@ -40,6 +40,8 @@ Page page_of(const std::string& kind, const std::string& name) {
         return device_page(name);
       case CatalogKind::node:
         return node_page(name);
+      case CatalogKind::storage:
+        return storage_page(name);
       case CatalogKind::preset:
         return preset_page(name);
     }
@@ -123,12 +125,13 @@ int run(const po::variables_map& v) {
 
 extern const Command kShowCommand{
     "show",
-    "one model, device, node, preset or plug-in in full, with its sources",
+    "one model, device, node, drive, preset or plug-in in full, with its sources",
     "NAME",
     "  kvsim show scenario        every key of a scenario file\n"
     "  kvsim show generate        every key of workload.generate\n"
     "  kvsim show llama-3.1-8b    KV bytes per token, weights, layers\n"
     "  kvsim show h100-sxm        figures and where they come from\n"
+    "  kvsim show dgx-h100        a machine as a graph, and its routes\n"
     "  kvsim show layer-profile   a plug-in and its parameters",
     declare,
     run};

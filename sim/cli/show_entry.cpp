@@ -17,7 +17,23 @@ std::string title(const std::string& kind, const std::string& name, const std::s
   return wrapped(fmt::format("{} {}: {}", kind, name, text), kTerminalWidth, 4) + "\n";
 }
 
-using Sources = std::map<std::string, std::string>;
+// A list of maps: one row an item, its values in one line; without their keys when that is long.
+void item_rows(const Tree& list, const std::string& path, TextTable& table) {
+  constexpr std::size_t kWide = 60;
+  for (std::size_t i = 0; i < list.items().size(); ++i) {
+    std::string keyed, bare, source;
+    for (const Tree::Entry& e : list.items()[i].entries()) {
+      if (e.key == "source") {
+        source = e.value.text();
+        continue;
+      }
+      const char* comma = bare.empty() ? "" : ", ";
+      keyed += comma + e.key + " " + e.value.text();
+      bare += comma + e.value.text();
+    }
+    table.row({fmt::format("{}.{}", path, i), keyed.size() > kWide ? bare : keyed, source});
+  }
+}
 
 // Figures of a tree, one row a value. Their source: at the top level that of the figure, in a
 // section the section's own.
@@ -32,6 +48,8 @@ void figure_rows(const Tree& t, const std::string& prefix, const std::string& se
       if (const Tree* inner = e.value.find("source"); inner != nullptr && inner->is_scalar())
         source = inner->text();
       figure_rows(e.value, path, source, sources, table);
+    } else if (e.value.is_list() && !e.value.items().empty() && e.value.items()[0].is_map()) {
+      item_rows(e.value, path, table);
     } else {
       table.row({path, e.value.is_scalar() ? e.value.text() : to_json(e.value), source});
     }
@@ -65,6 +83,8 @@ std::string figures_text(const Tree& resolved, const Sources& sources) {
       Tree* value = t.find(e.key);
       if (e.key == "source" && value->is_scalar()) *value = Tree::scalar(number(value->text()));
       if (value->is_map()) self(self, *value);
+      for (Tree& item : value->items())
+        if (item.is_map()) self(self, item);
     }
   };
   renumber(renumber, shown);
@@ -77,7 +97,8 @@ std::string figures_text(const Tree& resolved, const Sources& sources) {
   return out;
 }
 
-// All figures, defaults included, those of the file in the file's units.
+}  // namespace
+
 Tree as_written(Tree resolved, CatalogKind kind, const std::string& id) {
   return Tree::merged(std::move(resolved), catalog_tree(kind, id));
 }
@@ -93,20 +114,10 @@ Page catalog_page(const char* kind, const std::string& id, const std::string& te
   return page;
 }
 
-}  // namespace
-
 Page device_page(const std::string& id) {
   const DeviceSpec d = read_entry<DeviceSpec>(CatalogKind::device, id);
   return catalog_page("device", id, d.text, as_written(write_fields(d), CatalogKind::device, id),
                       d.source);
-}
-
-Page node_page(const std::string& id) {
-  const NodeSpec n = read_entry<NodeSpec>(CatalogKind::node, id);
-  Page page = catalog_page("node", id, n.text, as_written(write_fields(n), CatalogKind::node, id),
-                           n.source);
-  page.text += fmt::format("\nkvsim show {} tells the figures of one accelerator\n", n.device);
-  return page;
 }
 
 Page preset_page(const std::string& id) {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "hardware/catalog.h"
+#include "hardware/topology.h"
 #include "models/hf_config.h"
 #include "models/transformer_work.h"
 #include "sim/scenario/catalog.h"
@@ -98,16 +100,31 @@ ModelSpec build_model(const Tree& given, const std::string& base_dir, const std:
   return spec;
 }
 
+namespace {
+
+// A resolved scenario (`kvsim run --print`): everything is spelled out.
+void read_resolved(const Tree& given, Hardware& out, Reader& r) {
+  const auto read = [&](const char* key, auto& value) {
+    const Tree* t = given.find(key);
+    const Reader::Scope scope(r, key);
+    if (t != nullptr) Codec<std::remove_reference_t<decltype(value)>>::read(*t, value, r);
+    return t != nullptr;
+  };
+  read("device", out.device);
+  read("gpu_link", out.gpu_link);
+  out.bare = !read("node", out.node);
+  read("storage", out.storage);
+}
+
+}  // namespace
+
 Hardware build_hardware(const Tree& given, const std::string& base_dir, const std::string& path,
                         Diagnostics& d) {
   Hardware out;
   Reader r(d);
   const Reader::Scope scope(r, path);
   if (const Tree* device = given.find("device"); device != nullptr && device->is_map()) {
-    // A resolved scenario (`kvsim run --print`): everything is spelled out.
-    const Reader::Scope in_device(r, "device");
-    read_fields(out.device, *device, r);
-    if (const Tree* link = given.find("gpu_link")) read_fields(out.gpu_link, *link, r);
+    read_resolved(given, out, r);
     return out;
   }
   const Tree* named = given.is_map() ? given.find("base") : &given;
@@ -136,7 +153,16 @@ Hardware build_hardware(const Tree& given, const std::string& base_dir, const st
   const Tree device =
       load_catalog(CatalogKind::device, node.device, t.place(), path + ".device", d);
   if (d.all().size() == before) read_fields(out.device, device, r);
+  for (const StorageUse& use : node.storage) {
+    const Tree drive =
+        load_catalog(CatalogKind::storage, use.device, t.place(), path + ".storage", d);
+    if (d.all().size() == before) read_fields(out.storage[use.device], drive, r);
+  }
   out.gpu_link = node.gpu_link;
+  out.bare = false;
+  out.node = std::move(node);
+  if (d.all().size() == before)
+    report(d, t.place(), path, [&] { build_topology(out.node, out.node.nodes, out.storage); });
   return out;
 }
 
@@ -255,6 +281,21 @@ class Builder {
         out_.precision.weights = *w;
     report(d_, place_of("deployment.parallel"), "deployment.parallel",
            [&] { check_split(out_.model, out_.parallel); });
+    place_gpus(hardware);
+  }
+
+  // An instance lives in one node: what collectives cost is known for the links within it.
+  void place_gpus(const Hardware& hardware) {
+    const int gpus = out_.parallel.gpus();
+    out_.node = hardware.bare ? implied_node(hardware.device, gpus) : hardware.node;
+    out_.storage = hardware.storage;
+    if (gpus > out_.node.devices && d_.empty())
+      error("deployment.parallel",
+            fmt::format("an instance of {} GPUs does not fit into {}, which has {}", gpus,
+                        out_.node.name, out_.node.devices),
+            fmt::format("lower tensor, pipeline or data, or describe what joins more of them: "
+                        "hardware: {{base: {}, devices: {}, gpu_link: {{...}}}}",
+                        out_.node.name, gpus));
   }
 
   void size_engine() {
@@ -350,6 +391,8 @@ class Builder {
     Tree hardware = Tree::map();
     hardware.set("device", write_fields(out_.device));
     hardware.set("gpu_link", write_fields(out_.interconnect));
+    hardware.set("node", write_fields(out_.node));
+    hardware.set("storage", Codec<std::map<std::string, StorageSpec>>::write(out_.storage));
     if (Tree* deployment = out_.resolved.find("deployment"))
       deployment->set("hardware", std::move(hardware));
     if (!s().workload.generate.is_null()) {

@@ -1,13 +1,15 @@
 #pragma once
 // From a scenario to the parts of a run: model, hardware, engine settings, cost model, trace.
 // Everything that can be wrong is reported here, all at once, before anything runs.
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "hardware/cost_model.h"
-#include "hardware/device.h"
+#include "hardware/node.h"
+#include "hardware/storage.h"
 #include "models/memory_plan.h"
 #include "models/model.h"
 #include "policies/router/router.h"
@@ -22,6 +24,8 @@ struct BuiltRun {
   ModelSpec model;
   DeviceSpec device;
   LinkSpec interconnect;
+  NodeSpec node;  // a bare device: a machine of as many as an instance has
+  std::map<std::string, StorageSpec> storage;  // drives of the node by id
   Precision precision;
   Parallel parallel;
   EngineConfig engine;
@@ -45,6 +49,9 @@ ModelSpec build_model(const Tree& given, const std::string& base_dir, const std:
 struct Hardware {
   DeviceSpec device;
   LinkSpec gpu_link;
+  NodeSpec node;
+  bool bare = true;  // no node was named: the machine has the GPUs that are asked for
+  std::map<std::string, StorageSpec> storage;  // drives of the node by id
 };
 Hardware build_hardware(const Tree& given, const std::string& base_dir, const std::string& path,
                         Diagnostics&);

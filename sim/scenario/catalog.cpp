@@ -43,6 +43,8 @@ const char* catalog_name(CatalogKind kind) {
       return "device";
     case CatalogKind::node:
       return "node";
+    case CatalogKind::storage:
+      return "storage device";
     case CatalogKind::preset:
       return "engine preset";
   }
@@ -57,6 +59,8 @@ std::string catalog_folder(CatalogKind kind) {
       return data_root() + "/hardware/catalog/devices";
     case CatalogKind::node:
       return data_root() + "/hardware/catalog/nodes";
+    case CatalogKind::storage:
+      return data_root() + "/hardware/catalog/storage";
     case CatalogKind::preset:
       return data_root() + "/sim/scenario/presets";
   }

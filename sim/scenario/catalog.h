@@ -1,7 +1,7 @@
 #pragma once
-// The files that ship with the program: models, devices, nodes, engine presets. Found through the
-// environment variable KVSIM_DATA, else beside the installed program (../share/kvsim), else in the
-// source tree the program was built from.
+// The files that ship with the program: models, devices, nodes, drives, engine presets. Found
+// through the environment variable KVSIM_DATA, else beside the installed program (../share/kvsim),
+// else in the source tree the program was built from.
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,7 +11,7 @@
 
 namespace kvsim {
 
-enum class CatalogKind { model, device, node, preset };
+enum class CatalogKind { model, device, node, storage, preset };
 
 // Singular name for messages: "model", "device", ...
 const char* catalog_name(CatalogKind);

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 
+#include "hardware/topology.h"
 #include "sim/scenario/yaml.h"
 
 namespace kvsim {
@@ -72,11 +73,51 @@ TEST(Catalog, EveryNodeLoadsAndNamesADevice) {
   EXPECT_EQ(nodes.at("rtx-pro-6000-server").gpu_link.latency, Duration{20'000});
 }
 
+TEST(Catalog, EveryDriveLoadsWithSources) {
+  const auto drives = load_all<StorageSpec>("storage");
+  EXPECT_GE(drives.size(), 6U);
+  const auto read = [&](const char* name) { return drives.at(name).read_bandwidth; };
+  EXPECT_LT(read("ebs-gp3"), read("nvme-gen3"));
+  EXPECT_LT(read("nvme-gen3"), read("nvme-gen4"));
+  EXPECT_LT(read("nvme-gen4"), read("nvme-gen5"));
+}
+
+// As a graph, each machine gives a GPU what its own links say.
+TEST(Catalog, EveryNodeIsAGraph) {
+  const auto drives = load_all<StorageSpec>("storage");
+  for (const auto& [name, n] : load_all<NodeSpec>("nodes")) {
+    Topology t = build_topology(n, n.nodes, drives);
+    const std::vector<VertexId> gpus = t.of_kind(VertexKind::gpu);
+    ASSERT_EQ(gpus.size(), static_cast<std::size_t>(n.devices * n.nodes)) << name;
+    const VertexId memory = t.nearest(gpus[0], VertexKind::dram).value();
+    EXPECT_DOUBLE_EQ(t.bottleneck(t.route(memory, gpus[0])), n.host_link.bandwidth.value) << name;
+    if (n.devices > 1 && n.gpu_fabric == GpuFabric::switched) {
+      EXPECT_DOUBLE_EQ(t.bottleneck(t.route(gpus[0], gpus[1])), n.gpu_link.bandwidth.value) << name;
+    }
+    if (n.nodes > 1) {
+      const Route& r = t.route(gpus.front(), gpus.back());
+      EXPECT_DOUBLE_EQ(t.bottleneck(r), n.network.bandwidth.value) << name;
+    }
+  }
+}
+
+TEST(Catalog, FlexGenConstantsAreTheRoutesOfItsMachine) {
+  Topology t = build_topology(load_all<NodeSpec>("nodes").at("flexgen-t4"), 1, {});
+  const auto rate = [&](const char* from, const char* to) {
+    return t.bottleneck(t.route(t.find(from).value(), t.find(to).value())) / 1e9;
+  };
+  EXPECT_DOUBLE_EQ(rate("dram0", "gpu0"), 12.89);
+  EXPECT_DOUBLE_EQ(rate("gpu0", "dram0"), 4.82);
+  EXPECT_DOUBLE_EQ(rate("ssd0", "dram0"), 0.473);
+  EXPECT_DOUBLE_EQ(rate("dram0", "ssd0"), 2.015);
+}
+
 TEST(Catalog, BareDeviceImpliesANode) {
   const auto devices = load_all<DeviceSpec>("devices");
   const NodeSpec n = implied_node(devices.at("rtx-pro-6000"), 2);
   EXPECT_EQ(n.devices, 2);
   EXPECT_EQ(n.gpu_link.bandwidth, Bandwidth{16e9});
+  EXPECT_EQ(build_topology(n, 1, {}).of_kind(VertexKind::gpu).size(), 2U);
 }
 
 TEST(Catalog, DefectsAreFound) {

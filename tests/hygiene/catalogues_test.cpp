@@ -24,8 +24,8 @@ void expect_source(const Tree& t, const std::string& id) {
 }
 
 TEST(Hygiene, EveryCatalogueEntryLoadsAndHasASource) {
-  for (const CatalogKind kind :
-       {CatalogKind::model, CatalogKind::device, CatalogKind::node, CatalogKind::preset}) {
+  for (const CatalogKind kind : {CatalogKind::model, CatalogKind::device, CatalogKind::node,
+                                 CatalogKind::storage, CatalogKind::preset}) {
     const auto ids = catalog_ids(kind);
     EXPECT_FALSE(ids.empty()) << catalog_folder(kind);
     for (const std::string& id : ids) {
@@ -35,6 +35,11 @@ TEST(Hygiene, EveryCatalogueEntryLoadsAndHasASource) {
       if (kind == CatalogKind::model) build_model(Tree::scalar(id), "", "model", d);
       if (kind == CatalogKind::device || kind == CatalogKind::node)
         build_hardware(Tree::scalar(id), "", "hardware", d);
+      if (kind == CatalogKind::storage) {
+        StorageSpec drive;
+        Reader r(d);
+        read_fields(drive, tree, r);
+      }
       if (kind == CatalogKind::preset) {
         Tree scenario = Tree::map();
         scenario.set("engine", Tree::map()).set("preset", Tree::scalar(id));

@@ -39,6 +39,13 @@ TEST(List, NamesEverything) {
   EXPECT_EQ(json({"list", "--json"}).items().size(), entries);
 }
 
+TEST(Show, AMachineIsAGraphWithRoutes) {
+  const cli_test::Result r = cli_test::kvsim({"show", "dgx-h100"});
+  expect_holds(r.out, {"graph (GB/s and latency per direction)", "ssd6 ssd7", "routes",
+                       "socket1 socket0 pcie0", "fabric"});
+  expect_holds(cli_test::kvsim({"show", "pm9a3"}).out, {"by size of request", "life under"});
+}
+
 TEST(List, KindsInSingularAndPlural) {
   for (const std::string& kind : entry_kinds()) {
     const cli_test::Result one = cli_test::kvsim({"list", kind}),
@@ -51,7 +58,7 @@ TEST(List, KindsInSingularAndPlural) {
 
 TEST(List, Misuse) {
   expect_misuse({"list", "modles"},
-                {"unknown kind 'modles'", "valid: model, device, node, preset"});
+                {"unknown kind 'modles'", "valid: model, device, node, storage, preset"});
   expect_misuse({"list", "router", "x"}, {"too many arguments; expected [KIND]"});
   expect_misuse({"list", "--jsn"}, {"did you mean '--json'?"});
 }

@@ -201,6 +201,10 @@ s.yaml:5:7: error: cost: unknown cost-model 'magic'
      "deployment: {hardware: dgx-h100, parallel: {pipeline: 64}}\n" + kWork,
      R"(s.yaml:1:44: error: deployment.parallel: model llama-3.1-8b: pipeline 64 for 32 layers
     give at most one stage per layer)"},
+    {"more_gpus_than_the_node_has",
+     "deployment: {hardware: dgx-h100, parallel: {tensor: 8, pipeline: 2}}\n" + kWork,
+     R"(s.yaml:1:44: error: deployment.parallel: an instance of 16 GPUs does not fit into dgx-h100, which has 8
+    lower tensor, pipeline or data, or describe what joins more of them: hardware: {base: dgx-h100, devices: 16, gpu_link: {...}})"},
     {"no_link_between_gpus",
      "deployment: {hardware: {base: h100-sxm, name: lonely, gpu_link: {bandwidth: 0}}, parallel: "
      "{tensor: 2}}\n" +

@@ -1,0 +1,53 @@
+#pragma once
+// Solid-state drives and block volumes: what requests cost of the device, and how long it lives.
+// Reads and writes share one device: in FlowNetwork it is a link of capacity 1 (device seconds per
+// second), and a flow uses read_seconds or write_seconds of it per byte. So two kinds of traffic
+// at once slow each other by plain max-min sharing.
+#include "sim/base/fields.h"
+
+namespace kvsim {
+
+struct StorageSpec {
+  std::string name, text;
+  Bytes capacity;
+  Bandwidth read_bandwidth, write_bandwidth;  // large requests, sustained
+  Rate read_rate, write_rate;                 // small random requests, IOPS
+  Duration read_latency{}, write_latency{};   // of one small request on an idle device
+  int queue_depth = 64;
+  Bytes endurance;
+  double write_amplification = 1;
+  std::map<std::string, std::string> source;
+  static constexpr std::tuple kFields{
+      field("name", &StorageSpec::name, any, "id in the catalogue"),
+      field("text", &StorageSpec::text, any, "one line"),
+      field("capacity", &StorageSpec::capacity, any, "usable"),
+      field("read_bandwidth", &StorageSpec::read_bandwidth, any, "large requests, sustained"),
+      field("write_bandwidth", &StorageSpec::write_bandwidth, any, "large requests, sustained"),
+      field("read_rate", &StorageSpec::read_rate, any, "small random reads (IOPS)"),
+      field("write_rate", &StorageSpec::write_rate, any, "small random writes (IOPS), sustained"),
+      field("read_latency", &StorageSpec::read_latency, any, "of one small read, idle device"),
+      field("write_latency", &StorageSpec::write_latency, any, "of one small write, idle device"),
+      field("queue_depth", &StorageSpec::queue_depth, between(1, 65536),
+            "requests that one transfer keeps in flight"),
+      field("endurance", &StorageSpec::endurance, any,
+            "bytes that may be written in its life; 0 = no limit is known"),
+      field("write_amplification", &StorageSpec::write_amplification, between(1.0, 100.0),
+            "bytes the flash writes for a byte of the host, above what the endurance rating holds"),
+      field("source", &StorageSpec::source, any, "figure: where it comes from")};
+};
+
+// Device seconds that one byte costs in requests of `chunk` bytes: bandwidth or request rate,
+// whichever is dearer. chunk 0 = large requests.
+double read_seconds(const StorageSpec&, Bytes chunk);
+double write_seconds(const StorageSpec&, Bytes chunk);
+
+// Bytes/s that one transfer alone cannot exceed, since `queue_depth` requests are in flight and
+// each takes the latency (Little's law). chunk 0 = no such limit.
+double read_cap(const StorageSpec&, Bytes chunk);
+double write_cap(const StorageSpec&, Bytes chunk);
+
+// Years until the rated bytes are written, at this many bytes per second from the host; infinite
+// for a device without a rating or without writes.
+double life_years(const StorageSpec&, Bandwidth written);
+
+}  // namespace kvsim
