@@ -46,7 +46,7 @@ void Replay::insert(const Access& a) {
 
 ReplayCounts Replay::run() {
   KVSIM_CHECK(policy_ != nullptr, "run() without start()");
-  const bool future = policy_->needs_future();
+  const bool future = policy_->needs_future(), sheds = policy_->sheds();
   ReplayCounts counts;
   Access a;
   for (std::size_t r = 0; r < stream_.requests(); ++r) {
@@ -60,6 +60,8 @@ ReplayCounts Replay::run() {
       if (resident_[a.id] != 0) {
         ++counts.hits;
         policy_->on_hit(a);
+        if (!sheds) continue;
+        for (ObjectId id; (id = policy_->shed()) != kNoObject;) leave(id);
       } else {
         insert(a);
       }
