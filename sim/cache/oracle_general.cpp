@@ -82,7 +82,7 @@ BlockStream load_oracle_general(const std::string& path, std::uint64_t limit) {
     if (is_new) out.objects.add(record.object, kNoObject);
     out.access.push_back(static_cast<ObjectId>(id));
     out.begin.push_back(out.access.size());
-    out.request.push_back({record.at, 0, 0});
+    out.request.push_back({record.at, 0, 0, 0});
   }
   return out;
 }

@@ -71,6 +71,7 @@ void PrefixReplay::serve(std::size_t request) {
   a.now = origin.arrival;
   a.session = origin.session;
   a.tenant = origin.tenant;
+  a.priority = origin.priority;
   const std::size_t fits = std::min(end, first + static_cast<std::size_t>(capacity_));
   for (std::size_t i = first; i < fits; ++i)
     touch(a, options_.tail_first ? first + (fits - 1 - i) : i);

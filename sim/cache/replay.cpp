@@ -53,6 +53,7 @@ ReplayCounts Replay::run() {
     a.now = stream_.request[r].arrival;
     a.session = stream_.request[r].session;
     a.tenant = stream_.request[r].tenant;
+    a.priority = stream_.request[r].priority;
     for (std::size_t i = stream_.begin[r]; i < stream_.begin[r + 1]; ++i) {
       a.id = stream_.access[i];
       a.tick = static_cast<std::int64_t>(i);

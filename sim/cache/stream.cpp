@@ -21,7 +21,7 @@ class Loader {
     else
       cut_blocks(r);
     out_.begin.push_back(out_.access.size());
-    out_.request.push_back({r.arrival, r.session, r.tenant});
+    out_.request.push_back({r.arrival, r.session, r.tenant, r.priority});
   }
 
  private:

@@ -18,6 +18,7 @@ struct BlockStream {
     Time arrival{};
     std::uint64_t session = 0;
     std::uint32_t tenant = 0;
+    std::int32_t priority = 0;
   };
   std::vector<ObjectId> access;
   std::vector<std::size_t> begin{0};  // one more than requests

@@ -22,7 +22,7 @@ inline BlockStream stream_of(const std::vector<std::vector<std::uint64_t>>& requ
     }
     s.begin.push_back(s.access.size());
     const auto second = static_cast<std::int64_t>(s.requests());
-    s.request.push_back({Time{std::chrono::seconds(second)}, 1 + s.requests() % 3, 0});
+    s.request.push_back({Time{std::chrono::seconds(second)}, 1 + s.requests() % 3, 0, 0});
   }
   return s;
 }
