@@ -68,8 +68,8 @@ class Arc final : public ListPolicy<ArcNode> {
  private:
   [[nodiscard]] double step(const List& other, const List& hit) const {
     const std::int64_t n = hit.size, m = other.size;
-    const double quotient = whole_steps_ ? static_cast<double>(m / n)
-                                         : static_cast<double>(m) / static_cast<double>(n);
+    const double quotient =
+        whole_steps_ ? static_cast<double>(m / n) : static_cast<double>(m) / static_cast<double>(n);
     return std::max(quotient, 1.0);
   }
   void forget(List& ghosts) { nodes_[nodes_.pop_oldest(ghosts)].place = Place::none; }

@@ -52,7 +52,7 @@ class RankBuckets {
   }
   Lists<Node>& nodes_;
   std::vector<UncountedList> buckets_;
-  std::uint32_t base_ = 0;           // rank of the first bucket
+  std::uint32_t base_ = 0;            // rank of the first bucket
   std::uint32_t low_ = 0, high_ = 0;  // no object is below low_ or above high_
 };
 

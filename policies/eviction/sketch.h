@@ -69,8 +69,8 @@ class FrequencySketch {
   // x mod counters without a division (Lemire, Kaser and Kurz 2019).
   [[nodiscard]] std::uint32_t modulo(std::uint32_t x) const {
     const std::uint64_t low = reciprocal_ * x;
-    return static_cast<std::uint32_t>(
-        (static_cast<unsigned __int128>(low) * counters_.size()) >> 64);
+    return static_cast<std::uint32_t>((static_cast<unsigned __int128>(low) * counters_.size()) >>
+                                      64);
   }
   std::vector<std::uint32_t> counters_;
   std::uint64_t reciprocal_ = 0;

@@ -17,9 +17,9 @@ class Slru final : public ListPolicy<SegmentNode> {
   };
   Slru(Params p, const Context& c)
       : ListPolicy(c),
-        order_(nodes_, std::vector<std::int64_t>(static_cast<std::size_t>(p.segments),
-                                                 std::max<std::int64_t>(p.tiny ? 1 : 0,
-                                                                        capacity_ / p.segments))) {}
+        order_(nodes_, std::vector<std::int64_t>(
+                           static_cast<std::size_t>(p.segments),
+                           std::max<std::int64_t>(p.tiny ? 1 : 0, capacity_ / p.segments))) {}
   void on_hit(const Access& a) override {
     if (leaving_.forget(a.id)) return order_.insert(a.id);
     order_.hit(a.id, leaving_, [this](ObjectId id) { return !pinned(id); });

@@ -31,13 +31,15 @@ class TickSet {
   }
   // The latest moment before `end`, or -1.
   [[nodiscard]] std::int64_t last_before(std::int64_t end) const {
-    auto t = std::min(static_cast<std::size_t>(end), object_.size());
+    auto t = static_cast<std::size_t>(end);
+    if (t >= object_.size()) {
+      const std::uint64_t root = levels_.empty() ? 0 : levels_.back()[0];
+      return root == 0 ? -1 : static_cast<std::int64_t>(descend(levels_.size() - 1, top_bit(root)));
+    }
     for (std::size_t l = 0; l < levels_.size(); ++l, t /= 64) {
       const std::uint64_t below = (std::uint64_t{1} << (t % 64)) - 1;
-      const std::size_t w = t / 64;
-      if (w >= levels_[l].size()) continue;
-      if (const std::uint64_t word = levels_[l][w] & below; word != 0)
-        return static_cast<std::int64_t>(descend(l, w * 64 + top_bit(word)));
+      if (const std::uint64_t word = levels_[l][t / 64] & below; word != 0)
+        return static_cast<std::int64_t>(descend(l, t / 64 * 64 + top_bit(word)));
     }
     return -1;
   }

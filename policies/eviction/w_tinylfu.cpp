@@ -29,8 +29,8 @@ class WTinyLfu final : public ListPolicy<WindowNode> {
   WTinyLfu(Params p, const Context& c)
       : ListPolicy(c),
         least_(p.tiny ? 1 : 0),
-        window_most_(std::max(least_, static_cast<std::int64_t>(static_cast<double>(capacity_) *
-                                                                p.window.value))),
+        window_most_(std::max(
+            least_, static_cast<std::int64_t>(static_cast<double>(capacity_) * p.window.value))),
         main_most_(capacity_ - window_most_),
         main_(nodes_, {share(1), share(4)}),
         sketch_(main_most_),
@@ -49,9 +49,7 @@ class WTinyLfu final : public ListPolicy<WindowNode> {
     main_hits_ = 0;
     sketch_.halve();
   }
-  bool admits(const Access&) override {
-    return window_most_ >= 1 && main_.lowest_most() >= 1;
-  }
+  bool admits(const Access&) override { return window_most_ >= 1 && main_.lowest_most() >= 1; }
   [[nodiscard]] bool must_evict(const Access&, std::int64_t resident) const override {
     return resident >= capacity_ || contest_goes_on_;
   }
@@ -101,7 +99,9 @@ class WTinyLfu final : public ListPolicy<WindowNode> {
     }
   }
   [[nodiscard]] bool sheds() const override { return true; }
-  ObjectId shed() override { return leaving_.take([this](ObjectId o) { return !pinned(o); }); }
+  ObjectId shed() override {
+    return leaving_.take([this](ObjectId o) { return !pinned(o); });
+  }
 
  private:
   [[nodiscard]] std::int64_t share(int fifths) const {
