@@ -92,6 +92,7 @@ TEST_F(LibCacheSim, DeterministicPoliciesAgreeMissForMiss) {
 // They draw otherwise: RANDOM and Hyperbolic of libCacheSim only see the newest object of a hash
 // bucket, so those two differ by more than chance.
 TEST_F(LibCacheSim, DrawingPoliciesAgreeApproximately) {
+  check({"CACHEUS", "cacheus"}, 0.0005);
   check({"LeCaR", "lecar"}, 0.001);
   check({"LHD", "lhd"}, 0.001);
   check({"RANDOM", "random"}, 0.02);
