@@ -352,9 +352,11 @@ void print_prefix(const Loaded& l, const BlockStream& stream, const po::variable
   else if (v.count("markdown") > 0)
     fmt::print("{}", prefix_rows_markdown(rows));
   else
-    fmt::print("{}: {} requests, {} accesses to {} distinct blocks; hits are leading runs\n{}",
-               printable(l.file), grouped(stream.requests()), grouped(stream.access.size()),
-               grouped(stream.objects.size()), prefix_rows_text(rows));
+    fmt::print(
+        "{}: {} requests, {} accesses to {} distinct blocks\n"
+        "hits are leading runs; misses by the policy, by capacity, or compulsory\n{}",
+        printable(l.file), grouped(stream.requests()), grouped(stream.access.size()),
+        grouped(stream.objects.size()), prefix_rows_text(rows));
 }
 
 void check_options(const po::variables_map& v, const CacheStudy& study) {
