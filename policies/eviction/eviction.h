@@ -26,7 +26,7 @@ struct Access {
   Time now{};             // 0 in replays without timing
   std::uint64_t session = 0;
   std::uint32_t tenant = 0;
-  std::int32_t priority = 0;  // of the request; lower is more important
+  std::int32_t priority = 0;           // of the request; lower is more important
   std::int64_t next_use = kNoNextUse;  // tick of the next access to it; known offline only
 };
 

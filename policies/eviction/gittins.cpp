@@ -13,6 +13,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <utility>
 
 #include "policies/eviction/eviction.h"
 
@@ -87,36 +88,30 @@ class Gittins final : public EvictionPolicy {
 
   void on_hit(const Access& a) override { use(a); }
   void on_miss(const Access& a) override { use(a); }
-  // A block without its parent could not be hit.
   bool admits(const Access& a) override {
     const ObjectId p = objects_->parent[a.id];
-    return p == kNoObject || nodes_[p].resident;
+    if (p != kNoObject && !nodes_[p].resident) return false;  // could not be hit
+    if (residents_ < capacity_) return true;
+    chosen_ = choose(a.tick);
+    return chosen_ == kNoObject || index(nodes_[chosen_], kind_of(nodes_[chosen_]), a.tick) <=
+                                       index(nodes_[a.id], kEither, a.tick);
   }
   ObjectId evict(const Access& incoming) override {
-    const bool all = leaves_.size() <= static_cast<std::size_t>(params_.sample);
-    const std::size_t n = all ? leaves_.size() : static_cast<std::size_t>(params_.sample);
-    ObjectId victim = kNoObject;
-    double least = index(nodes_[incoming.id], kEither, incoming.tick);
-    for (std::size_t k = 0; k < n; ++k) {
-      const ObjectId id = leaves_[all ? k : random_.below(leaves_.size())];
-      if (pinned(id)) continue;
-      const double x = index(nodes_[id], kind_of(nodes_[id]), incoming.tick);
-      if (x > least) continue;
-      if (x == least && victim != kNoObject && nodes_[id].tick >= nodes_[victim].tick) continue;
-      victim = id;
-      least = x;
-    }
+    ObjectId victim = std::exchange(chosen_, kNoObject);
+    if (victim == kNoObject || !is_leaf(victim) || pinned(victim)) victim = choose(incoming.tick);
     if (victim != kNoObject) on_remove(victim);
     return victim;
   }
   void on_insert(const Access& a) override {
     nodes_[a.id].resident = true;
+    ++residents_;
     const ObjectId p = objects_->parent[a.id];
     if (p != kNoObject && nodes_[p].children++ == 0 && nodes_[p].resident) remove_leaf(p);
     if (nodes_[a.id].children == 0) add_leaf(a.id);
   }
   void on_remove(ObjectId id) override {
     nodes_[id].resident = false;
+    --residents_;
     if (nodes_[id].children == 0) remove_leaf(id);
     const ObjectId p = objects_->parent[id];
     if (p != kNoObject && --nodes_[p].children == 0 && nodes_[p].resident) add_leaf(p);
@@ -169,6 +164,29 @@ class Gittins final : public EvictionPolicy {
     since_refresh_ = 0;
     for (Returns& c : classes_) c.refresh();
   }
+  [[nodiscard]] bool is_leaf(ObjectId id) const {
+    return nodes_[id].resident && nodes_[id].children == 0;
+  }
+  // Of a sample of leaves the one worth least, the longest unused among equals; of all leaves when
+  // the sample is pinned.
+  ObjectId choose(std::int64_t now) {
+    const std::size_t leaves = leaves_.size(), sample = static_cast<std::size_t>(params_.sample);
+    ObjectId best = kNoObject;
+    double least = 0;
+    const auto look = [&](ObjectId id) {
+      if (pinned(id)) return;
+      const double x = index(nodes_[id], kind_of(nodes_[id]), now);
+      if (best != kNoObject && (x > least || (x == least && nodes_[id].tick >= nodes_[best].tick)))
+        return;
+      best = id;
+      least = x;
+    };
+    if (leaves > sample)
+      for (std::size_t k = 0; k < sample; ++k) look(leaves_[random_.below(leaves)]);
+    if (best == kNoObject)
+      for (const ObjectId id : leaves_) look(id);
+    return best;
+  }
   void add_leaf(ObjectId id) {
     nodes_[id].place = static_cast<std::uint32_t>(leaves_.size());
     leaves_.push_back(id);
@@ -185,7 +203,8 @@ class Gittins final : public EvictionPolicy {
   std::array<Returns, kUses * kGaps * kKinds> classes_;
   std::vector<Node> nodes_;
   std::vector<ObjectId> leaves_;
-  std::int64_t since_refresh_ = 0;
+  std::int64_t since_refresh_ = 0, residents_ = 0;
+  ObjectId chosen_ = kNoObject;  // by admits, for the eviction that follows
 };
 
 const Register<Gittins> kSelf{

@@ -150,16 +150,19 @@ TEST(LeafPolicy, ALiveSessionKeepsItsOldBranches) {
 }
 
 TEST(LeafPolicy, LeasesRunOut) {
-  Cache c("ttl", with("ttl", "10 s"));
+  Cache c("ttl", with("ttl", "10 s"), 2);
+  const auto at = [&](int second) { c.now.now = Time{std::chrono::seconds(second)}; };
   const ObjectId a = c.add();
-  c.now.now = Time{std::chrono::seconds(9)};
-  EXPECT_EQ(c.evict(), kNoObject);
+  at(9);
   const ObjectId b = c.add();
-  c.now.now = Time{std::chrono::seconds(10)};
+  EXPECT_FALSE(c.policy->admits(c.now));
+  at(10);
+  EXPECT_TRUE(c.policy->admits(c.now));
   EXPECT_EQ(c.evict(), a);
-  EXPECT_EQ(c.evict(), kNoObject);
-  c.now.now = Time{std::chrono::seconds(20)};
-  EXPECT_EQ(c.evict(), b);
+  EXPECT_TRUE(c.policy->admits(c.now));  // there is room
+  c.add();
+  EXPECT_FALSE(c.policy->admits(c.now));
+  EXPECT_EQ(c.evict(), b);  // somebody needs the room all the same
 }
 
 // Cost 1 and 1 + 9 at ages of 3 and 2 accesses: 1/3 against 10/2; then 10 at age 2 leaves last.
