@@ -100,8 +100,10 @@ Options parse(int argc, char** argv) {
 
 // Misses of the full stream at 1 % and 30 % of 1,000,000, counted by libCacheSim aa0fc409.
 const std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> kMisses{
-    // MISSES
-};
+    {"fifo", {8'994'168, 2'942'392}},    {"lru", {8'295'118, 2'487'275}},
+    {"sieve", {6'777'093, 2'202'049}},   {"lfu", {6'834'380, 2'202'049}},
+    {"arc", {6'793'347, 2'316'610}},     {"2q", {7'013'019, 2'408'398}},
+    {"s3-fifo", {6'739'369, 2'250'124}}, {"w-tinylfu", {6'643'106, 2'185'956}}};
 
 int run(const Options& o) {
   const std::vector<std::uint64_t> keys = zipf_keys(o.accesses, o.objects);
@@ -119,7 +121,7 @@ int run(const Options& o) {
   Replay replay(stream);
   const bool standard = o.accesses == 20'000'000 && o.objects == 1'000'000;
   for (const std::string& policy : o.policies) {
-    for (const std::size_t percent : {1, 30}) {
+    for (const std::size_t percent : {1U, 30U}) {
       replay.start(policy, Tree::map(), static_cast<std::int64_t>(o.objects * percent / 100));
       begin = processor_seconds();
       const ReplayCounts c = replay.run();
