@@ -79,8 +79,10 @@ class Gittins final : public EvictionPolicy {
     static constexpr std::tuple kFields{
         field("sample", &Params::sample, between<std::int64_t>(1, 1 << 20),
               "leaves drawn and compared for one eviction"),
-        field("refresh", &Params::refresh, between<std::int64_t>(1, 1 << 30),
-              "accesses after which the indices are computed anew")};
+        field(
+            "refresh", &Params::refresh, between<std::int64_t>(1, 1 << 30),
+            "accesses after which the indices are computed anew (at first after an eighth of those "
+            "seen)")};
   };
   Gittins(Params p, const Context& c) : EvictionPolicy(c), params_(p), random_(c.random) {
     refresh();
@@ -142,7 +144,7 @@ class Gittins final : public EvictionPolicy {
   }
   void use(const Access& a) {
     if (nodes_.size() < objects_->size()) nodes_.resize(objects_->size());
-    if (++since_refresh_ >= params_.refresh) refresh();
+    if (++since_refresh_ >= due_) refresh();
     const ObjectId p = objects_->parent[a.id];
     if (p != kNoObject && nodes_[p].uses > 0 && !nodes_[p].continued) {
       classes_[class_of(nodes_[p], kEnd)].touched(-1);
@@ -161,7 +163,9 @@ class Gittins final : public EvictionPolicy {
     for (const Kind k : {kEnd, kEither}) classes_[class_of(n, k)].touched(1);
   }
   void refresh() {
+    uses_ += since_refresh_;
     since_refresh_ = 0;
+    due_ = std::min(params_.refresh, std::max<std::int64_t>(64, uses_ / 8));
     for (Returns& c : classes_) c.refresh();
   }
   [[nodiscard]] bool is_leaf(ObjectId id) const {
@@ -203,7 +207,8 @@ class Gittins final : public EvictionPolicy {
   std::array<Returns, kUses * kGaps * kKinds> classes_;
   std::vector<Node> nodes_;
   std::vector<ObjectId> leaves_;
-  std::int64_t since_refresh_ = 0, residents_ = 0;
+  std::int64_t uses_ = 0, since_refresh_ = 0, due_ = 0;
+  std::int64_t residents_ = 0;
   ObjectId chosen_ = kNoObject;  // by admits, for the eviction that follows
 };
 
