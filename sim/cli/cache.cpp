@@ -72,7 +72,8 @@ void declare(po::options_description& o, po::positional_options_description& p) 
       "limit", po::value<std::int64_t>(), "stop after this many requests")(
       "seed", po::value<std::uint64_t>(), "of policies that draw (default 0)")(
       "set", po::value<std::vector<std::string>>()->composing(),
-      "KEY=VALUE sets a parameter of the trace's format")(
+      "KEY=VALUE sets a parameter of the trace's format, such as zero_lengths=one")(
+      "lenient", "skip and count broken records")(
       "prefix", "hits are leading runs; shows the optimum and the causes of misses")(
       "tail-first", "with --prefix: blocks are touched from the last to the first")(
       "queue", po::value<std::int64_t>(),
@@ -141,6 +142,7 @@ Tree study_tree(const po::variables_map& v, Diagnostics& d) {
   }
   if (v.count("format") > 0)
     trace.set("format", Tree::scalar(v["format"].as<std::string>(), option_place("--format")));
+  if (v.count("lenient") > 0) trace.set("lenient", Tree::scalar("true"));
   if (!trace.entries().empty())
     t.set("trace",
           Tree::merged(t.find("trace") != nullptr ? *t.find("trace") : Tree::map(), trace));
