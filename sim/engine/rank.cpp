@@ -128,7 +128,7 @@ bool Rank::queue_may_move() const {
   return known_outputs_running_ > 0 && running() < config_.max_running;
 }
 
-bool Rank::can_plan_fast() const {
+bool Rank::can_plan_fast() {
   if (starved_ > 0 || group_.size() > config_.max_batched_tokens || prefilling_.size() > 1)
     return false;
   std::int64_t need = group_.due();
@@ -137,10 +137,23 @@ bool Rank::can_plan_fast() const {
     if (running_.back() != slot) return false;
     const Sequence& s = sequences_[slot];
     const std::int64_t n =
-        cap_prefill(s.known() - s.computed, config_.max_batched_tokens - group_.size());
+        cap_prefill(prefill_left(slot), config_.max_batched_tokens - group_.size());
     need += std::max<std::int64_t>(0, config_.blocks_for(s.computed + n) - s.hold.blocks());
   }
   return need <= pool_.free();
+}
+
+// Known tokens of a running sequence that may be computed now. Behind what is computed during a
+// load, that is none until the load has ended.
+std::int64_t Rank::prefill_left(std::uint32_t slot) {
+  Sequence& s = sequences_[slot];
+  if (s.skip_to == 0) return s.known() - s.computed;
+  if (s.computed < s.skip_from) return s.skip_from - s.computed;
+  if (loading(slot)) return 0;
+  s.computed = std::exchange(s.skip_to, 0);
+  --skipping_;
+  pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+  return s.known() - s.computed;
 }
 
 std::int64_t Rank::cap_prefill(std::int64_t tokens, std::int64_t budget) const {
@@ -155,9 +168,8 @@ std::int64_t Rank::plan_running_fast(Plan& out) {
   std::int64_t budget = config_.max_batched_tokens - group_.size();
   if (!prefilling_.empty() && budget > 0) {
     const std::uint32_t slot = prefilling_.front();
-    const Sequence& s = sequences_[slot];
-    const std::int64_t n = cap_prefill(s.known() - s.computed, budget);
-    schedule_prefill(slot, n, out);
+    const std::int64_t n = cap_prefill(prefill_left(slot), budget);
+    if (n > 0) schedule_prefill(slot, n, out);
     budget -= n;
   }
   return budget;
@@ -177,8 +189,12 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
       continue;
     }
     const bool decoding = group_.contains(slot);
+    const std::int64_t n = decoding ? 1 : cap_prefill(prefill_left(slot), budget);
     const std::int64_t computed = decoding ? group_.computed(slot) : s.computed;
-    const std::int64_t n = decoding ? 1 : cap_prefill(s.known() - computed, budget);
+    if (n == 0) {  // a load is to come first
+      ++i;
+      continue;
+    }
     const std::int64_t held = decoding ? config_.blocks_for(computed) : s.hold.blocks();
     const std::int64_t need = std::max<std::int64_t>(0, config_.blocks_for(computed + n) - held);
     while (need > pool_.free() && !self_preempted) {
@@ -255,6 +271,7 @@ void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int
   pool_.release(s.hold);
   if (!s.draining) s.outcome.recomputed_tokens += s.computed;
   s.computed = 0;
+  if (std::exchange(s.skip_to, 0) > 0) --skipping_;
   if (s.starved) {
     s.starved = false;
     --starved_;

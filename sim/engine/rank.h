@@ -60,7 +60,7 @@ class Rank final : public RankTiers::Client {
     return static_cast<std::int64_t>(waiting_.size() + skipped_.size());
   }
   // Requests set aside until KV from below has come.
-  [[nodiscard]] bool waits_for_tiers() const { return !skipped_.empty(); }
+  [[nodiscard]] bool waits_for_tiers() const { return !skipped_.empty() || skipping_ > 0; }
   // When one of them may have an answer although no transfer ends.
   [[nodiscard]] Time next_answer(Time now) const {
     return skipped_.empty() || !tiers_ ? kNever : tiers_->next_answer(now);
@@ -85,7 +85,7 @@ class Rank final : public RankTiers::Client {
   void check_invariants();
 
  private:
-  [[nodiscard]] bool can_plan_fast() const;
+  [[nodiscard]] bool can_plan_fast();
   std::int64_t plan_running_fast(Plan&);
   std::int64_t plan_running_exact(Plan&, Time now, bool ahead);
   void plan_waiting(Plan&, Time now, std::int64_t budget, bool ahead);
@@ -100,9 +100,9 @@ class Rank final : public RankTiers::Client {
   Verdict blocked(Sequence&, Time now);
   Verdict set_aside(Sequence&, TierKind, Time now);
   void end_waits(Sequence&, Time now);
-  void begin_load(std::uint32_t slot, const RankTiers::Prompt&);
-  void record_admission(Sequence&, std::int64_t hit_blocks, std::int64_t loaded,
-                        std::int64_t declined, const RankTiers::Prompt*);
+  void begin_load(std::uint32_t slot, const RankTiers::Prompt&, std::int64_t front);
+  void record_admission(Sequence&, std::int64_t hit_blocks, const RankTiers::Match&,
+                        const RankTiers::Prompt*);
   std::deque<std::uint32_t>& next_queue();
   [[nodiscard]] bool goes_before(std::uint32_t a, std::uint32_t b) const;
   [[nodiscard]] RankTiers::Prompt prompt_of(std::uint32_t slot, std::int64_t tokens,
@@ -110,6 +110,7 @@ class Rank final : public RankTiers::Client {
   void offer(std::uint32_t slot, std::int64_t tokens, Time now);
   void look_ahead(Time now);
   void schedule_prefill(std::uint32_t slot, std::int64_t tokens, Plan&);
+  std::int64_t prefill_left(std::uint32_t slot);
   std::int64_t cap_prefill(std::int64_t tokens, std::int64_t budget) const;
   void preempt(std::uint32_t slot, Plan&, Time now, bool ahead, std::int64_t extra_blocks);
   [[nodiscard]] bool queue_may_move() const;
@@ -118,7 +119,7 @@ class Rank final : public RankTiers::Client {
   void drop_expired(Time now);
   void sync_decoding(std::uint32_t slot);
   void publish_known_outputs(bool ahead);
-  void explain_misses(Sequence&, std::int64_t found_blocks, std::int64_t declined,
+  void explain_misses(Sequence&, std::int64_t found_blocks, const RankTiers::Match&,
                       const RankTiers::Prompt*);
 
   void account_prefill(const PlannedPrefill&, Time start, Time end, Spent);
@@ -147,6 +148,7 @@ class Rank final : public RankTiers::Client {
   std::vector<std::uint32_t> asides_;
   std::unique_ptr<RankTiers> tiers_;
   std::int64_t load_reserve_ = 0;  // blocks that requests with loads under way will still need
+  std::int64_t skipping_ = 0;      // running requests with a load under way
   std::int64_t failed_tokens_ = 0;
   Time planning_{};           // instant of the present plan
   bool was_lost_ = false;     // its cache was lost to a fault

@@ -160,7 +160,7 @@ void Rank::retire(std::uint32_t slot, Time now) {
 // Every prompt token that is not a hit gets its cause. Content keys are chained, so "seen" ends
 // once and for all at some block: [0, hit) hits, then what this rank had and lost, then what only
 // others had, then the new.
-void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t declined,
+void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, const RankTiers::Match& match,
                           const RankTiers::Prompt* below) {
   const auto cause = [&](MissCause c) -> std::int64_t& {
     return s.outcome.miss_tokens[static_cast<std::size_t>(c)];
@@ -174,12 +174,12 @@ void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t d
   const std::int64_t most = (s.prompt - 1) / bt;  // blocks that may be hit
   cause(MissCause::last_block) = s.prompt - full * bt;
   std::int64_t at = found_blocks;
+  cause(MissCause::not_worth_loading) = (match.declined + match.recompute) * bt;
   if (at >= full && full * bt == s.prompt && found_blocks > most) {
     cause(MissCause::last_block) = 1;  // all is there, its last token is computed again
     return;
   }
-  cause(MissCause::not_worth_loading) = declined * bt;
-  at += declined;
+  at += match.declined;
   if (at < most && below != nullptr) {
     const std::int64_t lost = tiers_->lost_blocks(*below, at);
     cause(MissCause::lost_fault) += lost * bt;

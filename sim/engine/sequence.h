@@ -32,11 +32,12 @@ struct Sequence {
   // KV from the tiers below. `loading`: outside the batch, blocks held; `ready`: it has come.
   enum class Fetch : std::uint8_t { none, loading, ready };
   Fetch fetch = Fetch::none;
-  bool first_load = false;       // the load belongs to the first admission
-  bool settled = false;          // looked up below without having to wait for the answer
-  std::int64_t load_blocks = 0;  // of the present or last load
-  std::int64_t offered = 0;      // blocks offered to the tiers for writing
-  Time aside_since = kNever;     // set aside, waiting for a fetch
+  bool first_load = false;                  // the load belongs to the first admission
+  bool settled = false;                     // looked up below without having to wait for the answer
+  std::int64_t skip_from = 0, skip_to = 0;  // tokens that a load brings while those before compute
+  std::int64_t load_blocks = 0;             // of the present or last load
+  std::int64_t offered = 0;                 // blocks offered to the tiers for writing
+  Time aside_since = kNever;                // set aside, waiting for a fetch
   TierKind aside_for{};
 
   // Accounting. Times are of iterations that ran.

@@ -118,6 +118,7 @@ struct TierSpec {
 struct OffloadSpec {
   std::int64_t chunk_tokens = 0;
   LoadMode load = LoadMode::async;
+  Choice<"restore", "policy"> restore{"always"};
   std::int64_t min_load_tokens = 0;
   bool whole_prompts = false, outputs = false;
   static constexpr std::tuple kFields{
@@ -126,6 +127,8 @@ struct OffloadSpec {
       field("load", &OffloadSpec::load, any,
             "async: the request waits outside the batch; overlap: in the batch, layer by layer; "
             "blocking: the batch waits"),
+      field("restore", &OffloadSpec::restore, any,
+            "how much of what is stored below is loaded, and what is computed meanwhile"),
       field("min_load_tokens", &OffloadSpec::min_load_tokens, between<std::int64_t>(0, 1 << 30),
             "a shorter hit below the GPU is computed instead"),
       field("whole_prompts", &OffloadSpec::whole_prompts, any,
@@ -135,11 +138,14 @@ struct OffloadSpec {
 };
 
 struct CacheSpec {
+  std::string preset;
   std::string dtype = "bf16";
   PrefixSpec prefix;
   std::vector<TierSpec> tiers;
   OffloadSpec offload;
   static constexpr std::tuple kFields{
+      field("preset", &CacheSpec::preset, any,
+            "store whose rules are followed; gives defaults for offload, and for tiers by kind"),
       field("dtype", &CacheSpec::dtype, any,
             "precision of the KV cache; auto = that of the activations"),
       field("prefix", &CacheSpec::prefix, any, "sharing of common prefixes"),

@@ -226,10 +226,10 @@ struct RecordSpec {
 
 enum class FaultTarget : std::uint8_t { instance, node, tier, link, directory };
 constexpr auto enum_names(FaultTarget) {
-  return std::array{
-      std::pair{FaultTarget::instance, "instance"}, std::pair{FaultTarget::node, "node"},
-      std::pair{FaultTarget::tier, "tier"}, std::pair{FaultTarget::link, "link"},
-      std::pair{FaultTarget::directory, "directory"}};
+  return std::array{std::pair{FaultTarget::instance, "instance"},
+                    std::pair{FaultTarget::node, "node"}, std::pair{FaultTarget::tier, "tier"},
+                    std::pair{FaultTarget::link, "link"},
+                    std::pair{FaultTarget::directory, "directory"}};
 }
 
 // Something that breaks.
