@@ -34,6 +34,8 @@ struct BuiltRun {
   std::unique_ptr<CostModel> cost;
   std::unique_ptr<TraceSource> trace;
   std::unique_ptr<Router> router;
+  std::optional<TierSystem> tiers;  // below the GPU
+  std::vector<FaultPlan> faults;
   Tree
       resolved;  // the scenario with model and hardware spelled out: its text is the run's identity
   std::string base_dir;
