@@ -26,7 +26,7 @@ struct Access {
   Time now{};             // 0 in replays without timing
   std::uint64_t session = 0;
   std::uint32_t tenant = 0;
-  std::int32_t priority = 0;  // of the request; lower is more important
+  std::int32_t priority = 0;           // of the request; lower is more important
   std::int64_t next_use = kNoNextUse;  // tick of the next access to it; known offline only
 };
 
@@ -60,12 +60,15 @@ class EvictionPolicy {
   // which `lower`, the rest, is the only child. The objects table shows this already.
   virtual void on_split(const Access& upper, ObjectId lower) {
     (void)lower;
+    on_miss(upper);
     on_insert(upper);
   }
   // Some policies push an object out on a hit (LIRS, segmented LRU): the next one to go, or
   // kNoObject. A cache that does not ask keeps it; evict gives it later.
   [[nodiscard]] virtual bool sheds() const { return false; }
   virtual ObjectId shed() { return kNoObject; }
+  // Whether it reads Access::now when it evicts.
+  [[nodiscard]] virtual bool needs_time() const { return false; }
   // Whether it reads Access::next_use, so that the caller must know the future.
   [[nodiscard]] virtual bool needs_future() const { return false; }
   // The object is accessed soon: loads what the policy keeps of it, changes nothing.

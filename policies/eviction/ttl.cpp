@@ -19,6 +19,7 @@ class Ttl final : public LeafColumns<Lease> {
               "time since the last use for which a block stays whatever comes")};
   };
   Ttl(Params p, const Context& c) : LeafColumns(c), ttl_(p.ttl) {}
+  [[nodiscard]] bool needs_time() const override { return true; }
 
  private:
   void note(const Access& a, bool) override { at(a.id) = {static_cast<double>(a.tick), a.now}; }

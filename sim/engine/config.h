@@ -35,9 +35,9 @@ struct EngineConfig {
   bool chunked_prefill = true;
   bool prefix_caching = true;
   KvPoolConfig pool;
-  bool publish_computed = false;  // KV can be hit when the iteration that computes it is over
-                                  // (SGLang), not as soon as that is planned (vLLM)
-  bool publish_preempted = true;  // what a preempted request has computed is cached
+  bool publish_computed = false;        // KV can be hit when the iteration that computes it is over
+                                        // (SGLang), not as soon as that is planned (vLLM)
+  bool publish_preempted = true;        // what a preempted request has computed is cached
   bool full_sequence_admission = true;  // admit only when the whole known sequence fits
   bool unhashed_first = true;           // free-queue order (block_pool.h)
   bool priority = false;                // waiting queue by (priority, arrival) instead of arrival

@@ -20,9 +20,9 @@ NodePool::NodePool(Options options) : KvPool(options.blocks), options_(std::move
   free_ = total_;
   objects_.add(0, kNoObject);
   nodes_.emplace_back();
-  policy_ = options_.make_policy({&objects_,
-                                  std::max<std::int64_t>(1, total_ / options_.share_blocks),
-                                  Rng(options_.seed, "kv-pool")});
+  policy_ =
+      options_.make_policy({&objects_, std::max<std::int64_t>(1, total_ / options_.share_blocks),
+                            Rng(options_.seed, "kv-pool")});
 }
 
 ObjectId NodePool::intern(std::uint64_t last_block, std::int64_t depth) {
@@ -170,9 +170,8 @@ ObjectId NodePool::split(ObjectId id, std::int64_t at) {
   u = {n.begin, at, n.first, n.refs, true};
   n.begin += at;
   n.blocks -= at;
-  n.first = inside == s.count
-                ? s.next
-                : new_span({s.key, s.start + inside, s.count - inside, s.next});
+  n.first =
+      inside == s.count ? s.next : new_span({s.key, s.start + inside, s.count - inside, s.next});
   spans_[i].count = inside;
   spans_[i].next = kNone;
   ++resident_;
@@ -300,11 +299,11 @@ void NodePool::check(std::span<const Hold* const> holders) const {
                 n.blocks, blocks);
   }
   for (ObjectId id = 1; id < nodes_.size(); ++id)
-    KVSIM_CHECK(children[id] == objects_.children[id] &&
-                    objects_.pins[id] ==
-                        nodes_[id].refs + (options_.leaves_only ? children[id] : 0U),
-                "node {} has {} children and {} pins, counts {}", id, children[id],
-                objects_.pins[id], objects_.children[id]);
+    KVSIM_CHECK(
+        children[id] == objects_.children[id] &&
+            objects_.pins[id] == nodes_[id].refs + (options_.leaves_only ? children[id] : 0U),
+        "node {} has {} children and {} pins, counts {}", id, children[id], objects_.pins[id],
+        objects_.children[id]);
   KVSIM_CHECK(resident == resident_ && cached == cached_free_ && blank + locked + free_ == total_,
               "{} nodes ({} counted), {} cached free ({}), {} + {} held and {} free of {}",
               resident, resident_, cached, cached_free_, blank, locked, free_, total_);

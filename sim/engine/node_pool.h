@@ -27,6 +27,7 @@ class NodePool : public KvPool {
     std::uint64_t seed = 0;
   };
 
+  [[nodiscard]] bool needs_time() const final { return policy_->needs_time(); }
   [[nodiscard]] std::int64_t seen_blocks(std::span<const ContentChunk>, std::int64_t from,
                                          std::int64_t most) const final;
   void take_hit(Hold&, std::span<const ContentChunk>) final;

@@ -109,7 +109,8 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   if (out.preemptions == 0) plan_waiting(out, now, budget, ahead);
   out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() &&
               out.late.empty() && waiting_.size() == before && skipped_.size() == aside &&
-              draining_ == 0 && prefilling_.empty() && !queue_may_move() && !writes_back_;
+              draining_ == 0 && prefilling_.empty() && !queue_may_move() && !writes_back_ &&
+              !pool_.needs_time();
   finish_plan(out);
   if (!out.finishing.empty() || out.shape.decodes == 0) out.plain = false;
 }

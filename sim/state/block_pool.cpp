@@ -311,8 +311,7 @@ void BlockPool::check(std::span<const Hold* const> holders) const {
   for (std::uint32_t r = 0; r < runs_.size(); ++r)
     KVSIM_CHECK(references[r] == 0 || references[r] == runs_[r].refs,
                 "run {} counts {} references, has {}", r, runs_[r].refs, references[r]);
-  KVSIM_CHECK(used + free_ == total_, "{} used + {} free blocks of {}", used, free_,
-              total_);
+  KVSIM_CHECK(used + free_ == total_, "{} used + {} free blocks of {}", used, free_, total_);
 }
 
 }  // namespace kvsim

@@ -107,7 +107,7 @@ TEST(NodePools, EveryPolicyKeepsEveryPoolInOrder) {
   for (const PluginInfo* info : Registry::instance().of_kind(EvictionPolicy::kKind)) {
     ObjectTable none;
     if (test::make_policy({info->name, {}})({&none, 1, Rng(1, "x")})->needs_future()) continue;
-    ++policies; fprintf(stderr,"%s\n",info->name.c_str());
+    ++policies;
     for (std::uint64_t seed = 0; seed < 6; ++seed) {
       NodePool::Options o =
           test::node_options(static_cast<std::int64_t>(20 + 17 * seed), {info->name, {}});

@@ -311,7 +311,8 @@ TEST(RadixPool, LeavingNamesEveryBlock) {
   RadixPool pool(test::node_options(12, {"leaf-lru", {}}));
   std::map<std::pair<std::uint64_t, std::int64_t>, std::int64_t> heard;
   pool.on_leaving([&](std::uint64_t key, std::int64_t first, std::int64_t n, std::int64_t at) {
-    for (std::int64_t i = 0; i < n; ++i) EXPECT_TRUE(heard.emplace(std::pair(key, first + i), at + i).second);
+    for (std::int64_t i = 0; i < n; ++i)
+      EXPECT_TRUE(heard.emplace(std::pair(key, first + i), at + i).second);
   });
   const Content a{{1, 4}, {2, 9}}, b{{1, 4}, {3, 7}};
   KvPool::Hold h;
