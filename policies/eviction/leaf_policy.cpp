@@ -41,7 +41,7 @@ ObjectId LeafPolicy::evict(const Access& incoming) {
     heap_.pop_back();
     if (dead(e)) continue;
     if (pinned(e.id)) {
-      aside_.push_back(e);
+      if (!hears_releases_) aside_.push_back(e);
     } else if (rank(e.id) > e.rank) {
       queue(e.id);
     } else if (!may_leave(e.id, incoming)) {

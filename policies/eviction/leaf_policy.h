@@ -17,6 +17,7 @@ class LeafPolicy : public EvictionPolicy {
   }
   void on_insert(const Access& a) override;
   void on_release(const Access& a) override {
+    hears_releases_ = true;
     refresh(a);
     touched(a.id);
   }
@@ -89,6 +90,7 @@ class LeafPolicy : public EvictionPolicy {
   std::vector<Entry> heap_;   // leaves, and entries of objects that are no leaves any more
   std::vector<Entry> aside_;  // pinned leaves met by one eviction
   std::size_t residents_ = 0;
+  bool hears_releases_ = false;  // so a pinned leaf comes back when it no longer is
 };
 
 // Most ranks end in the last use.

@@ -176,11 +176,10 @@ void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t d
     return;
   }
   const std::int64_t unit = config_.pool.share_blocks;
-  const auto whole = [&](std::int64_t tokens) {
-    return std::max(found_blocks, tokens / (bt * unit) * unit);
-  };
-  const std::int64_t full = whole(s.prompt);      // blocks that could be cached at all
-  const std::int64_t most = whole(s.prompt - 1);  // blocks that may be hit
+  const auto whole = [&](std::int64_t tokens) { return tokens / (bt * unit) * unit; };
+  // Blocks that could be cached at all (tiers below may share smaller units), that may be hit.
+  const std::int64_t full = std::max(found_blocks, whole(s.prompt));
+  const std::int64_t most = whole(s.prompt - 1);
   cause(MissCause::last_block) = s.prompt - full * bt;
   std::int64_t at = found_blocks;
   if (at >= full && full * bt == s.prompt && found_blocks > most) {
@@ -202,9 +201,9 @@ void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t d
     at += here;
   }
   if (at < most) {
-    // A running request computes the same content, but has not reached these blocks yet.
+    // A running request computes the same content, but these blocks of it cannot be hit yet.
     std::int64_t coming = 0;
-    for (const std::uint32_t slot : prefilling_) {
+    for (const std::uint32_t slot : config_.publish_computed ? running_ : prefilling_) {
       const Sequence& other = sequences_[slot];
       std::int64_t same = 0;
       for (std::size_t i = 0; i < std::min(s.content.size(), other.content.size()); ++i) {
