@@ -121,6 +121,11 @@ bool Rank::queue_may_move() const {
   if (waiting() == 0) return false;
   if (next_answer(planning_) != kNever) return true;
   if (config_.request_timeout.count() > 0) return true;
+  // A node that leaves as a whole may shorten the head's hit, and so its first piece, by more
+  // blocks than were needed.
+  if (config_.pool.make_policy && !config_.full_sequence_admission &&
+      running() < config_.max_running)
+    return true;
   // Tokens that running requests produce may become prefix hits of the head.
   return known_outputs_running_ > 0 && running() < config_.max_running;
 }
