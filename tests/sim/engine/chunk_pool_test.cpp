@@ -24,8 +24,8 @@ class Load {
   Load(NodePool& pool, std::int64_t unit) : pool_(pool), unit_(unit) {
     pool_.on_leaving(
         [this](std::uint64_t key, std::int64_t first, std::int64_t n, std::int64_t at) {
-          for (std::int64_t i = 0; i < n; ++i)
-            if ((at + i + 1) % unit_ == 0) EXPECT_EQ(cached_.erase({key, first + i}), 1U);
+          for (std::int64_t i = unit_ - 1 - at % unit_; i < n; i += unit_)
+            EXPECT_EQ(cached_.erase({key, first + i}), 1U);
         });
   }
   void step(Rng& rng) {
