@@ -67,8 +67,6 @@ class EvictionPolicy {
   // kNoObject. A cache that does not ask keeps it; evict gives it later.
   [[nodiscard]] virtual bool sheds() const { return false; }
   virtual ObjectId shed() { return kNoObject; }
-  // Whether it reads Access::now when it evicts.
-  [[nodiscard]] virtual bool needs_time() const { return false; }
   // Whether it reads Access::next_use, so that the caller must know the future.
   [[nodiscard]] virtual bool needs_future() const { return false; }
   // The object is accessed soon: loads what the policy keeps of it, changes nothing.

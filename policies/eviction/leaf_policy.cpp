@@ -32,29 +32,34 @@ void LeafPolicy::drop_dead() {
   std::make_heap(heap_.begin(), heap_.end());
 }
 
-ObjectId LeafPolicy::evict(const Access& incoming) {
-  ObjectId victim = kNoObject;
+ObjectId LeafPolicy::candidate() {
+  ObjectId first = kNoObject;
   aside_.clear();
-  while (!heap_.empty() && victim == kNoObject) {
+  while (!heap_.empty()) {
+    const Entry e = heap_.front();
+    if (!dead(e) && !pinned(e.id) && rank(e.id) <= e.rank) {
+      first = e.id;
+      break;
+    }
     std::pop_heap(heap_.begin(), heap_.end());
-    const Entry e = heap_.back();
     heap_.pop_back();
     if (dead(e)) continue;
-    if (pinned(e.id)) {
-      if (!hears_releases_) aside_.push_back(e);
-    } else if (rank(e.id) > e.rank) {
+    if (!pinned(e.id)) {
       queue(e.id);
-    } else if (!may_leave(e.id, incoming)) {
+    } else if (!hears_releases_) {
       aside_.push_back(e);
-      break;
-    } else {
-      victim = e.id;
     }
+    queue(e.id);
   }
   for (const Entry& e : aside_) {
     heap_.push_back(e);
     std::push_heap(heap_.begin(), heap_.end());
   }
+  return first;
+}
+
+ObjectId LeafPolicy::evict(const Access&) {
+  const ObjectId victim = candidate();
   if (victim == kNoObject) return victim;
   left(victim);
   leave(victim);

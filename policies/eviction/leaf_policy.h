@@ -44,15 +44,13 @@ class LeafPolicy : public EvictionPolicy {
   // May grow between touches (an object found with a greater rank than it was queued with is queued
   // again), must not fall.
   [[nodiscard]] virtual Rank rank(ObjectId) const = 0;
-  // Whether the leaf that ranks first may leave now.
-  [[nodiscard]] virtual bool may_leave(ObjectId, const Access& incoming) const {
-    (void)incoming;
-    return true;
-  }
+  // The leaf that would be evicted now; kNoObject when all are pinned.
+  ObjectId candidate();
   virtual void left(ObjectId) {}  // evicted
   [[nodiscard]] bool resident(ObjectId id) const {
     return id < nodes_.size() && nodes_[id].resident;
   }
+  [[nodiscard]] bool full() const { return static_cast<std::int64_t>(residents_) >= capacity_; }
   [[nodiscard]] std::uint32_t depth(ObjectId id) const { return objects_->depth[id]; }
 
  private:
@@ -88,7 +86,7 @@ class LeafPolicy : public EvictionPolicy {
 
   std::vector<Node> nodes_;
   std::vector<Entry> heap_;   // leaves, and entries of objects that are no leaves any more
-  std::vector<Entry> aside_;  // pinned leaves met by one eviction
+  std::vector<Entry> aside_;  // pinned leaves met by one search
   std::size_t residents_ = 0;
   bool hears_releases_ = false;  // so a pinned leaf comes back when it no longer is
 };

@@ -36,6 +36,14 @@ class RankBuckets {
         if (use(id)) return id;
     return kNoObject;
   }
+  // The same from the newest end of a rank.
+  template <class Use>
+  ObjectId last_of_first(Use use) {
+    if (first(use) == kNoObject) return kNoObject;
+    for (std::uint32_t r = low_;; ++r)
+      for (ObjectId id = bucket(r).newest; id != kNoObject; id = nodes_[id].older)
+        if (use(id)) return id;
+  }
   // Ranks below this one are not pushed any more: their empty buckets may go.
   void forget_below(std::uint32_t rank) {
     const std::uint32_t drop = std::min(rank, low_) - std::min(base_, std::min(rank, low_));

@@ -1,5 +1,5 @@
-// A lease: a leaf may leave once it has not been used for `ttl`, the oldest use first. While every
-// leaf is under lease, newcomers are served without being kept.
+// A lease: a leaf makes room for newcomers once it has not been used for `ttl`, the oldest use
+// first. While every leaf is under lease, newcomers are served without being kept.
 #include "policies/eviction/leaf_policy.h"
 
 namespace kvsim {
@@ -19,15 +19,16 @@ class Ttl final : public LeafColumns<Lease> {
               "time since the last use for which a block stays whatever comes")};
   };
   Ttl(Params p, const Context& c) : LeafColumns(c), ttl_(p.ttl) {}
-  [[nodiscard]] bool needs_time() const override { return true; }
+  bool admits(const Access& a) override {
+    if (!full()) return true;
+    const ObjectId id = candidate();
+    return id == kNoObject || a.now - at(id).used >= ttl_;
+  }
 
  private:
   void note(const Access& a, bool) override { at(a.id) = {static_cast<double>(a.tick), a.now}; }
   void refresh(const Access& a) override { note(a, true); }
   [[nodiscard]] Rank rank(ObjectId id) const override { return {at(id).tick, 0}; }
-  [[nodiscard]] bool may_leave(ObjectId id, const Access& incoming) const override {
-    return incoming.now - at(id).used >= ttl_;
-  }
   Duration ttl_;
 };
 

@@ -18,7 +18,8 @@ namespace kvsim {
 
 struct PrefixReplayOptions {
   bool tail_first = false;  // blocks are touched and inserted from the last to the first, as vLLM
-                            // frees them; else from the first
+                            // frees them; else from the first. Policies that refuse blocks without
+                            // their parent then keep little
   std::int64_t queue = 0;   // requests after the one served that wait already (ObjectTable::queued)
 };
 

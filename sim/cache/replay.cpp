@@ -45,6 +45,7 @@ void Replay::insert(const Access& a) {
 }
 
 ReplayCounts Replay::run() {
+  constexpr std::size_t kAhead = 24;  // accesses whose memory is fetched early
   KVSIM_CHECK(policy_ != nullptr, "run() without start()");
   const bool future = policy_->needs_future(), sheds = policy_->sheds();
   ReplayCounts counts;
@@ -57,6 +58,10 @@ ReplayCounts Replay::run() {
     for (std::size_t i = stream_.begin[r]; i < stream_.begin[r + 1]; ++i) {
       a.id = stream_.access[i];
       a.tick = static_cast<std::int64_t>(i);
+      if (i + kAhead < stream_.access.size()) {
+        policy_->prefetch(stream_.access[i + kAhead / 2]);
+        __builtin_prefetch(&resident_[stream_.access[i + kAhead]]);
+      }
       if (future) a.next_use = next_use_[i];
       if (resident_[a.id] != 0) {
         ++counts.hits;

@@ -8,7 +8,9 @@
 
 #include "policies/eviction/eviction.h"
 #include "sim/base/diagnostics.h"
+#include "sim/cache/oracle_general.h"
 #include "sim/cache/replay.h"
+#include "sim/cli/cache_prefix.h"
 #include "sim/cli/command.h"
 #include "sim/cli/describe.h"
 #include "sim/cli/text_table.h"
@@ -32,6 +34,8 @@ struct CacheStudy {
   std::int64_t block_tokens = 0;
   std::int64_t limit = 0;
   std::uint64_t seed = 0;
+  bool prefix = false, tail_first = false;
+  std::int64_t queue = 0;
   static constexpr std::tuple kFields{
       field("kvsim", &CacheStudy::kvsim, between(std::int64_t{1}, std::int64_t{1}),
             "version of the file format"),
@@ -44,7 +48,13 @@ struct CacheStudy {
             "tokens of a block; 0 takes the trace's own"),
       field("limit", &CacheStudy::limit, between(std::int64_t{0}, std::int64_t{1} << 40),
             "requests to read; 0 reads all"),
-      field("seed", &CacheStudy::seed, any, "of policies that draw")};
+      field("seed", &CacheStudy::seed, any, "of policies that draw"),
+      field("prefix", &CacheStudy::prefix, any,
+            "a request hits its leading run of blocks only; the optimum stands beside"),
+      field("tail_first", &CacheStudy::tail_first, any,
+            "prefix: blocks of a request are touched from the last to the first"),
+      field("queue", &CacheStudy::queue, between(std::int64_t{0}, std::int64_t{1} << 20),
+            "prefix: requests that wait when one is served (for look-ahead)")};
 };
 
 void declare(po::options_description& o, po::positional_options_description& p) {
@@ -62,8 +72,14 @@ void declare(po::options_description& o, po::positional_options_description& p) 
       "limit", po::value<std::int64_t>(), "stop after this many requests")(
       "seed", po::value<std::uint64_t>(), "of policies that draw (default 0)")(
       "set", po::value<std::vector<std::string>>()->composing(),
-      "KEY=VALUE sets a parameter of the trace's format")("csv", "print as CSV")("json",
-                                                                                 "print as JSON");
+      "KEY=VALUE sets a parameter of the trace's format, such as zero_lengths=one")(
+      "lenient", "skip and count broken records")(
+      "prefix", "hits are leading runs; shows the optimum and the causes of misses")(
+      "tail-first", "with --prefix: blocks are touched from the last to the first")(
+      "queue", po::value<std::int64_t>(),
+      "with --prefix: requests that wait when one is served, known to look-ahead")(
+      "csv", "print as CSV")("json", "print as JSON")(
+      "markdown", "with --prefix: print as a table of policies and capacities");
   p.add("file", 1);
 }
 
@@ -126,6 +142,7 @@ Tree study_tree(const po::variables_map& v, Diagnostics& d) {
   }
   if (v.count("format") > 0)
     trace.set("format", Tree::scalar(v["format"].as<std::string>(), option_place("--format")));
+  if (v.count("lenient") > 0) trace.set("lenient", Tree::scalar("true"));
   if (!trace.entries().empty())
     t.set("trace",
           Tree::merged(t.find("trace") != nullptr ? *t.find("trace") : Tree::map(), trace));
@@ -142,6 +159,9 @@ Tree study_tree(const po::variables_map& v, Diagnostics& d) {
   };
   if (v.count("block") > 0) whole("--block", "block_tokens", v["block"].as<std::int64_t>());
   if (v.count("limit") > 0) whole("--limit", "limit", v["limit"].as<std::int64_t>());
+  if (v.count("prefix") > 0) t.set("prefix", Tree::scalar("true"));
+  if (v.count("tail-first") > 0) t.set("tail_first", Tree::scalar("true"));
+  if (v.count("queue") > 0) whole("--queue", "queue", v["queue"].as<std::int64_t>());
   if (v.count("seed") > 0) whole("--seed", "seed", v["seed"].as<std::uint64_t>());
   return t;
 }
@@ -180,7 +200,7 @@ struct Loaded {
   CacheStudy study;
   std::vector<Capacity> capacities;
   std::string file, format;
-  std::unique_ptr<TraceSource> source;
+  std::unique_ptr<TraceSource> source;  // none for oracleGeneral
 };
 
 void open_trace(Loaded& l, const po::variables_map& v, const std::string& folder, Diagnostics& d) {
@@ -193,8 +213,10 @@ void open_trace(Loaded& l, const po::variables_map& v, const std::string& folder
   }
   l.file = (std::filesystem::path(folder) / file->text()).string();
   if (trace.find("format") == nullptr)
-    trace.set("format", Tree::scalar(guess_trace_format(l.file)));
+    trace.set("format", Tree::scalar(is_oracle_general(l.file) ? kOracleGeneral
+                                                               : guess_trace_format(l.file)));
   l.format = trace.find("format")->text();
+  if (l.format == kOracleGeneral) return;  // names objects, no tokens: not a format of scenarios
   Tree workload = Tree::map(), scenario = Tree::map();
   workload.set("trace", trace);
   scenario.set("workload", std::move(workload));
@@ -308,13 +330,60 @@ void print_table(const Loaded& l, const BlockStream& stream, const std::vector<R
   fmt::print("{}", t.text());
 }
 
-int run(const po::variables_map& v) {
-  if (v.count("csv") > 0 && v.count("json") > 0)
-    throw InputError("kvsim cache: --csv and --json exclude each other");
-  const Loaded l = load(v);
+BlockStream stream_of(const Loaded& l) {
+  if (!l.source) return load_oracle_general(l.file, static_cast<std::uint64_t>(l.study.limit));
   StreamOptions options;
   options.block_tokens = l.study.block_tokens;
-  const BlockStream stream = load_stream(*l.source, options);
+  return load_stream(*l.source, options);
+}
+
+void print_prefix(const Loaded& l, const BlockStream& stream, const po::variables_map& v) {
+  std::vector<PrefixPolicy> policies;
+  std::vector<std::int64_t> capacities;
+  for (const PolicyChoice& p : l.study.policies) policies.push_back({label(p), p.name, p.params});
+  for (const Capacity& c : l.capacities) capacities.push_back(c.of(stream.objects.size()));
+  const std::vector<PrefixRow> rows = replay_prefixes(stream, {l.study.tail_first, l.study.queue},
+                                                      l.study.seed, policies, capacities);
+  if (v.count("json") > 0)
+    fmt::print(
+        "{{\"trace\": {}, \"format\": {}, \"requests\": {}, \"blocks\": {}, \"rows\": [{}\n]}}\n",
+        json_string(printable(l.file)), json_string(l.format), stream.requests(),
+        stream.objects.size(), prefix_rows_json(rows));
+  else if (v.count("csv") > 0)
+    fmt::print("{}", prefix_rows_csv(rows));
+  else if (v.count("markdown") > 0)
+    fmt::print("{}", prefix_rows_markdown(rows));
+  else
+    fmt::print(
+        "{}: {} requests, {} accesses to {} distinct blocks\n"
+        "hits are leading runs; misses by the policy, by capacity, or compulsory\n{}",
+        printable(l.file), grouped(stream.requests()), grouped(stream.access.size()),
+        grouped(stream.objects.size()), prefix_rows_text(rows));
+}
+
+void check_options(const po::variables_map& v, const CacheStudy& study) {
+  if (v.count("csv") + v.count("json") + v.count("markdown") > 1)
+    throw InputError("kvsim cache: --csv, --json and --markdown exclude each other");
+  if (!study.prefix && (study.tail_first || study.queue > 0 || v.count("markdown") > 0))
+    throw InputError("kvsim cache: --tail-first, --queue and --markdown are of prefix caches",
+                     "add --prefix");
+}
+
+int run(const po::variables_map& v) {
+  const Loaded l = load(v);
+  check_options(v, l.study);
+  const BlockStream stream = stream_of(l);
+  const auto warn = [&] {
+    if (!l.source) return;
+    if (const auto skipped = l.source->skipped(); skipped.records > 0)
+      fmt::print(stderr, "warning: {} records left out; first: {}\n", skipped.records,
+                 printable(skipped.first_reason));
+  };
+  if (l.study.prefix) {
+    print_prefix(l, stream, v);
+    warn();
+    return 0;
+  }
   const std::vector<Row> rows = replay_all(l, stream);
   if (v.count("json") > 0) {
     print_json(l, stream, rows);
@@ -326,9 +395,7 @@ int run(const po::variables_map& v) {
   } else {
     print_table(l, stream, rows);
   }
-  if (const auto skipped = l.source->skipped(); skipped.records > 0)
-    fmt::print(stderr, "warning: {} records left out; first: {}\n", skipped.records,
-               printable(skipped.first_reason));
+  warn();
   return 0;
 }
 
@@ -343,6 +410,8 @@ extern const Command kCacheCommand{
     "--json\n"
     "  kvsim cache --trace t.jsonl --policy belady,belady:bypass=true --capacity 1%,10% --block "
     "64\n"
+    "  kvsim cache --trace t.jsonl --prefix --policy leaf-lru,lru --capacity 1%,10%   with the "
+    "optimum\n"
     "  kvsim cache study.yaml\n"
     "every access counts, the first of a block included; accesses/s is of the replay alone",
     declare,

@@ -81,6 +81,21 @@ bool holds_oracle_general(const po::variables_map& v, const std::string& file) {
                                : is_oracle_general(file);
 }
 
+// "--to", else what the name says.
+std::string target_format(const po::variables_map& v, const std::string& path) {
+  const std::vector<std::string> valid{"mooncake", "azure", "vidur", kOracleGeneral};
+  if (v.count("to") > 0) {
+    const std::string to = v["to"].as<std::string>();
+    for (const std::string& name : valid)
+      if (to == name) return to;
+    throw InputError("kvsim trace: cannot write format '" + to + "'", name_hint(to, valid));
+  }
+  if (is_oracle_general(path)) return kOracleGeneral;
+  if (path.find(".csv") != std::string::npos)
+    throw InputError("kvsim trace: two formats are CSV", "say --to azure or --to vidur");
+  return "mooncake";
+}
+
 // A trace is opened as a scenario opens it: same keys, same messages.
 Opened open(const po::variables_map& v, const std::string& file) {
   if (holds_oracle_general(v, file))
@@ -99,7 +114,10 @@ Opened open(const po::variables_map& v, const std::string& file) {
   const LoadedScenario loaded =
       read_scenario(std::move(scenario), "", prefixed(v, "workload.trace."), d);
   d.throw_if_any();
-  out.source = build_trace(loaded.value.workload, context_of(v), "", d);
+  TraceSource::Context context = context_of(v);
+  context.raw_ids =
+      v.count("output") > 0 && target_format(v, v["output"].as<std::string>()) == kOracleGeneral;
+  out.source = build_trace(loaded.value.workload, context, "", d);
   d.throw_if_any();
   return out;
 }
@@ -112,21 +130,6 @@ int run_info(const po::variables_map& v, const std::string& file) {
   else
     fmt::print("{}", trace_info_text(file, opened.format, opened.guessed, info));
   return 0;
-}
-
-// "--to", else what the name says.
-std::string target_format(const po::variables_map& v, const std::string& path) {
-  const std::vector<std::string> valid{"mooncake", "azure", "vidur", kOracleGeneral};
-  if (v.count("to") > 0) {
-    const std::string to = v["to"].as<std::string>();
-    for (const std::string& name : valid)
-      if (to == name) return to;
-    throw InputError("kvsim trace: cannot write format '" + to + "'", name_hint(to, valid));
-  }
-  if (is_oracle_general(path)) return kOracleGeneral;
-  if (path.find(".csv") != std::string::npos)
-    throw InputError("kvsim trace: two formats are CSV", "say --to azure or --to vidur");
-  return "mooncake";
 }
 
 int write(const po::variables_map& v, TraceSource& source) {

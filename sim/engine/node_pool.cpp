@@ -191,25 +191,13 @@ void NodePool::pop(std::int64_t n) {
   free_ -= n;
 }
 
-// Policies that keep everything for now (until a time, say) are overruled: the block is needed.
-ObjectId NodePool::choose() {
+void NodePool::evict_one() {
   Access incoming;
   incoming.id = kRoot;
   incoming.tick = tick_;
   incoming.now = now_;
   const ObjectId id = policy_->evict(incoming);
-  if (id != kNoObject) return id;
-  for (ObjectId i = 1; i < nodes_.size(); ++i) {
-    if (!nodes_[i].resident || objects_.pins[i] != 0) continue;
-    policy_->on_remove(i);
-    return i;
-  }
-  KVSIM_CHECK(false, "{} cached blocks are free, but no node is", cached_free_);
-  return kNoObject;
-}
-
-void NodePool::evict_one() {
-  const ObjectId id = choose();
+  KVSIM_CHECK(id != kNoObject, "{} cached blocks are free, but no node is", cached_free_);
   KVSIM_CHECK(nodes_[id].resident && objects_.pins[id] == 0,
               "the eviction policy chose node {} with {} pins", id, objects_.pins[id]);
   remove(id);

@@ -27,7 +27,6 @@ class NodePool : public KvPool {
     std::uint64_t seed = 0;
   };
 
-  [[nodiscard]] bool needs_time() const final { return policy_->needs_time(); }
   [[nodiscard]] std::int64_t seen_blocks(std::span<const ContentChunk>, std::int64_t from,
                                          std::int64_t most) const final;
   void take_hit(Hold&, std::span<const ContentChunk>) final;
@@ -103,7 +102,6 @@ class NodePool : public KvPool {
   void lock(ObjectId);
   void move_to(Hold&, ObjectId);
   void evict_one();
-  ObjectId choose();
   void remove(ObjectId);
 
   std::vector<std::uint32_t> free_spans_;

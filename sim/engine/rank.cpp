@@ -109,17 +109,23 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   if (out.preemptions == 0) plan_waiting(out, now, budget, ahead);
   out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() &&
               out.late.empty() && waiting_.size() == before && skipped_.size() == aside &&
-              draining_ == 0 && prefilling_.empty() && !queue_may_move() && !writes_back_ &&
-              !pool_.needs_time();
+              draining_ == 0 && prefilling_.empty() && !queue_may_move() && !writes_back_;
   finish_plan(out);
   if (!out.finishing.empty() || out.shape.decodes == 0) out.plain = false;
+  if (writes_back_) {
+    Access about;
+    about.now = now;
+    tiers_->write_leaving(about);
+  }
 }
 
 // Whether the head of the queue could be admitted, or dropped, later although nothing but decoding
 // happens.
 bool Rank::queue_may_move() const {
   if (waiting() == 0) return false;
-  if (next_answer(planning_) != kNever) return true;
+  if (tiers_ && (!config_.full_sequence_admission || tiers_->depends_on_time() ||
+                 next_answer(planning_) != kNever))
+    return true;
   if (config_.request_timeout.count() > 0) return true;
   // A node that leaves as a whole may shorten the head's hit, and so its first piece, by more
   // blocks than were needed.

@@ -54,9 +54,8 @@ class KvPool {
   KvPool(const KvPool&) = delete;
   KvPool& operator=(const KvPool&) = delete;
   void on_leaving(Leaving hear) { leaving_ = std::move(hear); }
-  // The instant of the calls that follow; what leaves may depend on it where needs_time().
+  // The instant of the calls that follow.
   void set_now(Time now) { now_ = now; }
-  [[nodiscard]] virtual bool needs_time() const { return false; }
 
   [[nodiscard]] std::int64_t total() const { return total_; }
   [[nodiscard]] std::int64_t free() const { return free_; }  // held by nobody, cached ones included

@@ -112,6 +112,26 @@ TEST(MooncakeCache, SharesOfTheCeiling) {
   }
 }
 
+// docs/eviction.md says that gittins has more hits than every policy that does not see the future
+// while the cache holds less than a tenth of the blocks.
+TEST(MooncakeCache, GittinsIsAheadWhereTheCacheIsShort) {
+  KVSIM_SHARED_FILE(path, kConversation);
+  const BlockStream s = conversation(path);
+  PrefixReplay replay(s);
+  for (const double millions : {1.0, 10.0}) {
+    const std::int64_t c = blocks_of(millions * kMillion);
+    const auto hits = [&](const std::string& policy) {
+      replay.start(policy, Tree::map(), c);
+      return replay.run().total;
+    };
+    const std::uint64_t ours = hits("gittins");
+    for (const std::string& policy : Registry::instance().names(EvictionPolicy::kKind)) {
+      if (policy == "gittins" || policy == "belady") continue;
+      EXPECT_LT(hits(policy), ours) << policy << " " << c;
+    }
+  }
+}
+
 // Requests dealt in turn to `instances` caches, each with a stream of its own.
 std::vector<BlockStream> dealt(const BlockStream& s, std::size_t instances) {
   std::vector<BlockStream> all(instances);

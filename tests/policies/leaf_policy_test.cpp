@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "sim/cache/prefix_replay.h"
+#include "tests/sim/cache/random_stream.h"
+
 namespace kvsim {
 namespace {
 
@@ -26,6 +29,7 @@ struct Cache {
     now.id = id;
     ++now.tick;
     if (resident[id] != 0) return policy->on_hit(now);
+    policy->on_miss(now);
     resident[id] = 1;
     if (objects.parent[id] != kNoObject) ++objects.children[objects.parent[id]];
     policy->on_insert(now);
@@ -146,16 +150,19 @@ TEST(LeafPolicy, ALiveSessionKeepsItsOldBranches) {
 }
 
 TEST(LeafPolicy, LeasesRunOut) {
-  Cache c("ttl", with("ttl", "10 s"));
+  Cache c("ttl", with("ttl", "10 s"), 2);
+  const auto at = [&](int second) { c.now.now = Time{std::chrono::seconds(second)}; };
   const ObjectId a = c.add();
-  c.now.now = Time{std::chrono::seconds(9)};
-  EXPECT_EQ(c.evict(), kNoObject);
+  at(9);
   const ObjectId b = c.add();
-  c.now.now = Time{std::chrono::seconds(10)};
+  EXPECT_FALSE(c.policy->admits(c.now));
+  at(10);
+  EXPECT_TRUE(c.policy->admits(c.now));
   EXPECT_EQ(c.evict(), a);
-  EXPECT_EQ(c.evict(), kNoObject);
-  c.now.now = Time{std::chrono::seconds(20)};
-  EXPECT_EQ(c.evict(), b);
+  EXPECT_TRUE(c.policy->admits(c.now));  // there is room
+  c.add();
+  EXPECT_FALSE(c.policy->admits(c.now));
+  EXPECT_EQ(c.evict(), b);  // somebody needs the room all the same
 }
 
 // Cost 1 and 1 + 9 at ages of 3 and 2 accesses: 1/3 against 10/2; then 10 at age 2 leaves last.
@@ -167,10 +174,74 @@ TEST(LeafPolicy, PensieveDropsCheapHeadsFirst) {
   EXPECT_EQ(c.evict(), tail);
 }
 
+TEST(LeafPolicy, SecondUseRefusesNewcomersOnceFull) {
+  Cache c("second-use", with("window", "2"), 3);  // uses are remembered for six accesses
+  const auto admits = [&](ObjectId id) {
+    c.now.id = id;
+    ++c.now.tick;
+    c.policy->on_miss(c.now);
+    return c.policy->admits(c.now);
+  };
+  const ObjectId a = c.add(), b = c.add();
+  EXPECT_EQ(c.evict(), a);
+  const ObjectId fresh = c.objects.add(77, kNoObject);
+  const ObjectId orphan = c.objects.add(78, a);
+  c.resident.resize(c.objects.size());
+  EXPECT_FALSE(admits(fresh));
+  EXPECT_TRUE(admits(fresh));
+  EXPECT_FALSE(admits(orphan));
+  EXPECT_FALSE(admits(orphan));  // its parent is gone
+  for (int i = 0; i < 7; ++i) c.use(b);
+  EXPECT_FALSE(admits(fresh));  // forgotten
+}
+
+// A scan in circles that is twice as long as the cache: LRU drops each block just before it is
+// wanted, the index refuses newcomers that are due later than what is there.
+TEST(LeafPolicy, GittinsDoesNotThrash) {
+  std::vector<std::vector<std::uint64_t>> circles;
+  for (std::uint64_t i = 0; i < 40'000; ++i) circles.push_back({i % 200, 1000 + i % 200});
+  const BlockStream s = test::stream_of(circles);
+  PrefixReplay replay(s);
+  replay.start("lru", Tree::map(), 200);
+  EXPECT_EQ(replay.run().total, 0U);
+  replay.start("gittins", Tree::map(), 200);
+  const double share =
+      static_cast<double>(replay.run().total) / static_cast<double>(prefix_optimum(s, 200).total);
+  EXPECT_GT(share, 0.7);
+}
+
+// Chats of ten turns among twice as many prompts that never return: the ends of prompts and what is
+// used once give way.
+TEST(LeafPolicy, GittinsKeepsWhatReturns) {
+  Rng rng(12, "chats");
+  std::vector<std::vector<std::uint64_t>> requests;
+  std::uint64_t fresh = 1'000'000;
+  std::vector<std::vector<std::uint64_t>> chats(30);
+  for (int i = 0; i < 9000; ++i) {
+    if (rng.below(3) > 0) {
+      requests.push_back({fresh, fresh + 1, fresh + 2});
+      fresh += 3;
+      continue;
+    }
+    std::vector<std::uint64_t>& chat = chats[rng.below(chats.size())];
+    if (chat.size() == 10) chat.clear();
+    chat.push_back(fresh++);
+    requests.push_back(chat);
+    requests.back().push_back(fresh++);  // the partial block at the end
+  }
+  const BlockStream s = test::stream_of(requests);
+  PrefixReplay replay(s);
+  const auto hits = [&](const char* policy) {
+    replay.start(policy, Tree::map(), 100);
+    return static_cast<double>(replay.run().total);
+  };
+  EXPECT_GT(hits("gittins"), 1.5 * hits("leaf-lru"));
+}
+
 // Random uses, pins and removals: a victim of a leaf policy has no resident child and no pin.
 TEST(LeafPolicy, VictimsAreUnpinnedLeaves) {
   for (const char* name : {"leaf-lru", "leaf-lfu", "leaf-slru", "leaf-priority", "leaf-order",
-                           "pgdsf", "look-ahead", "session-alive"}) {
+                           "pgdsf", "look-ahead", "session-alive", "second-use", "gittins"}) {
     Cache c(name);
     Rng rng(6, name);
     std::int64_t residents = 0;

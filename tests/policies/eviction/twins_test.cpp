@@ -53,13 +53,16 @@ void compare(const BlockStream& s, const std::string& name, std::size_t capacity
   ASSERT_EQ(replay.run().misses(), misses) << name << ", capacity " << capacity;
 }
 
+constexpr std::size_t kCapacities[] = {1,  2,  3,   4,   5,   7,   10,  19, 20,
+                                       33, 50, 100, 101, 150, 200, 203, 333};
+
 class EvictionTwin : public testing::TestWithParam<std::string> {};
 
 TEST_P(EvictionTwin, MissesAreThoseOfTheRules) {
   const bool lirs = GetParam() == "lirs";
   for (std::uint64_t seed = 0; seed < 3; ++seed) {
     const BlockStream s = stream_of(seed, 12'000, lirs ? 900 : 60 + 150 * seed);
-    for (const std::size_t c : {1, 2, 3, 4, 5, 7, 10, 19, 20, 33, 50, 100, 101, 150, 200, 203, 333})
+    for (const std::size_t c : kCapacities)
       if (!lirs || c >= 200) compare(s, GetParam(), c);
     if (lirs) compare(s, GetParam(), 700);
   }
