@@ -49,7 +49,6 @@ ObjectId LeafPolicy::candidate() {
     } else if (!hears_releases_) {
       aside_.push_back(e);
     }
-    queue(e.id);
   }
   for (const Entry& e : aside_) {
     heap_.push_back(e);
