@@ -5,6 +5,7 @@
 
 #include "sim/base/check.h"
 #include "sim/base/hash.h"
+#include "sim/engine/node_pool.h"
 
 namespace kvsim {
 
@@ -14,7 +15,8 @@ Rank::Rank(const EngineConfig& config, std::uint32_t instance, std::uint32_t ran
       done_(std::move(done)),
       seen_elsewhere_(std::move(seen)),
       itl_(itl),
-      pool_({config.kv_blocks, config.prefix_caching, config.unhashed_first}),
+      owned_pool_(make_pool(config, hash_combine(instance, rank))),
+      pool_(*owned_pool_),
       group_(config.block_tokens, config.windows) {
   totals_.instance = instance;
   totals_.rank = rank;
@@ -64,7 +66,7 @@ void Rank::enqueue(const Request& r, Time visible) {
     tokens += segment.tokens;
     s.content.push_back({segment.key, tokens / config_.block_tokens});
   }
-  s.known_output = tokens > s.prompt;
+  s.known_output = tokens > s.prompt && !config_.publish_computed;
   const std::int64_t all = config_.blocks_for(s.prompt + s.output);
   if (s.content.empty() || s.content.back().end < all)
     s.content.push_back({hash_combine(0x6f7574707574ULL, r.index), all});
@@ -99,6 +101,7 @@ bool Rank::goes_before(std::uint32_t a, std::uint32_t b) const {
 void Rank::plan(Plan& out, Time now, bool ahead) {
   out.clear();
   planning_ = now;
+  pool_.set_now(now);
   const bool fast = !config_.exact_steps && can_plan_fast();
   const std::int64_t budget = fast ? plan_running_fast(out) : plan_running_exact(out, now, ahead);
   if (config_.request_timeout.count() > 0) drop_expired(now);
@@ -124,6 +127,11 @@ bool Rank::queue_may_move() const {
                  next_answer(planning_) != kNever))
     return true;
   if (config_.request_timeout.count() > 0) return true;
+  // A node that leaves as a whole may shorten the head's hit, and so its first piece, by more
+  // blocks than were needed.
+  if (config_.pool.make_policy && !config_.full_sequence_admission &&
+      running() < config_.max_running)
+    return true;
   // Tokens that running requests produce may become prefix hits of the head.
   return known_outputs_running_ > 0 && running() < config_.max_running;
 }
@@ -267,7 +275,8 @@ void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int
   s.hold.blank += extra_blocks;
   // What the running iteration computes is not hashed before it is known.
   const std::int64_t known = decoded && ahead ? s.computed - 1 : s.computed;
-  pool_.publish(s.hold, s.content, std::max(s.hold.hashed, known / config_.block_tokens));
+  if (config_.publish_preempted)
+    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, known / config_.block_tokens));
   pool_.release(s.hold);
   if (!s.draining) s.outcome.recomputed_tokens += s.computed;
   s.computed = 0;
@@ -353,7 +362,8 @@ void Rank::finish_plan(Plan& out) {
   for (const PlannedPrefill& p : out.prefills) {
     Sequence& s = sequences_[p.slot];
     s.computed += p.piece.tokens;
-    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+    if (!config_.publish_computed)
+      pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
     out.pieces.push_back(p.piece);
     if (!p.piece.samples) continue;
     std::erase(prefilling_, p.slot);

@@ -71,8 +71,8 @@ class Rank final : public RankTiers::Client {
   // Tokens of in-batch loads that failed since the last call: the iteration computes them itself.
   [[nodiscard]] std::int64_t take_failed_tokens() { return std::exchange(failed_tokens_, 0); }
   [[nodiscard]] std::int64_t used_blocks() const { return pool_.total() - pool_.free(); }
-  [[nodiscard]] const BlockPool& pool() const { return pool_; }
-  BlockPool& pool() { return pool_; }
+  [[nodiscard]] const KvPool& pool() const { return pool_; }
+  KvPool& pool() { return pool_; }
   [[nodiscard]] const DecodeGroup& decodes() const { return group_; }
   [[nodiscard]] const RankTotals& totals() const { return totals_; }
   [[nodiscard]] const EngineConfig& config() const { return config_; }
@@ -139,7 +139,8 @@ class Rank final : public RankTiers::Client {
   Done done_;
   SeenElsewhere seen_elsewhere_;
   DurationHistogram& itl_;
-  BlockPool pool_;
+  std::unique_ptr<KvPool> owned_pool_;
+  KvPool& pool_;
   DecodeGroup group_;
   std::vector<Sequence> sequences_;
   std::vector<std::uint32_t> free_slots_, running_, prefilling_, closing_, scratch_;

@@ -8,6 +8,7 @@ namespace kvsim {
 
 void Rank::account(const Plan& plan, Time start, Time end, Spent spent) {
   const std::int64_t elapsed = to_ns(end - start);
+  pool_.set_now(end);
   totals_.gpu_ns += spent.gpu_ns;
   totals_.host_ns += spent.host_ns;
   totals_.stall_ns += spent.stall_ns;
@@ -77,6 +78,10 @@ void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, Spent 
     add(intervals(s), Interval::chunk_wait, to_ns(start - s.last_piece_end));
   }
   s.last_piece_end = end;
+  if (config_.publish_computed && s.state == Sequence::State::running)
+    pool_.publish(
+        s.hold, s.content,
+        std::max(s.hold.hashed, (p.piece.history + p.piece.tokens) / config_.block_tokens));
   add(intervals(s), Interval::prefill, spent.gpu_ns);
   add(intervals(s), Interval::host, spent.host_ns);
   add(intervals(s), Interval::load_stall, spent.stall_ns);
@@ -170,8 +175,11 @@ void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, const RankTier
     cause(MissCause::disabled) = s.prompt;
     return;
   }
-  const std::int64_t full = s.prompt / bt;        // blocks that could be cached at all
-  const std::int64_t most = (s.prompt - 1) / bt;  // blocks that may be hit
+  const std::int64_t unit = config_.pool.share_blocks;
+  const auto whole = [&](std::int64_t tokens) { return tokens / (bt * unit) * unit; };
+  // Blocks that could be cached at all (tiers below may share smaller units), that may be hit.
+  const std::int64_t full = std::max(found_blocks, whole(s.prompt));
+  const std::int64_t most = whole(s.prompt - 1);
   cause(MissCause::last_block) = s.prompt - full * bt;
   std::int64_t at = found_blocks;
   cause(MissCause::not_worth_loading) = (match.declined + match.recompute) * bt;
@@ -193,9 +201,9 @@ void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, const RankTier
     at += here;
   }
   if (at < most) {
-    // A running request computes the same content, but has not reached these blocks yet.
+    // A running request computes the same content, but these blocks of it cannot be hit yet.
     std::int64_t coming = 0;
-    for (const std::uint32_t slot : prefilling_) {
+    for (const std::uint32_t slot : config_.publish_computed ? running_ : prefilling_) {
       const Sequence& other = sequences_[slot];
       std::int64_t same = 0;
       for (std::size_t i = 0; i < std::min(s.content.size(), other.content.size()); ++i) {
@@ -219,8 +227,8 @@ void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, const RankTier
 }
 
 void Rank::check_invariants() {
-  std::vector<BlockPool::Hold> decoding;
-  std::vector<const BlockPool::Hold*> holds;
+  std::vector<KvPool::Hold> decoding;
+  std::vector<const KvPool::Hold*> holds;
   decoding.reserve(static_cast<std::size_t>(group_.size()));
   for (std::uint32_t slot = 0; slot < sequences_.size(); ++slot) {
     const Sequence& s = sequences_[slot];

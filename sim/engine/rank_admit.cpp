@@ -134,7 +134,7 @@ void Rank::end_waits(Sequence& s, Time now) {
 Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget) {
   Sequence& s = sequences_[slot];
   const std::int64_t known = s.known(), bt = config_.block_tokens;
-  const BlockPool::Hit hit = pool_.look_up(s.content, (known - 1) / bt);
+  const KvPool::Hit hit = pool_.look_up(s.content, (known - 1) / bt);
   const std::int64_t hit_tokens = hit.blocks * bt;
   const auto fits = [&](std::int64_t tokens, std::int64_t keep_free) {
     return config_.blocks_for(tokens) - hit.blocks + hit.queued + keep_free <= pool_.free();
@@ -160,6 +160,7 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   if (!fits(must_fit, watermark() + (async ? load_reserve_ : 0))) return blocked(s, now);
   end_waits(s, now);
   record_admission(s, hit.blocks, below, tiers_ ? &prompt : nullptr);
+  s.hold.owner = {s.outcome.session, s.outcome.tenant, s.priority};
   pool_.take_hit(s.hold, s.content);
   s.computed = hit_tokens;
   s.load_blocks = below.blocks;
@@ -213,6 +214,7 @@ void Rank::join(std::uint32_t slot, std::int64_t tokens, Plan& out, Time now) {
   if (s.known_output) ++known_outputs_running_;
   schedule_prefill(slot, tokens, out);
   prefilling_.push_back(slot);
+  if (config_.publish_computed) return;
   // Visible to the next look-up of this very iteration.
   pool_.publish(s.hold, s.content,
                 std::max(s.hold.hashed, (s.computed + tokens) / config_.block_tokens));

@@ -5,7 +5,7 @@
 
 #include "sim/base/time.h"
 #include "sim/base/work.h"
-#include "sim/state/block_pool.h"
+#include "sim/state/kv_pool.h"
 #include "sim/state/outcome.h"
 
 namespace kvsim {
@@ -27,7 +27,7 @@ struct Sequence {
   std::int32_t priority = 0;
   std::uint64_t order = 0;  // of admission: position in the running list
   std::vector<ContentChunk> content;
-  BlockPool::Hold hold;
+  KvPool::Hold hold;
 
   // KV from the tiers below. `loading`: outside the batch, blocks held; `ready`: it has come.
   enum class Fetch : std::uint8_t { none, loading, ready };

@@ -10,6 +10,7 @@
 #include "models/hf_config.h"
 #include "models/transformer_work.h"
 #include "sim/run/build_faults.h"
+#include "sim/run/build_pool.h"
 #include "sim/run/build_tiers.h"
 #include "sim/scenario/catalog.h"
 #include "sim/scenario/yaml.h"
@@ -328,9 +329,7 @@ class Builder {
     c.max_model_len = *e.max_model_len;
     c.long_prefill_threshold = e.scheduler.long_prefill_threshold;
     c.chunked_prefill = e.scheduler.chunked_prefill;
-    c.prefix_caching = s().cache.prefix.index == PrefixIndex::hash;
     c.full_sequence_admission = e.scheduler.full_sequence_admission;
-    c.unhashed_first = e.unhashed_blocks_first;
     c.priority = e.scheduler.policy == QueuePolicy::priority;
     c.async_scheduling = e.scheduler.async;
     c.watermark = e.scheduler.watermark.value;
@@ -348,6 +347,7 @@ class Builder {
         error("engine.graph_sizes", "the sizes must ascend");
       c.graph_sizes = e.graph_sizes;
     }
+    build_pool(out_, loaded_.tree, d_);
     size_cache();
   }
 
