@@ -9,6 +9,7 @@
 #include "hardware/topology.h"
 #include "models/hf_config.h"
 #include "models/transformer_work.h"
+#include "sim/run/build_memory.h"
 #include "sim/scenario/catalog.h"
 #include "sim/scenario/yaml.h"
 #include "traces/generator.h"
@@ -346,8 +347,21 @@ class Builder {
     size_cache();
   }
 
+  // A manager may hand memory out in a grain of its own.
+  void choose_memory() {
+    EngineConfig& c = out_.engine;
+    report(d_, place_of("cache.memory"), "cache.memory", [&] {
+      out_.memory_manager = build_memory(out_);
+      c.memory_manager = out_.memory_manager.get();
+      c.memory = c.memory_manager->rules();
+      s().engine.block_tokens = c.block_tokens = c.memory.block_tokens;
+    });
+  }
+
   void size_cache() {
+    choose_memory();
     EngineSpec& e = s().engine;
+    const MemoryRules& rules = out_.engine.memory;
     if (!e.kv_blocks) {
       MemoryPlan plan;
       plan.total = out_.device.memory;
@@ -359,11 +373,12 @@ class Builder {
       plan.activation = e.activation_memory;
       report(d_, place_of("engine"), "engine", [&] {
         out_.memory = plan_memory(out_.model, out_.parallel, out_.precision, plan);
-        e.kv_blocks = out_.memory->blocks.count();
+        e.kv_blocks = rules.block_bytes > Bytes{0} ? out_.memory->kv / rules.block_bytes
+                                                   : out_.memory->blocks.count();
       });
     }
     if (e.kv_blocks)
-      out_.engine.kv_blocks = *e.kv_blocks - 1;  // block 0 is the engine's null block
+      out_.engine.kv_blocks = *e.kv_blocks - (rules.null_block ? 1 : 0) + rules.lent_blocks;
     if (e.kv_blocks && out_.engine.kv_blocks < 1)
       error("engine.kv_blocks", "no usable KV block is left");
   }
