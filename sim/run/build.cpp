@@ -9,7 +9,9 @@
 #include "hardware/topology.h"
 #include "models/hf_config.h"
 #include "models/transformer_work.h"
+#include "sim/run/build_faults.h"
 #include "sim/run/build_memory.h"
+#include "sim/run/build_tiers.h"
 #include "sim/scenario/catalog.h"
 #include "sim/scenario/yaml.h"
 #include "traces/generator.h"
@@ -224,6 +226,8 @@ class Builder {
       out_.trace = build_trace(s().workload, c, out_.base_dir, d_);
     }
     check_resets();
+    if (d_.all().size() == before) out_.tiers = build_tiers(out_, loaded_.tree, d_);
+    if (d_.all().size() == before) out_.faults = build_faults(out_, loaded_.tree, d_);
     resolve_tree();
     return std::move(out_);
   }

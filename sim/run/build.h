@@ -36,6 +36,8 @@ struct BuiltRun {
   std::unique_ptr<TraceSource> trace;
   std::unique_ptr<Router> router;
   std::unique_ptr<MemoryManager> memory_manager;  // the engine's settings point to it
+  std::optional<TierSystem> tiers;  // below the GPU
+  std::vector<FaultPlan> faults;
   Tree
       resolved;  // the scenario with model and hardware spelled out: its text is the run's identity
   std::string base_dir;

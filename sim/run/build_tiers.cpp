@@ -74,24 +74,24 @@ class TierBuilder {
   }
 
  private:
-  void error(std::size_t tier, const std::string& key, const std::string& message,
-             const std::string& hint = {}) {
+  // Of a tier's key, or of as much as is written.
+  [[nodiscard]] Place place(std::size_t tier, const std::string& key) const {
     const Tree* t = scenario_.find("cache");
     if (t != nullptr) t = t->find("tiers");
-    Place place = t == nullptr ? Place{} : t->place();
-    if (t != nullptr && tier < t->items().size()) {
-      const Tree& item = t->items()[tier];
-      place = item.place();
-      if (const Tree* k = key.empty() ? nullptr : item.find(key)) place = k->place();
-    }
-    d_.add(place, fmt::format("cache.tiers.{}{}{}", tier, key.empty() ? "" : ".", key), message,
-           hint);
+    if (t == nullptr || !t->is_list() || tier >= t->items().size())
+      return t == nullptr ? Place{} : t->place();
+    const Tree& item = t->items()[tier];
+    const Tree* at = key.empty() ? nullptr : item.find(key);
+    return at == nullptr ? item.place() : at->place();
+  }
+  void error(std::size_t tier, const std::string& key, const std::string& message,
+             const std::string& hint = {}) {
+    d_.add(place(tier, key), fmt::format("cache.tiers.{}{}{}", tier, key.empty() ? "" : ".", key),
+           message, hint);
   }
 
-  // Instances fill node after node.
   void place_instances() {
-    const int gpus = run_.parallel.gpus();
-    per_node_ = std::max(1, run_.node.devices / gpus);
+    per_node_ = instances_per_node(run_);
     const int replicas = run_.scenario.deployment.replicas;
     nodes_ = std::max(run_.node.nodes, (replicas + per_node_ - 1) / per_node_);
     graph_ = build_topology(run_.node, nodes_, run_.storage);
@@ -157,22 +157,22 @@ class TierBuilder {
 
   bool chunk_bytes(std::size_t number, TierConfig& t) {
     const TierSpec& spec = cache_.tiers[number];
-    const auto dtype =
-        spec.dtype.empty() ? std::optional(run_.precision.kv) : parse_dtype(spec.dtype);
-    if (!dtype) {
-      error(number, "dtype", fmt::format("unknown precision '{}'", spec.dtype),
-            "valid: " + dtype_names());
-      return false;
+    Dtype dtype = run_.precision.kv;
+    if (!spec.dtype.empty()) {
+      Reader r(d_);
+      const Reader::Scope scope(r, fmt::format("cache.tiers.{}.dtype", number));
+      if (!Codec<Dtype>::read(Tree::scalar(spec.dtype, place(number, "dtype")), dtype, r))
+        return false;
     }
     // Stored once, however many GPUs hold a copy.
-    const Bytes token = kv_token_bytes(run_.model, *dtype);
+    const Bytes token = kv_token_bytes(run_.model, dtype);
     t.chunk_bytes = token.count() * out_.offload.chunk_blocks * out_.block_tokens;
     const std::int64_t ranks = scope(number) == TierScope::instance ? run_.parallel.data : 1;
     const std::int64_t chunks =
         spec.capacity.count() / std::max<std::int64_t>(1, t.chunk_bytes) / ranks;
     if (chunks < 1 || chunks > kMostChunks) {
       error(number, "capacity",
-            fmt::format("{} holds {} chunks of {} bytes", to_text(spec.capacity), chunks,
+            fmt::format("{} holds {} chunks of {} bytes", Codec<Bytes>::write(spec.capacity).text(), chunks,
                         t.chunk_bytes),
             chunks < 1 ? "give a larger capacity" : "give a smaller capacity or larger chunks");
       return false;
@@ -335,6 +335,10 @@ class TierBuilder {
 };
 
 }  // namespace
+
+int instances_per_node(const BuiltRun& run) {
+  return std::max(1, run.node.devices / run.parallel.gpus());
+}
 
 std::optional<TierSystem> build_tiers(const BuiltRun& run, const Tree& scenario, Diagnostics& d) {
   return TierBuilder(run, scenario, d).build();

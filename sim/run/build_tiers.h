@@ -6,6 +6,9 @@
 
 namespace kvsim {
 
+// Instances fill node after node; one never spans two.
+int instances_per_node(const BuiltRun&);
+
 // Nothing when the scenario has no tiers below the GPU. Mistakes go to Diagnostics under
 // `cache.tiers`.
 std::optional<TierSystem> build_tiers(const BuiltRun&, const Tree& scenario, Diagnostics&);

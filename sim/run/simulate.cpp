@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include "sim/record/recorder.h"
+#include "sim/run/build_faults.h"
 
 namespace kvsim {
 
@@ -67,11 +68,15 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   world_options.check_often = options.check_often;
   for (const Duration at : run.scenario.cache.prefix.reset_at)
     world_options.resets.push_back(Time{at});
+  world_options.record_transfers = run.scenario.record.transfers == RecordLevel::all;
+  world_options.tiers = std::move(run.tiers);
+  world_options.faults = std::move(run.faults);
   SimulateResult result;
   try {
     World world(std::move(instances), std::move(run.router), *run.trace, std::move(world_options));
     result.outcome = world.run();
     result.skipped = run.trace->skipped();
+    measure_faults(result.outcome, slo_of(run.scenario));
     result.metrics = compute_metrics(result.outcome, slo_of(run.scenario));
     const auto elapsed = std::chrono::steady_clock::now() - started;
     if (recorder) {

@@ -224,6 +224,40 @@ struct RecordSpec {
             "a row per rank with its queue, batch and KV use this often; 0 = never")};
 };
 
+enum class FaultTarget : std::uint8_t { instance, node, tier, link, directory };
+constexpr auto enum_names(FaultTarget) {
+  return std::array{
+      std::pair{FaultTarget::instance, "instance"}, std::pair{FaultTarget::node, "node"},
+      std::pair{FaultTarget::tier, "tier"}, std::pair{FaultTarget::link, "link"},
+      std::pair{FaultTarget::directory, "directory"}};
+}
+
+// Something that breaks.
+struct FaultSpec {
+  FaultTarget kind = FaultTarget::instance;
+  std::int64_t target = 0;
+  std::string name;
+  Duration at{}, down{}, mean_between{};
+  Ratio left{0.0};
+  bool keeps_data = false;
+  static constexpr std::tuple kFields{
+      field("kind", &FaultSpec::kind, any,
+            "instance, node (its instances and the tiers in it), tier (one store), link, or "
+            "directory (a tier's contents cannot be found, but stay)"),
+      field("target", &FaultSpec::target, between<std::int64_t>(0, 1 << 20),
+            "which instance, node, or store of the tier, from 0"),
+      field("name", &FaultSpec::name, any,
+            "of the tier, or a part of the names of links (every link that has it)"),
+      field("at", &FaultSpec::at, any, "when it breaks; of random faults: the earliest"),
+      field("down", &FaultSpec::down, any, "until it works again; 0 = never"),
+      field("mean_between", &FaultSpec::mean_between, any,
+            "random faults: mean time from start or repair to the next (exponential); 0 = once"),
+      field("left", &FaultSpec::left, between(Ratio{0}, Ratio{1}),
+            "of a link: share of its bandwidth that is left"),
+      field("keeps_data", &FaultSpec::keeps_data, any,
+            "of a tier: it cannot be reached, but comes back with what it held")};
+};
+
 // Measurements that `kvsim validate` compares with.
 struct MeasuredSpec {
   std::string file;
@@ -247,6 +281,7 @@ struct Scenario {
   Choice<"cost-model", "model"> cost{"roofline"};
   WorkloadSpec workload;
   SloSpec slo;
+  std::vector<FaultSpec> faults;
   RecordSpec record;
   std::optional<MeasuredSpec> measured;
   static constexpr std::tuple kFields{
@@ -264,6 +299,7 @@ struct Scenario {
       field("cost", &Scenario::cost, any, "what an iteration costs"),
       field("workload", &Scenario::workload, any, "who asks when"),
       field("slo", &Scenario::slo, any, "latency objectives"),
+      field("faults", &Scenario::faults, any, "what breaks when"),
       field("record", &Scenario::record, any, "what the database keeps"),
       field("measured", &Scenario::measured, any,
             "measurements to compare with (`kvsim validate`)")};
