@@ -36,7 +36,7 @@ void DecodeGroup::add(std::uint32_t slot, std::int64_t computed, std::int64_t la
   base_max_ = members_.empty() ? m.base : std::max(base_max_, m.base);
   base_sum_ += m.base;
   unfilled_ += places(computed, covered) - computed;
-  if (m.covered == 0) ++due_[bucket(m.base)];
+  if (m.covered == 0) count_due(m.base, 1);
   ++generation_[slot];
   place_[slot] = static_cast<std::uint32_t>(members_.size());
   for (std::size_t w = 0; w < kMaxWindows; ++w) {
@@ -61,7 +61,7 @@ std::int64_t DecodeGroup::remove(std::uint32_t slot) {
   const std::int64_t computed = m.base + clock_;
   base_sum_ -= m.base;
   unfilled_ -= places(computed, m.covered) - computed;
-  if (m.covered == 0) --due_[bucket(m.base)];
+  if (m.covered == 0) count_due(m.base, -1);
   for (std::size_t w = 0; w < kMaxWindows; ++w) {
     if (windows_[w] == 0) continue;
     window_sum_[w] -= std::min(computed + 1, windows_[w]);
@@ -119,7 +119,7 @@ void DecodeGroup::use_up_covers() {
     std::pop_heap(covers_.begin(), covers_.end(), later);
     covers_.pop_back();
     m.covered = 0;
-    ++due_[bucket(m.base)];
+    count_due(m.base, 1);
   }
 }
 
@@ -140,7 +140,7 @@ void DecodeGroup::advance(std::vector<std::uint32_t>& finished) {
 }
 
 std::int64_t DecodeGroup::blocks_due(std::int64_t n) const {
-  std::int64_t blocks = n / block_tokens_ * size();
+  std::int64_t blocks = n / block_tokens_ * uncovered_;
   for (std::int64_t i = 0; i < n % block_tokens_; ++i) blocks += due_[bucket(-clock_ - i)];
   return blocks;
 }

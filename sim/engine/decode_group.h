@@ -77,6 +77,10 @@ class DecodeGroup {
   void drop_stale(std::vector<Due>& heap);
   void fill_windows();
   void use_up_covers();
+  void count_due(std::int64_t base, std::int64_t members) {
+    due_[bucket(base)] += members;
+    uncovered_ += members;
+  }
   [[nodiscard]] std::int64_t places(std::int64_t computed, std::int64_t covered) const {
     const std::int64_t blocks = (computed + block_tokens_ - 1) / block_tokens_;
     return blocks * block_tokens_ > covered ? blocks * block_tokens_ : covered;
@@ -87,7 +91,8 @@ class DecodeGroup {
   std::int64_t clock_ = 0, base_sum_ = 0, base_max_ = 0, unfilled_ = 0;
   std::vector<Member> members_;
   std::vector<std::uint32_t> place_, generation_;  // by slot
-  std::vector<std::int64_t> due_;                  // members without cover, by base mod block size
+  std::int64_t uncovered_ = 0;                     // members without cover
+  std::vector<std::int64_t> due_;                  // the same by base mod block size
   std::vector<Due> finishes_;
   std::vector<Due> covers_;  // when a member's cover is used up
   std::array<std::vector<Due>, kMaxWindows> fills_;
