@@ -6,6 +6,7 @@
 #include "sim/base/quantity.h"
 #include "sim/base/registry.h"
 #include "sim/base/time.h"
+#include "sim/state/contiguous_slab.h"
 
 namespace kvsim {
 
@@ -16,7 +17,7 @@ struct MemoryRules {
   bool null_block = true;  // the engine keeps block 0 to itself
   // A sequence lies in one piece: admission needs a hole, nothing grows, prefixes are not shared.
   bool contiguous = false;
-  bool best_fit = false;  // of the holes; else the first
+  HoleFit fit = HoleFit::first;
   // Driver time to map or unmap one block in a sequence's address range; 0 = free of charge.
   Duration map_block{}, unmap_block{};
   bool map_ahead = false;    // what is known an iteration ahead is mapped behind that iteration

@@ -8,7 +8,7 @@
 namespace kvsim {
 
 RankMemory::RankMemory(const MemoryRules& rules, const MemoryManager* manager, std::int64_t blocks)
-    : rules_(rules), manager_(manager), slab_(rules.contiguous ? blocks : 0, rules.best_fit) {}
+    : rules_(rules), manager_(manager), slab_(rules.contiguous ? blocks : 0, rules.fit) {}
 
 std::int64_t RankMemory::region_blocks(const Sequence& s) const {
   return rules_.contiguous ? kvsim::region_blocks(rules_, *manager_, s.prompt, s.output) : 0;

@@ -6,16 +6,15 @@
 
 namespace kvsim {
 
-ContiguousSlab::ContiguousSlab(std::int64_t size, bool best_fit)
-    : free_(size), best_fit_(best_fit) {
+ContiguousSlab::ContiguousSlab(std::int64_t size, HoleFit fit) : free_(size), fit_(fit) {
   if (size > 0) holes_.push_back({0, size});
 }
 
 std::optional<std::size_t> ContiguousSlab::find(std::int64_t n) const {
   std::optional<std::size_t> found;
   for (std::size_t i = 0; i < holes_.size(); ++i) {
-    if (holes_[i].size < n) continue;
-    if (!best_fit_) return i;
+    if (place(holes_[i], n) + n > holes_[i].at + holes_[i].size) continue;
+    if (fit_ == HoleFit::first) return i;
     if (!found || holes_[i].size < holes_[*found].size) found = i;
   }
   return found;
@@ -24,11 +23,16 @@ std::optional<std::size_t> ContiguousSlab::find(std::int64_t n) const {
 std::int64_t ContiguousSlab::take(std::int64_t n) {
   const std::optional<std::size_t> i = find(n);
   KVSIM_CHECK(n > 0 && i.has_value(), "no hole of {} units, {} free", n, free_);
-  Hole& hole = holes_[*i];
-  const std::int64_t at = hole.at;
-  hole.at += n;
-  hole.size -= n;
-  if (hole.size == 0) holes_.erase(holes_.begin() + static_cast<std::ptrdiff_t>(*i));
+  const Hole hole = holes_[*i];
+  const std::int64_t at = place(hole, n);
+  const Hole before{hole.at, at - hole.at}, behind{at + n, hole.at + hole.size - at - n};
+  const auto where = holes_.begin() + static_cast<std::ptrdiff_t>(*i);
+  if (before.size == 0 && behind.size == 0) {
+    holes_.erase(where);
+  } else {
+    *where = before.size > 0 ? before : behind;
+    if (before.size > 0 && behind.size > 0) holes_.insert(where + 1, behind);
+  }
   free_ -= n;
   return at;
 }

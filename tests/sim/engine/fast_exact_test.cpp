@@ -40,7 +40,7 @@ void draw_memory(Scenario& s, std::int64_t longest, Rng& rng) {
       name = "reserved";
       e.prefix_caching = false;
       set("by", std::array{"max", "pow2", "oracle"}[rng.below(3)]);
-      set("fit", rng.below(2) == 0 ? "first" : "best");
+      set("fit", std::array{"first", "best", "buddy"}[rng.below(3)]);
       break;
     default:
       name = "virtual";
@@ -109,6 +109,7 @@ Scenario random_scenario(std::uint64_t seed, bool managed) {
   if (managed) draw_memory(s, longest, rng);
   e.kv_blocks =
       e.blocks_for(longest) + static_cast<std::int64_t>(rng.below(rng.below(2) == 0 ? 20 : 200));
+  if (e.memory.contiguous) e.kv_blocks *= 2;  // room for the rounding of buddies
   e.kv_blocks += e.memory.lent_blocks;
   return s;
 }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "sim/base/random.h"
@@ -18,8 +19,7 @@ struct Region {
 // Every unit is free or taken; holes are found by walking.
 class Twin {
  public:
-  explicit Twin(std::int64_t size, bool best)
-      : taken_(static_cast<std::size_t>(size)), best_(best) {}
+  Twin(std::int64_t size, HoleFit fit) : taken_(static_cast<std::size_t>(size)), fit_(fit) {}
   // Place of the hole that should be used; -1 = none. The largest hole on the side.
   std::int64_t choose(std::int64_t n, std::int64_t& largest) const {
     std::int64_t at = -1, size_at = 0;
@@ -30,7 +30,10 @@ class Twin {
       while (end < size && !taken_[static_cast<std::size_t>(end)]) ++end;
       const std::int64_t hole = end - i;
       largest = std::max(largest, hole);
-      if (hole >= n && (at < 0 || (best_ && hole < size_at))) at = i, size_at = hole;
+      std::int64_t start = i;
+      while (fit_ == HoleFit::buddy && start % n != 0) ++start;
+      if (start + n <= end && (at < 0 || (fit_ != HoleFit::first && hole < size_at)))
+        at = start, size_at = hole;
       i = end + 1;
     }
     return at;
@@ -47,19 +50,20 @@ class Twin {
 
  private:
   std::vector<bool> taken_;
-  bool best_;
+  HoleFit fit_;
 };
 
 TEST(ContiguousSlab, RandomOperationsEqualTheNaiveTwin) {
   for (std::uint64_t seed = 0; seed < 100; ++seed) {
     Rng rng(seed, "slab");
-    const bool best = seed % 2 == 0;
+    const HoleFit fit = std::array{HoleFit::first, HoleFit::best, HoleFit::buddy}[seed % 3];
     const auto size = 1 + static_cast<std::int64_t>(rng.below(200));
-    ContiguousSlab slab(size, best);
-    Twin twin(size, best);
+    ContiguousSlab slab(size, fit);
+    Twin twin(size, fit);
     std::vector<Region> regions;
     for (int step = 0; step < 400; ++step) {
-      const auto n = 1 + static_cast<std::int64_t>(rng.below(40));
+      const auto n = fit == HoleFit::buddy ? std::int64_t{1} << rng.below(6)
+                                           : 1 + static_cast<std::int64_t>(rng.below(40));
       std::int64_t largest = 0;
       const std::int64_t at = twin.choose(n, largest);
       ASSERT_EQ(slab.largest_hole(), largest);
@@ -81,7 +85,7 @@ TEST(ContiguousSlab, RandomOperationsEqualTheNaiveTwin) {
 
 TEST(ContiguousSlab, BestFitKeepsTheLargeHole) {
   for (const bool best : {false, true}) {
-    ContiguousSlab slab(100, best);
+    ContiguousSlab slab(100, best ? HoleFit::best : HoleFit::first);
     const std::int64_t a = slab.take(40), b = slab.take(10), c = slab.take(20), d = slab.take(10);
     EXPECT_EQ(d, 70);  // [80, 100) is a hole
     slab.give_back(a, 40);
@@ -91,6 +95,19 @@ TEST(ContiguousSlab, BestFitKeepsTheLargeHole) {
     EXPECT_EQ(slab.free(), 60);
     EXPECT_EQ(b, 40);
   }
+}
+
+TEST(ContiguousSlab, BuddiesStandAtMultiplesOfTheirSize) {
+  ContiguousSlab slab(24, HoleFit::buddy);
+  EXPECT_EQ(slab.take(2), 0);
+  EXPECT_EQ(slab.take(8), 8);
+  EXPECT_EQ(slab.take(4), 4);
+  EXPECT_EQ(slab.take(8), 16);
+  EXPECT_EQ(slab.free(), 2);  // [2, 4)
+  slab.give_back(0, 2);
+  EXPECT_TRUE(slab.fits(4));
+  slab.give_back(8, 8);
+  EXPECT_FALSE(slab.fits(16));  // 12 of 24 are free
 }
 
 }  // namespace
