@@ -12,7 +12,7 @@ namespace kvsim {
 
 struct MemoryRules {
   std::int64_t block_tokens = 16;  // grain in which memory is handed out
-  // Of one block over all layers of a rank; 0 = exactly block_tokens times the KV of a token.
+  // Of one block over all layers of a rank; 0 = the scenario's block.
   Bytes block_bytes{};
   bool null_block = true;  // the engine keeps block 0 to itself
   // A sequence lies in one piece: admission needs a hole, nothing grows, prefixes are not shared.

@@ -130,8 +130,9 @@ struct EngineSpec {
       field("max_model_len", &EngineSpec::max_model_len, between<std::int64_t>(1, 1 << 30),
             "longest prompt plus output; default: what the model allows"),
       field("kv_blocks", &EngineSpec::kv_blocks, between<std::int64_t>(2, std::int64_t{1} << 32),
-            "the engine's own number of KV blocks per rank (its null block included); default: "
-            "computed from memory"),
+            "the engine's own number of KV blocks of block_tokens per rank (its null block "
+            "included); "
+            "default: computed from memory"),
       field("gpu_memory_utilization", &EngineSpec::gpu_memory_utilization,
             between(Ratio{0.01}, Ratio{1}), "share of GPU memory that the engine may use"),
       field("graph_pool", &EngineSpec::graph_pool, any,
@@ -226,10 +227,10 @@ struct RecordSpec {
 
 enum class FaultTarget : std::uint8_t { instance, node, tier, link, directory };
 constexpr auto enum_names(FaultTarget) {
-  return std::array{
-      std::pair{FaultTarget::instance, "instance"}, std::pair{FaultTarget::node, "node"},
-      std::pair{FaultTarget::tier, "tier"}, std::pair{FaultTarget::link, "link"},
-      std::pair{FaultTarget::directory, "directory"}};
+  return std::array{std::pair{FaultTarget::instance, "instance"},
+                    std::pair{FaultTarget::node, "node"}, std::pair{FaultTarget::tier, "tier"},
+                    std::pair{FaultTarget::link, "link"},
+                    std::pair{FaultTarget::directory, "directory"}};
 }
 
 // Something that breaks.
