@@ -49,6 +49,9 @@ struct Efficiency {
       field("source", &Efficiency::source, any, "how these were obtained")};
 };
 
+// Of a message or a request: sums over routes stay far from the end of time.
+inline constexpr auto kLatencyBounds = between<Duration>(Duration{0}, Duration{60'000'000'000});
+
 struct LinkSpec {
   std::string name;
   Bandwidth
@@ -59,7 +62,7 @@ struct LinkSpec {
   static constexpr std::tuple kFields{
       field("name", &LinkSpec::name, any, "kind of link"),
       field("bandwidth", &LinkSpec::bandwidth, any, "per direction and GPU"),
-      field("latency", &LinkSpec::latency, any, "of one message"),
+      field("latency", &LinkSpec::latency, kLatencyBounds, "of one message"),
       field("source", &LinkSpec::source, any, "where the figures come from"),
       field("chunk_half", &LinkSpec::chunk_half, any, "size of chunks that reach half of it")};
 };

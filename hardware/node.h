@@ -99,7 +99,7 @@ struct EdgeSpec {
       field("to", &EdgeSpec::to, any, "name of a vertex"),
       field("name", &EdgeSpec::name, any, "kind of link"),
       field("bandwidth", &EdgeSpec::bandwidth, any, "per direction; of both together when half"),
-      field("latency", &EdgeSpec::latency, any, "of one message"),
+      field("latency", &EdgeSpec::latency, kLatencyBounds, "of one message"),
       field("chunk_half", &EdgeSpec::chunk_half, any, "size of chunks that reach half of it"),
       field("duplex", &EdgeSpec::duplex, any, "whether directions share it"),
       field("source", &EdgeSpec::source, any, "where the figures come from")};

@@ -3,7 +3,7 @@
 // Reads and writes share one device: in FlowNetwork it is a link of capacity 1 (device seconds per
 // second), and a flow uses read_seconds or write_seconds of it per byte. So two kinds of traffic
 // at once slow each other by plain max-min sharing.
-#include "sim/base/fields.h"
+#include "hardware/device.h"
 
 namespace kvsim {
 
@@ -25,8 +25,10 @@ struct StorageSpec {
       field("write_bandwidth", &StorageSpec::write_bandwidth, any, "large requests, sustained"),
       field("read_rate", &StorageSpec::read_rate, any, "small random reads (IOPS)"),
       field("write_rate", &StorageSpec::write_rate, any, "small random writes (IOPS), sustained"),
-      field("read_latency", &StorageSpec::read_latency, any, "of one small read, idle device"),
-      field("write_latency", &StorageSpec::write_latency, any, "of one small write, idle device"),
+      field("read_latency", &StorageSpec::read_latency, kLatencyBounds,
+            "of one small read, idle device"),
+      field("write_latency", &StorageSpec::write_latency, kLatencyBounds,
+            "of one small write, idle device"),
       field("queue_depth", &StorageSpec::queue_depth, between(1, 65536),
             "requests that one transfer keeps in flight"),
       field("endurance", &StorageSpec::endurance, any,

@@ -95,6 +95,12 @@ double Topology::bottleneck(const Route& r, Bytes chunk) const {
   return cap > 0 ? std::min(least, cap) : least;
 }
 
+LinkId Topology::write_link(VertexId drive) const {
+  for (const Edge& e : edges_)
+    if (e.to == drive && !vertex(drive).storage.empty()) return e.hops.back().link;
+  KVSIM_CHECK(false, "{} is no drive", vertex(drive).name);
+}
+
 void Topology::add_to(FlowNetwork& net) const {
   KVSIM_CHECK(net.links() == 0, "the network has {} links already", net.links());
   for (const Link& l : links_) net.add_link(l.capacity);

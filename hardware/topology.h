@@ -84,6 +84,9 @@ class Topology {
   const Route& route(VertexId from, VertexId to);
   // Bytes/s of a transfer that has the route for itself; infinite when nothing limits it.
   [[nodiscard]] double bottleneck(const Route&, Bytes chunk = {}) const;
+  // What is written to a drive and nothing else passes this link: its bytes, for life_years().
+  // Requires a drive with a StorageSpec.
+  [[nodiscard]] LinkId write_link(VertexId drive) const;
   // Adds all links to a network that has none yet, so that ids are equal.
   void add_to(FlowNetwork&) const;
 

@@ -143,7 +143,6 @@ class Builder {
     return at(all, place_of(i, n, static_cast<int>(all.size())));
   }
 
-  // Its device time is the resource: reads and writes share it.
   void add_drives(int n) {
     int number = 0;
     for (const StorageUse& use : spec_.storage) {
@@ -152,32 +151,29 @@ class Builder {
         throw InputError(
             fmt::format("{} names the drive '{}', which is not known", spec_.name, use.device),
             "kvsim list storage shows the drives of the catalogue");
-      const StorageSpec& s = found->second;
-      const auto request = [](Rate r) { return r.value > 0 ? 1 / r.value : 0; };
-      const auto in_flight = [&](Duration latency) {
-        return latency > Duration{0} ? s.queue_depth / to_seconds(latency) : 0;
-      };
       for (int i = 0; i < use.count; ++i, ++number) {
-        const VertexId ssd =
-            add(n, VertexKind::ssd, fmt::format("ssd{}", number), number, s.capacity, s.name);
-        const VertexId host = parent(use.attached, i, use.count);
-        const LinkId time = out_.add_link(out_.vertex(ssd).name, 1);
-        out_.add_edge({ssd,
-                       host,
-                       s.name + " read",
-                       s.read_bandwidth,
-                       s.read_latency,
-                       {{time, read_seconds(s, {}), {}, request(s.read_rate)}},
-                       in_flight(s.read_latency)});
-        out_.add_edge({host,
-                       ssd,
-                       s.name + " write",
-                       s.write_bandwidth,
-                       s.write_latency,
-                       {{time, write_seconds(s, {}), {}, request(s.write_rate)}},
-                       in_flight(s.write_latency)});
+        const VertexId ssd = add(n, VertexKind::ssd, fmt::format("ssd{}", number), number,
+                                 found->second.capacity, use.device);
+        join_drive(ssd, parent(use.attached, i, use.count), found->second);
       }
     }
+  }
+
+  // The device time is what both directions share; a link of each direction, never narrower, tells
+  // in its totals what was read and what was written.
+  void join_drive(VertexId ssd, VertexId host, const StorageSpec& s) {
+    const LinkId time = out_.add_link(out_.vertex(ssd).name, 1);
+    const auto one = [&](VertexId from, VertexId to, const char* what, Bandwidth bandwidth,
+                         Duration latency, double seconds, Rate rate) {
+      Edge e{from, to, s.name + what, bandwidth, latency, {}, 0};
+      e.hops.push_back({time, seconds, {}, rate.value > 0 ? 1 / rate.value : 0});
+      e.hops.push_back({link(from, to, ">", bandwidth), 1, {}, 0});
+      if (latency > Duration{0}) e.requests = s.queue_depth / to_seconds(latency);
+      out_.add_edge(std::move(e));
+    };
+    one(ssd, host, " read", s.read_bandwidth, s.read_latency, read_seconds(s, {}), s.read_rate);
+    one(host, ssd, " write", s.write_bandwidth, s.write_latency, write_seconds(s, {}),
+        s.write_rate);
   }
 
   void add_nics(int n) {

@@ -165,7 +165,8 @@ Hardware build_hardware(const Tree& given, const std::string& base_dir, const st
   out.bare = false;
   out.node = std::move(node);
   if (d.all().size() == before)
-    report(d, t.place(), path, [&] { build_topology(out.node, out.node.nodes, out.storage); });
+    report(d, t.place(), path,
+           [&] { build_topology(out.node, std::min(out.node.nodes, 2), out.storage); });
   return out;
 }
 

@@ -130,6 +130,20 @@ TEST(Topology, ReadsAndWritesShareADrive) {
   EXPECT_NEAR(net.rate(write), 2e9, 1);
 }
 
+TEST(Topology, WhatIsWrittenToADriveIsCounted) {
+  Machine m(machine());
+  FlowNetwork net;
+  m.t.add_to(net);
+  net.start(kTimeZero, m.route("ssd0", "dram0").uses({}), 5000, {}, 0);
+  net.start(kTimeZero, m.route("dram0", "ssd0").uses({}), 3000, {}, 0);
+  net.start(kTimeZero, m.route("dram0", "ssd1").uses({}), 200, {}, 0);
+  std::vector<FlowNetwork::Done> done;
+  const Time end{Duration{1'000'000}};
+  net.advance(end, done);
+  EXPECT_EQ(net.totals(m.t.write_link(*m.t.find("ssd0")), end).bytes, 3000);
+  EXPECT_EQ(net.totals(m.t.write_link(*m.t.find("ssd1")), end).bytes, 200);
+}
+
 TEST(Topology, SeveralNodesMeetOnTheNetwork) {
   NodeSpec n = machine();
   n.remote = {Bytes{1LL << 42}, link("pool", 60, 3000)};
