@@ -11,8 +11,7 @@ struct Seen {
   double running = 0, live = 0, external = 0;
 };
 
-// Requests are taken all the time while they arrive: what happens when none comes any more is left
-// out by weighting with the time of the run, as the figure does.
+// Means over the whole run; the overloaded ones work off their queue at full batches.
 Seen run(const std::string& memory) {
   Diagnostics d;
   const LoadedScenario loaded =
