@@ -49,6 +49,9 @@ class TraceSource {
     std::uint64_t seed = 0;
     double rate_scale = 1.0;  // arrivals come this many times faster
     std::int64_t limit = 0;   // stop after this many requests; 0 = no limit
+    // Keys are the ids of the file as they stand, where an id names a whole prefix (mooncake):
+    // for policies that hash ids, and users who look for theirs. One trace at a time.
+    bool raw_ids = false;
   };
   // What was left out: broken records in lenient mode, and records a format leaves out by its own
   // rule.

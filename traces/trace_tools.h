@@ -2,7 +2,6 @@
 // What can be said about a trace without simulating it, and writing it in another format. Sources
 // are consumed. Closed-loop sources are driven as if every request took the same time; open-loop
 // ones do not notice.
-#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -50,21 +49,6 @@ struct TraceInfo {
   }
 };
 TraceInfo trace_info(TraceSource&, Duration service = std::chrono::seconds(1));
-
-// Exact miss ratios of LRU at every capacity from one pass (Mattson et al. 1970), in segments: each
-// request touches the segments of its prompt in order.
-struct MissRatioCurve {
-  std::uint64_t accesses = 0;
-  std::vector<std::uint64_t>
-      hits;  // [c]: accesses that hit at capacity c; c from 0 to the number of distinct segments
-  [[nodiscard]] double miss_ratio(std::uint64_t capacity) const {
-    if (accesses == 0) return 0;
-    const std::uint64_t h =
-        hits[static_cast<std::size_t>(std::min<std::uint64_t>(capacity, hits.size() - 1))];
-    return 1.0 - static_cast<double>(h) / static_cast<double>(accesses);
-  }
-};
-MissRatioCurve miss_ratio_curve(TraceSource&, Duration service = std::chrono::seconds(1));
 
 struct WriteOptions {
   std::int64_t block_tokens =

@@ -5,6 +5,7 @@
 // the policy owns its order. For each access the cache calls, in this order:
 //   hit:   on_hit
 //   miss:  on_miss, admits; if admitted: evict while must_evict, then on_insert
+// After a hit, shed until it gives nothing, where sheds().
 // An object taken away by somebody else (invalidated, moved, lost with its disk) leaves by
 // on_remove.
 #include <cstdint>
@@ -25,6 +26,7 @@ struct Access {
   Time now{};             // 0 in replays without timing
   std::uint64_t session = 0;
   std::uint32_t tenant = 0;
+  std::int32_t priority = 0;           // of the request; lower is more important
   std::int64_t next_use = kNoNextUse;  // tick of the next access to it; known offline only
 };
 
@@ -52,8 +54,14 @@ class EvictionPolicy {
   virtual ObjectId evict(const Access& incoming) = 0;
   virtual void on_insert(const Access&) = 0;
   virtual void on_remove(ObjectId) = 0;  // resident before; not an eviction, so no ghost
+  // Some policies push an object out on a hit (LIRS, segmented LRU): the next one to go, or
+  // kNoObject. A cache that does not ask keeps it; evict gives it later.
+  [[nodiscard]] virtual bool sheds() const { return false; }
+  virtual ObjectId shed() { return kNoObject; }
   // Whether it reads Access::next_use, so that the caller must know the future.
   [[nodiscard]] virtual bool needs_future() const { return false; }
+  // The object is accessed soon: loads what the policy keeps of it, changes nothing.
+  virtual void prefetch(ObjectId) const {}
 
  protected:
   explicit EvictionPolicy(const Context& c) : objects_(c.objects), capacity_(c.capacity) {}

@@ -1,45 +1,29 @@
 // Least recently used.
-#include "policies/eviction/eviction.h"
+#include "policies/eviction/lists.h"
 
 namespace kvsim {
 namespace {
 
-class Lru final : public EvictionPolicy {
+class Lru final : public ListPolicy<Link> {
  public:
   struct Params {
     static constexpr std::tuple<> kFields{};
   };
-  Lru(Params, const Context& c) : EvictionPolicy(c) {}
-  void on_hit(const Access& a) override {
-    unlink(a.id);
-    link(a.id);
+  Lru(Params, const Context& c) : ListPolicy(c) {}
+  void on_hit(const Access& a) override { nodes_.move_newest(order_, a.id); }
+  void on_insert(const Access& a) override {
+    node(a.id);
+    nodes_.push_newest(order_, a.id);
   }
-  void on_insert(const Access& a) override { link(a.id); }
-  void on_remove(ObjectId id) override { unlink(id); }
+  void on_remove(ObjectId id) override { nodes_.remove(order_, id); }
   ObjectId evict(const Access&) override {
-    ObjectId id = oldest_;
-    while (id != kNoObject && pinned(id)) id = links_[id].newer;
-    if (id != kNoObject) unlink(id);
+    const ObjectId id = oldest_free(order_);
+    if (id != kNoObject) nodes_.remove(order_, id);
     return id;
   }
 
  private:
-  struct Link {
-    ObjectId older = kNoObject, newer = kNoObject;
-  };
-  void link(ObjectId id) {
-    if (links_.size() <= id) links_.resize(objects_->size());
-    links_[id] = {newest_, kNoObject};
-    (newest_ == kNoObject ? oldest_ : links_[newest_].newer) = id;
-    newest_ = id;
-  }
-  void unlink(ObjectId id) {
-    const Link l = links_[id];
-    (l.older == kNoObject ? oldest_ : links_[l.older].newer) = l.newer;
-    (l.newer == kNoObject ? newest_ : links_[l.newer].older) = l.older;
-  }
-  std::vector<Link> links_;
-  ObjectId oldest_ = kNoObject, newest_ = kNoObject;
+  UncountedList order_;
 };
 
 const Register<Lru> kSelf{"lru", "least recently used", "textbook"};

@@ -6,6 +6,7 @@
 
 #include "sim/base/time.h"
 #include "sim/state/object_table.h"
+#include "traces/trace_source.h"
 
 namespace kvsim {
 
@@ -17,6 +18,7 @@ struct BlockStream {
     Time arrival{};
     std::uint64_t session = 0;
     std::uint32_t tenant = 0;
+    std::int32_t priority = 0;
   };
   std::vector<ObjectId> access;
   std::vector<std::size_t> begin{0};  // one more than requests
@@ -25,5 +27,20 @@ struct BlockStream {
 
   [[nodiscard]] std::size_t requests() const { return request.size(); }
 };
+
+struct StreamOptions {
+  // Tokens of a block; 0 takes the trace's own segments (every hash id, the partial last one
+  // included). A block is named by the segment that holds its last token and by how much of that
+  // segment it covers, so traces of larger blocks share at their own grain.
+  std::int64_t block_tokens = 0;
+  Duration service = std::chrono::seconds(1);  // closed-loop sources: how long a request takes
+};
+
+// Reads the source to its end: the blocks of each prompt; outputs are no accesses.
+BlockStream load_stream(TraceSource&, const StreamOptions& = {});
+
+// For each access the position of the next access to the same object, or kNoNextUse
+// (policies/eviction/eviction.h).
+std::vector<std::int64_t> next_uses(const BlockStream&);
 
 }  // namespace kvsim

@@ -13,12 +13,13 @@
 namespace kvsim {
 
 extern const Command kRunCommand, kCheckCommand, kListCommand, kShowCommand, kSchemaCommand,
-    kQueryCommand, kTraceCommand, kValidateCommand, kCalibrateCommand, kDocCommand;
+    kQueryCommand, kTraceCommand, kCacheCommand, kValidateCommand, kCalibrateCommand, kDocCommand;
 
 const std::vector<const Command*>& commands() {
   static const std::vector<const Command*> all{
-      &kRunCommand,   &kCheckCommand, &kListCommand,     &kShowCommand,      &kSchemaCommand,
-      &kQueryCommand, &kTraceCommand, &kValidateCommand, &kCalibrateCommand, &kDocCommand};
+      &kRunCommand,      &kCheckCommand,     &kListCommand,  &kShowCommand,
+      &kSchemaCommand,   &kQueryCommand,     &kTraceCommand, &kCacheCommand,
+      &kValidateCommand, &kCalibrateCommand, &kDocCommand};
   return all;
 }
 

@@ -56,6 +56,60 @@ void latency_rows(std::string& out, const std::vector<Metric>& m) {
 
 }  // namespace
 
+namespace {
+
+std::string bytes_text(double bytes) {
+  for (const auto& [unit, size] : {std::pair{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}})
+    if (bytes >= size) return fmt::format("{:.2f} {}", bytes / size, unit);
+  return fmt::format("{:.0f} B", bytes);
+}
+
+// Hits and traffic of each tier below the GPU, then the link that is queued for the most.
+std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
+  std::string out = o.tiers.empty() ? "" : "tiers     ";
+  std::uint32_t last = 0;
+  bool first = true;
+  for (const TierTotals& t : o.tiers) {
+    if (!first && t.tier == last) continue;
+    const auto get = [&](const char* what) {
+      return find(m, fmt::format("tier_{}_{}", t.name, what)).value_or(0);
+    };
+    out += fmt::format("{} {}: {} of the prompt tokens hit, {} read, {} written, at most {} full",
+                       first ? "" : ";", t.name, percent(get("hit_rate")),
+                       bytes_text(get("read_bytes")), bytes_text(get("written_bytes")),
+                       percent(get("peak_usage")));
+    if (const double years = get("drive_life"); years > 0)
+      out += fmt::format(", drives last {:.1f} years", years);
+    first = false;
+    last = t.tier;
+  }
+  if (!o.tiers.empty())
+    out += fmt::format("; in all {} of the prompt tokens were not computed\n",
+                       percent(find(m, "total_hit_rate")));
+  const LinkUse* busiest = nullptr;
+  for (const LinkUse& l : o.links)
+    if (busiest == nullptr || l.flow_seconds > busiest->flow_seconds) busiest = &l;
+  if (busiest != nullptr && busiest->busy_ns > 0)
+    out += fmt::format(
+        "links      {}: {} passed, busy {} of the time, then {:.2f} transfers at once, at most {}; "
+        "iterations waited {} s for loads\n",
+        busiest->name, bytes_text(static_cast<double>(busiest->bytes)),
+        percent(static_cast<double>(busiest->busy_ns) / static_cast<double>(to_ns(o.end))),
+        busiest->flow_seconds / (static_cast<double>(busiest->busy_ns) / 1e9), busiest->peak_flows,
+        number(find(m, "load_stall"), 2));
+  for (const FaultRecord& f : o.faults)
+    out += fmt::format(
+        "fault      {} at {:.1f} s: {} requests moved, {} GPU blocks and {} chunks lost, goodput "
+        "{:.3f} -> {:.3f} /s, {}\n",
+        f.target, to_seconds(f.at - Time{}), f.requests_moved, f.blocks_lost, f.chunks_lost,
+        f.goodput_before, f.goodput_least,
+        f.recovery.count() > 0 ? fmt::format("recovered after {:.0f} s", to_seconds(f.recovery))
+                               : std::string("no dip that ended within the run"));
+  return out;
+}
+
+}  // namespace
+
 std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
   const std::vector<Metric>& m = result.metrics;
   const RunOutcome& o = result.outcome;
@@ -89,6 +143,7 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
       "engine     {} iterations, {} preemptions, {} KV blocks a rank, at most {} of them in use\n",
       number(find(m, "iterations"), 0), number(find(m, "preemptions"), 0), run.engine.kv_blocks,
       percent(find(m, "peak_kv_usage")));
+  out += tier_lines(m, o);
   if (s.slo.ttft || s.slo.tpot || s.slo.e2e)
     out += fmt::format("SLO        {} of the requests meet it, goodput {} requests/s\n",
                        percent(find(m, "slo_attainment")), number(find(m, "request_goodput"), 3));

@@ -6,9 +6,11 @@
 #include <memory>
 
 #include "sim/base/diagnostics.h"
+#include "sim/cache/oracle_general.h"
 #include "sim/cli/command.h"
 #include "sim/cli/text_table.h"
 #include "sim/cli/trace_guess.h"
+#include "sim/cli/trace_mrc.h"
 #include "sim/cli/trace_report.h"
 #include "sim/record/render.h"
 #include "sim/run/build.h"
@@ -37,10 +39,9 @@ void declare(po::options_description& o, po::positional_options_description& p) 
       "output,o", po::value<std::string>(),
       "convert, generate: file to write; .gz and .zst are compressed")(
       "to", po::value<std::string>(),
-      "convert, generate: mooncake, azure or vidur (default: mooncake, or the file's name)")(
-      "points", po::value<int>(),
-      "mrc: capacities, evenly spread over their logarithm (default 25)")(
-      "csv", "mrc: print as CSV")("json", "info, mrc: print as JSON");
+      "convert, generate: mooncake, azure, vidur or oracle-general (default: mooncake, or the "
+      "file's name)")("json", "info, mrc: print as JSON");
+  declare_mrc(o);
   p.add("action", 1).add("file", 1);
 }
 
@@ -75,8 +76,31 @@ std::vector<std::string> prefixed(const po::variables_map& v, const std::string&
   return all;
 }
 
+bool holds_oracle_general(const po::variables_map& v, const std::string& file) {
+  return v.count("format") > 0 ? v["format"].as<std::string>() == kOracleGeneral
+                               : is_oracle_general(file);
+}
+
+// "--to", else what the name says.
+std::string target_format(const po::variables_map& v, const std::string& path) {
+  const std::vector<std::string> valid{"mooncake", "azure", "vidur", kOracleGeneral};
+  if (v.count("to") > 0) {
+    const std::string to = v["to"].as<std::string>();
+    for (const std::string& name : valid)
+      if (to == name) return to;
+    throw InputError("kvsim trace: cannot write format '" + to + "'", name_hint(to, valid));
+  }
+  if (is_oracle_general(path)) return kOracleGeneral;
+  if (path.find(".csv") != std::string::npos)
+    throw InputError("kvsim trace: two formats are CSV", "say --to azure or --to vidur");
+  return "mooncake";
+}
+
 // A trace is opened as a scenario opens it: same keys, same messages.
 Opened open(const po::variables_map& v, const std::string& file) {
+  if (holds_oracle_general(v, file))
+    throw InputError(file + ": oracleGeneral traces name objects, no tokens",
+                     "kvsim cache and kvsim trace mrc read them");
   Opened out;
   out.guessed = v.count("format") == 0;
   out.format = out.guessed ? guess_trace_format(file) : v["format"].as<std::string>();
@@ -90,7 +114,10 @@ Opened open(const po::variables_map& v, const std::string& file) {
   const LoadedScenario loaded =
       read_scenario(std::move(scenario), "", prefixed(v, "workload.trace."), d);
   d.throw_if_any();
-  out.source = build_trace(loaded.value.workload, context_of(v), "", d);
+  TraceSource::Context context = context_of(v);
+  context.raw_ids =
+      v.count("output") > 0 && target_format(v, v["output"].as<std::string>()) == kOracleGeneral;
+  out.source = build_trace(loaded.value.workload, context, "", d);
   d.throw_if_any();
   return out;
 }
@@ -105,20 +132,6 @@ int run_info(const po::variables_map& v, const std::string& file) {
   return 0;
 }
 
-// "--to", else what the name says.
-std::string target_format(const po::variables_map& v, const std::string& path) {
-  const std::vector<std::string> valid{"mooncake", "azure", "vidur"};
-  if (v.count("to") > 0) {
-    const std::string to = v["to"].as<std::string>();
-    for (const std::string& name : valid)
-      if (to == name) return to;
-    throw InputError("kvsim trace: cannot write format '" + to + "'", name_hint(to, valid));
-  }
-  if (path.find(".csv") != std::string::npos)
-    throw InputError("kvsim trace: two formats are CSV", "say --to azure or --to vidur");
-  return "mooncake";
-}
-
 int write(const po::variables_map& v, TraceSource& source) {
   if (v.count("output") == 0)
     throw InputError("kvsim trace: no file to write", "add -o FILE, such as -o trace.jsonl.gz");
@@ -126,8 +139,13 @@ int write(const po::variables_map& v, TraceSource& source) {
   WriteOptions options;
   options.block_tokens = positive<std::int64_t>(v, "block-tokens", options.block_tokens);
   const std::string format = target_format(v, path);
-  const std::uint64_t n = write_trace(source, format, path, options);
-  fmt::print("{}: {} requests as {}\n", path, grouped(n), format);
+  if (format == kOracleGeneral) {
+    const std::uint64_t n = write_oracle_general(load_stream(source), path);
+    fmt::print("{}: {} block accesses as {}\n", path, grouped(n), format);
+  } else {
+    const std::uint64_t n = write_trace(source, format, path, options);
+    fmt::print("{}: {} requests as {}\n", path, grouped(n), format);
+  }
   if (const auto skipped = source.skipped(); skipped.records > 0)
     fmt::print(stderr, "warning: {} records left out; first: {}\n", skipped.records,
                printable(skipped.first_reason));
@@ -173,43 +191,16 @@ int run_generate(const po::variables_map& v, const std::string& file) {
   return write(v, *source);
 }
 
-// Capacities whose logarithms are evenly spread, ends included.
-std::vector<std::uint64_t> capacities(std::uint64_t most, int points) {
-  std::vector<std::uint64_t> all;
-  for (int k = 0; k < points; ++k) {
-    const double x = points == 1 ? 1 : static_cast<double>(k) / (points - 1);
-    const auto c = static_cast<std::uint64_t>(std::llround(std::pow(static_cast<double>(most), x)));
-    if (all.empty() || c > all.back()) all.push_back(c);
-  }
-  return all;
-}
-
 int run_mrc(const po::variables_map& v, const std::string& file) {
-  const int points = positive(v, "points", 25);
-  if (points > 100'000) throw InputError("kvsim trace: --points must be at most 100000");
-  if (v.count("csv") > 0 && v.count("json") > 0)
-    throw InputError("kvsim trace: --csv and --json exclude each other");
-  const Opened opened = open(v, file);
-  const MissRatioCurve curve = miss_ratio_curve(*opened.source);
-  const std::vector<std::uint64_t> at =
-      capacities(std::max<std::uint64_t>(1, curve.hits.size() - 1), points);
-  if (v.count("csv") > 0) {
-    fmt::print("capacity_segments,miss_ratio\n");
-    for (const auto c : at) fmt::print("{},{}\n", c, curve.miss_ratio(c));
-  } else if (v.count("json") > 0) {
-    fmt::print("{{\"policy\": \"lru\", \"accesses\": {}, \"points\": [", curve.accesses);
-    for (const auto c : at)
-      fmt::print("{}\n {{\"capacity\": {}, \"miss_ratio\": {}}}", c == at.front() ? "" : ",", c,
-                 curve.miss_ratio(c));
-    fmt::print("\n]}}\n");
+  const MrcOptions options = mrc_options(v);
+  LruCurve lru(options.sampling);
+  if (holds_oracle_general(v, file)) {
+    read_oracle_general(file, context_of(v).limit, lru);
   } else {
-    TextTable t({">capacity", ">miss ratio", ""});
-    for (const auto c : at)
-      t.row({grouped(c), fmt::format("{:.4f}", curve.miss_ratio(c)),
-             std::string(static_cast<std::size_t>(curve.miss_ratio(c) * 60 + 0.5), '#')});
-    fmt::print("LRU over the segments of prompts, {} accesses; capacity in segments\n{}",
-               grouped(curve.accesses), t.text());
+    const Opened opened = open(v, file);
+    read_prompt_segments(*opened.source, lru);
   }
+  fmt::print("{}", mrc_text(lru.curve(), options));
   return 0;
 }
 
@@ -260,7 +251,9 @@ extern const Command kTraceCommand{
     "  kvsim trace convert t.csv -o t.jsonl.gz --to mooncake\n"
     "  kvsim trace generate scenarios/multi-turn.yaml -o chat.jsonl --set "
     "workload.generate.requests=500\n"
-    "  kvsim trace mrc traces/samples/chat.jsonl            LRU miss ratio by capacity",
+    "  kvsim trace convert t.jsonl -o t.oracleGeneral.zst   for libCacheSim\n"
+    "  kvsim trace mrc traces/samples/chat.jsonl            LRU miss ratio by capacity\n"
+    "  kvsim trace mrc huge.oracleGeneral.zst --sampled 0.01",
     declare,
     run};
 

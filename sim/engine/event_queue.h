@@ -37,6 +37,11 @@ struct Event {
   static bool later(const Event& a, const Event& b) {
     if (a.at != b.at) return a.at > b.at;
     if (a.phase != b.phase) return a.phase > b.phase;
+    // Ends of iterations in the order of their groups: when they were put into the queue depends on
+    // how many iterations were skipped, and must not matter.
+    const bool ends_a = a.kind == EventKind::step_end, ends_b = b.kind == EventKind::step_end;
+    if (ends_a != ends_b) return ends_b;
+    if (ends_a && a.target != b.target) return a.target > b.target;
     return a.sequence > b.sequence;
   }
 };

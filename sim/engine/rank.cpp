@@ -113,13 +113,20 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
               out.mapping_ns + out.mapping_ahead_ns == 0;
   finish_plan(out);
   if (!out.finishing.empty() || out.shape.decodes == 0) out.plain = false;
+  if (writes_back_) {
+    Access about;
+    about.now = now;
+    tiers_->write_leaving(about);
+  }
 }
 
 // Whether the head of the queue could be admitted, or dropped, later although nothing but decoding
 // happens.
 bool Rank::queue_may_move() const {
   if (waiting() == 0) return false;
-  if (next_answer(planning_) != kNever) return true;
+  if (tiers_ && (!config_.full_sequence_admission || tiers_->depends_on_time() ||
+                 next_answer(planning_) != kNever))
+    return true;
   if (config_.request_timeout.count() > 0) return true;
   // Tokens that running requests produce may become prefix hits of the head.
   return known_outputs_running_ > 0 && running() < config_.max_running;

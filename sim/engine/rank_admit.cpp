@@ -14,9 +14,7 @@ void Rank::attach(const OffloadConfig& config, std::vector<RankTiers::Level> lev
   writes_back_ = config.tiers.front().write == WriteRule::back;
   if (!writes_back_) return;
   pool_.on_leaving([this](std::uint64_t key, std::int64_t first, std::int64_t n, std::int64_t at) {
-    Access about;
-    about.now = planning_;
-    tiers_->leaving(key, first, n, at, about);
+    tiers_->leaving(key, first, n, at);
   });
 }
 
@@ -55,6 +53,18 @@ void Rank::plan_waiting(Plan& out, Time now, std::int64_t budget, bool ahead) {
     if (verdict == Verdict::aside) asides_.push_back(slot);
   }
   skipped_.insert(skipped_.begin(), asides_.begin(), asides_.end());
+  // The head may be waiting for the very blocks that a request behind it holds, whose KV has come.
+  // The engine would hang; here that request goes first.
+  if (!running_.empty()) return;
+  for (std::deque<std::uint32_t>* queue : {&skipped_, &waiting_}) {
+    for (auto at = queue->begin(); at != queue->end(); ++at) {
+      if (loading(*at) || sequences_[*at].fetch != Sequence::Fetch::ready ||
+          admit_loaded(*at, out, now, budget) != Verdict::in)
+        continue;
+      queue->erase(at);
+      return;
+    }
+  }
 }
 
 void Rank::look_ahead(Time now) {
@@ -72,13 +82,7 @@ void Rank::look_ahead(Time now) {
 Rank::Verdict Rank::admit(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget,
                           bool ahead) {
   Sequence& s = sequences_[slot];
-  if (loading(slot)) {
-    const auto& from = tiers_->loaded_blocks(slot);
-    std::size_t lowest = 0;
-    for (std::size_t k = 0; k < from.size(); ++k)
-      if (from[k] > 0) lowest = k;
-    return set_aside(s, tiers_->config().tiers[lowest].kind, now);
-  }
+  if (loading(slot)) return set_aside(s, s.aside_for, now);
   if (s.fetch == Sequence::Fetch::ready) return admit_loaded(slot, out, now, budget);
   if (known_outputs_running_ > 0) publish_known_outputs(ahead);
   return admit_new(slot, out, now, budget);
@@ -105,8 +109,8 @@ Rank::Verdict Rank::blocked(Sequence& s, Time now) {
 }
 
 Rank::Verdict Rank::set_aside(Sequence& s, TierKind kind, Time now) {
-  if (s.blocked_since != kNever || (s.aside_since != kNever && s.aside_for != kind))
-    end_waits(s, now);
+  if (s.blocked_since != kNever) end_waits(s, now);
+  // Named after what it waited for first; the load itself begins a new wait.
   if (s.aside_since == kNever) {
     s.aside_since = now;
     s.aside_for = kind;

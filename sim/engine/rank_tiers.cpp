@@ -16,6 +16,11 @@ RankTiers::RankTiers(const OffloadConfig& config, std::int64_t block_tokens,
       transfers_(transfers),
       client_(client),
       listener_(transfers.add_listener(*this)) {
+  for (const Level& l : levels_) {
+    const TierStore::Options& o = l.store->options();
+    depends_on_time_ =
+        depends_on_time_ || o.lag.count() > 0 || o.lease.count() > 0 || o.ttl.count() > 0;
+  }
   KVSIM_CHECK(levels_.size() == config_.tiers.size() && levels_.size() <= kMaxTiers,
               "{} tiers, {} stores", config_.tiers.size(), levels_.size());
 }
@@ -192,6 +197,7 @@ RankTiers::Match RankTiers::look_up(const Prompt& p) {
     if (look == Look::pending) m.aside = true;
   }
   start_promotions(p, Duration{0});
+  for (const Found& f : found_) levels_[f.level].store->release(f.id);
   if (m.aside || found_.empty()) return m;
   m.blocks = (found_.back().chunk + 1) * config_.chunk_blocks - p.local;
   if (m.blocks * block_tokens_ < config_.min_load_tokens) {
@@ -237,29 +243,39 @@ RankTiers::Look RankTiers::look_at_level(const Prompt& p, Slot& s, std::int64_t 
     return Look::pending;
   }
   if (!tier.staged) {
+    store.pin(id);  // so that places for later chunks are not taken from earlier ones
     found_.push_back({k, id, chunk});
     return Look::found;
   }
-  return take_place(p, k, id, chunk) ? Look::pending : Look::missing;
+  return take_place(p, k, id, chunk);
 }
 
-// A place in the first tier for a chunk that lies at level k. False when there is none.
-bool RankTiers::take_place(const Prompt& p, std::uint32_t k, ObjectId id, std::int64_t chunk) {
+// Takes a place in the first tier for a chunk that lies at level k; missing when there is none.
+RankTiers::Look RankTiers::take_place(const Prompt& p, std::uint32_t k, ObjectId id,
+                                      std::int64_t chunk) {
   TierStore& top = *levels_[0].store;
   const auto i = static_cast<std::size_t>(chunk);
-  const ObjectId before = chunk == 0 ? kNoObject : top.find(keys_[i - 1]);
+  const ObjectId before = chunk == 0 ? kNoObject : top.known(keys_[i - 1]);
   ids_.assign(1, top.intern(keys_[i], before));
+  if (top.state(ids_.front()) == TierStore::State::writing) return Look::pending;
+  if (top.state(ids_.front()) == TierStore::State::ready) {  // the directory did not say so
+    top.pin(ids_.front());
+    found_.push_back({0, ids_.front(), chunk});
+    return Look::found;
+  }
+  // Brought up once and gone again: the first tier is too small for all who wait.
+  std::vector<std::uint8_t>& raised = slot(p.slot).raised;
+  if (i < raised.size() && raised[i] != 0) return Look::missing;
   left_.clear();
   top.reserve(ids_, true, p.about, left_);
   if (!left_.empty()) cascade(0, left_, p.about);
-  if (ids_.empty()) return false;
+  if (ids_.empty()) return Look::missing;
   levels_[k].store->pin(id);
-  std::vector<std::uint8_t>& raised = slot(p.slot).raised;
   if (raised.size() <= i) raised.resize(i + 1);
   raised[i] = static_cast<std::uint8_t>(k);
   lift_.push_back({k, id});
   places_.push_back(ids_.front());
-  return true;
+  return Look::pending;
 }
 
 // One transfer for each tier that the places taken are filled from.
@@ -357,8 +373,10 @@ void RankTiers::prefetch(const Prompt& p, PrefetchRule rule) {
   const auto most =
       static_cast<std::int64_t>(how.share * static_cast<double>(levels_[0].store->capacity()));
   if (tokens < how.min_tokens || prefetching_ + n > most) return;
-  for (const Found& f : found_)
-    if (!take_place(p, f.level, f.id, f.chunk)) break;
+  const std::vector<Found> wanted = std::exchange(found_, {});
+  for (const Found& f : wanted)
+    if (take_place(p, f.level, f.id, f.chunk) == Look::missing) break;
+  for (const Found& f : found_) levels_[f.level].store->release(f.id);
   start_promotions(p, lookup);
   const Duration wait = how.wait_base + Duration{to_ns(how.wait_per_1024) * tokens / 1024};
   s.prefetch_until = p.about.now + std::min(wait, how.wait_most);

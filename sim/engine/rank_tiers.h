@@ -72,10 +72,10 @@ class RankTiers final : public Transfers::Listener {
   void admitted(const Prompt&);
   // Blocks [0, blocks) of the sequence are computed; `from` is the first not offered before.
   void computed(const Prompt&, std::int64_t from);
-  // Blocks [first, first + count) of a segment, the first of them the `at`-th of its sequence, are
-  // leaving the GPU: they are written to a first tier that is written back.
-  void leaving(std::uint64_t segment, std::int64_t first, std::int64_t count, std::int64_t at,
-               const Access& about);
+  // Blocks [first, first + count) of a segment, the first of them the `at`-th of its sequence,
+  // leave the GPU; write_leaving() then writes what has left to a first tier that is written back.
+  void leaving(std::uint64_t segment, std::int64_t first, std::int64_t count, std::int64_t at);
+  void write_leaving(const Access& about);
   // Blocks of the prompt from the `at`-th that were stored here and were lost to a fault.
   [[nodiscard]] std::int64_t lost_blocks(const Prompt&, std::int64_t at);
   // The request is over or gone; its fetches end.
@@ -89,6 +89,8 @@ class RankTiers final : public Transfers::Listener {
 
   // When a request set aside may have its answer although no transfer ends; kNever.
   [[nodiscard]] Time next_answer(Time now) const;
+  // Answers may change with time alone: leases end, directories learn.
+  [[nodiscard]] bool depends_on_time() const { return depends_on_time_; }
   [[nodiscard]] bool loading(std::uint32_t slot) const {
     return slot < slots_.size() && slots_[slot].load != kNoJob;
   }
@@ -149,7 +151,7 @@ class RankTiers final : public Transfers::Listener {
   enum class Look : std::uint8_t { missing, found, pending };
   Look look_at(const Prompt&, Slot&, std::int64_t chunk, Match&);
   Look look_at_level(const Prompt&, Slot&, std::int64_t chunk, std::uint32_t level, Match&);
-  bool take_place(const Prompt&, std::uint32_t level, ObjectId id, std::int64_t chunk);
+  Look take_place(const Prompt&, std::uint32_t level, ObjectId id, std::int64_t chunk);
   void start_promotions(const Prompt&, Duration extra_latency);
   [[nodiscard]] bool still_waits(const Prompt&, Slot&);
   void stop_promotions(Slot&, Time now);
@@ -169,6 +171,7 @@ class RankTiers final : public Transfers::Listener {
   std::vector<Slot> slots_;
   std::vector<Job> jobs_;
   std::vector<std::uint32_t> free_jobs_;
+  bool depends_on_time_ = false;
   std::int64_t prefetching_ = 0;  // chunks of the first tier under promotion
   Totals totals_;
   std::vector<TransferRecord>* records_ = nullptr;
@@ -177,7 +180,7 @@ class RankTiers final : public Transfers::Listener {
   std::vector<std::uint64_t> keys_;
   std::vector<Found> found_;
   std::vector<Part> lift_;
-  std::vector<ObjectId> places_, left_, ids_;
+  std::vector<ObjectId> places_, left_, ids_, leaving_;
 };
 
 }  // namespace kvsim

@@ -17,7 +17,7 @@ void RankTiers::admitted(const Prompt& p) {
     ObjectId before = kNoObject;
     for (const std::uint64_t key : keys_) {
       // Uses of what is not here are counted only where they decide something.
-      before = config_.tiers[k].write_after > 1 ? store.intern(key, before) : store.find(key);
+      before = config_.tiers[k].write_after > 1 ? store.intern(key, before) : store.known(key);
       ids_.push_back(before);
     }
     for (auto id = ids_.rbegin(); id != ids_.rend(); ++id) {  // so that the prefix is the newest
@@ -56,7 +56,7 @@ void RankTiers::write(std::uint32_t k, const Prompt& p, std::int64_t from, std::
   const TierConfig& tier = config_.tiers[k];
   TierStore& store = *levels_[k].store;
   ids_.clear();
-  ObjectId before = from == 0 ? kNoObject : store.find(keys_[static_cast<std::size_t>(from) - 1]);
+  ObjectId before = from == 0 ? kNoObject : store.known(keys_[static_cast<std::size_t>(from) - 1]);
   for (std::int64_t i = from; i < to; ++i) {
     const ObjectId id = store.intern(keys_[static_cast<std::size_t>(i)], before);
     const bool absent = store.state(id) == TierStore::State::absent;
@@ -97,7 +97,7 @@ void RankTiers::demote(std::uint32_t from, std::span<const ObjectId> ids, bool e
     for (const ObjectId id : ids) {
       const ObjectId before = above.before(id);
       const ObjectId here = store.intern(
-          above.key(id), before == kNoObject ? kNoObject : store.find(above.key(before)));
+          above.key(id), before == kNoObject ? kNoObject : store.known(above.key(before)));
       if (store.state(here) != TierStore::State::absent) continue;
       if (tier.write_after > 1 && store.uses(here) < tier.write_after) continue;
       places.push_back(here);
@@ -112,7 +112,7 @@ void RankTiers::demote(std::uint32_t from, std::span<const ObjectId> ids, bool e
       job.write = places;
       if (!evicted) {
         for (const ObjectId id : places) {
-          const ObjectId source = above.find(store.key(id));
+          const ObjectId source = above.known(store.key(id));
           levels_[from].store->pin(source);
           job.read.push_back({from, source});
         }
@@ -125,20 +125,29 @@ void RankTiers::demote(std::uint32_t from, std::span<const ObjectId> ids, bool e
 }
 
 void RankTiers::leaving(std::uint64_t segment, std::int64_t first, std::int64_t count,
-                        std::int64_t at, const Access& about) {
-  if (levels_.empty() || config_.tiers[0].write != WriteRule::back) return;
+                        std::int64_t at) {
   TierStore& store = *levels_[0].store;
-  ids_.clear();
-  left_.clear();
   for (std::int64_t i = 0; i < count; ++i) {
     if ((at + i + 1) % config_.chunk_blocks != 0) continue;  // a chunk leaves with its last block
-    const ObjectId id =
-        store.intern(hash_combine(segment, static_cast<std::uint64_t>(first + i)), kNoObject);
-    if (store.state(id) == TierStore::State::absent &&
-        (config_.tiers[0].write_after <= 1 || store.uses(id) >= config_.tiers[0].write_after))
+    leaving_.push_back(
+        store.intern(hash_combine(segment, static_cast<std::uint64_t>(first + i)), kNoObject));
+  }
+}
+
+void RankTiers::write_leaving(const Access& about) {
+  if (leaving_.empty()) return;
+  TierStore& store = *levels_[0].store;
+  ids_.clear();
+  for (const ObjectId id : leaving_) {
+    const bool wanted =
+        config_.tiers[0].write_after <= 1 || store.uses(id) >= config_.tiers[0].write_after;
+    if (wanted && store.state(id) == TierStore::State::absent &&
+        std::find(ids_.begin(), ids_.end(), id) == ids_.end())
       ids_.push_back(id);
   }
+  leaving_.clear();
   if (ids_.empty()) return;
+  left_.clear();
   store.reserve(ids_, false, about, left_);
   if (!ids_.empty()) {
     const std::uint32_t j = new_job(Kind::store, 0, about);
@@ -154,7 +163,7 @@ std::int64_t RankTiers::lost_blocks(const Prompt& p, std::int64_t at) {
   std::int64_t blocks = 0;
   for (std::int64_t i = at / config_.chunk_blocks; i < chunks_of(p.blocks); ++i) {
     const bool lost = std::any_of(levels_.begin(), levels_.end(), [&](const Level& l) {
-      const ObjectId id = l.store->find(keys_[static_cast<std::size_t>(i)]);
+      const ObjectId id = l.store->known(keys_[static_cast<std::size_t>(i)]);
       return id != kNoObject && l.store->lost(id);
     });
     if (!lost) break;

@@ -20,14 +20,19 @@ ObjectId TierStore::intern(std::uint64_t key, ObjectId before) {
   return at->second;
 }
 
-ObjectId TierStore::find(std::uint64_t key) const {
+ObjectId TierStore::known(std::uint64_t key) const {
   const auto at = index_.find(key);
-  return at == index_.end() || !reachable_ ? kNoObject : at->second;
+  return at == index_.end() ? kNoObject : at->second;
 }
+
+ObjectId TierStore::find(std::uint64_t key) const { return reachable_ ? known(key) : kNoObject; }
 
 TierStore::State TierStore::believed(ObjectId id, Time now) const {
   const Row& r = rows_[id];
-  return options_.lag.count() > 0 && now - r.changed < options_.lag ? r.before : r.state;
+  if (options_.lag.count() == 0) return r.state;
+  // A directory lists what is complete.
+  const State listed = now - r.changed < options_.lag ? r.before : r.state;
+  return listed == State::ready ? State::ready : State::absent;
 }
 
 void TierStore::change(ObjectId id, State to, Time now) {
@@ -60,6 +65,11 @@ void TierStore::unpin(ObjectId id, Time now) {
     leases_.push_back({now + options_.lease, id});  // the pin goes when the lease does
     return;
   }
+  release(id);
+}
+
+void TierStore::release(ObjectId id) {
+  KVSIM_CHECK(objects_.pins[id] > 0, "chunk {} is released once too often", id);
   if (--objects_.pins[id] == 0) --pinned_;
 }
 

@@ -51,7 +51,9 @@ class TierStore {
   void set_reachable(bool yes) { reachable_ = yes; }
   // The id of this content, made on first sight. `before`: the chunk ahead of it in its sequence.
   ObjectId intern(std::uint64_t key, ObjectId before);
-  // kNoObject when this content was never seen here.
+  // The same whether or not the store can be reached.
+  [[nodiscard]] ObjectId known(std::uint64_t key) const;
+  // kNoObject when this content was never seen here, or the store cannot be reached.
   [[nodiscard]] ObjectId find(std::uint64_t key) const;
   [[nodiscard]] State state(ObjectId id) const { return rows_[id].state; }
   // What a reader who asks the directory believes: true or stale by `lag`.
@@ -64,7 +66,8 @@ class TierStore {
   // A request uses a chunk that is ready.
   void touch(ObjectId id, const Access& about);
   void pin(ObjectId id);
-  void unpin(ObjectId id, Time now);
+  void unpin(ObjectId id, Time now);        // after reading it: a lease begins
+  void release(ObjectId id);                // without
   void pin_for_ever(ObjectId id);           // from now on, while it is here
   void want(ObjectId id, std::int32_t by);  // waiting requests that will use it
 

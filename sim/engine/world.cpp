@@ -399,6 +399,7 @@ void World::dispatch(const Event& e) {
 }
 
 RunOutcome World::run() {
+  bool stopped = false;
   push_arrival();
   if (options_.sample_every.count() > 0)
     queue_.push({now_ + options_.sample_every, Phase::sample, EventKind::sample, 0, 0, 0});
@@ -421,9 +422,14 @@ RunOutcome World::run() {
     }
     if (options_.tiers) schedule_transfers();
     if ((++events_ & (kCheckEvery - 1)) == 0 && options_.check_often) check_invariants();
-    if ((events_ & 0xfff) == 0 && options_.progress && !options_.progress(now_, completed_)) break;
+    if ((events_ & 0xfff) == 0 && options_.progress && !options_.progress(now_, completed_)) {
+      stopped = true;
+      break;
+    }
   }
   reject_stranded();
+  KVSIM_CHECK(inside_ == 0 || stopped, "{} requests are inside and nothing will ever happen",
+              inside_);
   finish_outcome();
   return std::move(out_);
 }

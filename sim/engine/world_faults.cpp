@@ -77,6 +77,7 @@ void World::on_repair(std::uint32_t f, Time now) {
     }
   }
   for (const std::uint32_t s : plan.stores) stores_[s]->set_reachable(true);
+  transfers_ended(now);
   place_stranded(now);
   if (plan.mean_between.count() > 0) push_fault(f, now);
 }

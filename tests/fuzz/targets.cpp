@@ -12,6 +12,8 @@
 #include "sim/base/check.h"
 #include "sim/base/registry.h"
 #include "sim/base/units.h"
+#include "sim/cache/bounds.h"
+#include "sim/cache/oracle_general.h"
 #include "sim/run/build.h"
 #include "sim/scenario/scenario.h"
 #include "sim/scenario/yaml.h"
@@ -151,6 +153,15 @@ std::vector<FuzzTarget> all_targets() {
            KVSIM_CHECK(!std::isnan(table.mixed(64, 128, 3, 100)), "not a number");
            for (std::size_t i = 0; i + 1 < std::min<std::size_t>(table.lengths().size(), 8); ++i)
              (void)table.decode_line(table.decode(5), i);
+         });
+       }},
+      {"oracle-general",
+       [](std::string_view bytes) {
+         const MemoryFile file(bytes);
+         allow_input_error([&] {
+           const BlockStream s = load_oracle_general(file.path(), 100'000);
+           KVSIM_CHECK(flat_optimum(s, 10) + s.objects.size() <= s.access.size(),
+                       "hits on first uses");
          });
        }},
       {"csv-skew", [](std::string_view bytes) {

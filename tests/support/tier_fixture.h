@@ -39,7 +39,7 @@ inline TierSystem tier_system(OffloadConfig offload, const std::vector<TierSetup
         o.make_policy = [name = tiers[k].eviction](const EvictionPolicy::Context& c) {
           return Registry::instance().make<EvictionPolicy>(name, Tree::map(), c);
         };
-        system.stores.push_back({k, o});
+        system.stores.push_back({k, 0, 0, o});
       }
       TierSystem::Way way;
       way.store = static_cast<std::uint32_t>(system.stores.size() - 1);

@@ -55,16 +55,6 @@ TEST(RealTraces, MooncakeIsReadQuickly) {
 #endif
 }
 
-// An unbounded LRU cache misses each distinct block once.
-TEST(RealTraces, MissRatioCurveEndsAtTheDistinctBlocks) {
-  KVSIM_SHARED_FILE(path, "traces/mooncake_conversation.jsonl.gz");
-  const MissRatioCurve c = miss_ratio_curve(*open_trace("mooncake", path));
-  EXPECT_EQ(c.accesses, 288'500U);
-  ASSERT_EQ(c.hits.size(), 182'791U);
-  EXPECT_EQ(c.hits.back(), 105'710U);
-  EXPECT_EQ(c.hits[0], 0U);
-}
-
 // Written back, the Mooncake trace has the ids it had: they are numbered by first appearance.
 TEST(RealTraces, MooncakeRoundTrip) {
   KVSIM_SHARED_FILE(path, "traces/mooncake_conversation.jsonl.gz");

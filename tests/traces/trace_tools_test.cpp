@@ -1,8 +1,6 @@
 // Compression, statistics and conversion, against sums by hand and naive twins.
 #include "traces/trace_tools.h"
 
-#include <list>
-
 #include "sim/base/diagnostics.h"
 #include "tests/traces/trace_fixture.h"
 #include "traces/byte_source.h"
@@ -116,36 +114,6 @@ TEST(TraceInfo, ByHand) {
   EXPECT_EQ(i.hit_segments, 3U);
   EXPECT_EQ(i.hit_tokens, 3 * 64);
   EXPECT_EQ(i.requests_with_hit, 2U);
-}
-
-// The naive twin: a list in order of recency, searched from the front.
-TEST(MissRatioCurve, AgreesWithAnLruList) {
-  GeneratorParams p;
-  p.prefixes.count = 40;
-  p.prefixes.zipf = 0.8;
-  p.sessions.turns.value = 3;
-  p.requests = 3000;
-  const MissRatioCurve curve = miss_ratio_curve(*make_generator(p, {}));
-  for (const std::size_t capacity : {1U, 2U, 7U, 30U, 200U, 100'000U}) {
-    std::list<std::uint64_t> stack;
-    std::uint64_t hits = 0, accesses = 0;
-    for_each_request(*make_generator(p, {}), 1s, [&](const Request& r) {
-      std::int64_t left = r.prompt_tokens;
-      for (const Segment& s : r.segments) {
-        if (left <= 0) break;
-        left -= s.tokens;
-        ++accesses;
-        const auto at = std::find(stack.begin(), stack.end(), s.key);
-        if (at != stack.end()) ++hits, stack.erase(at);
-        stack.push_front(s.key);
-        if (stack.size() > capacity) stack.pop_back();
-      }
-    });
-    EXPECT_EQ(curve.accesses, accesses);
-    EXPECT_DOUBLE_EQ(curve.miss_ratio(capacity),
-                     1.0 - static_cast<double>(hits) / static_cast<double>(accesses))
-        << capacity;
-  }
 }
 
 TEST(WriteTrace, MooncakeGivesBackWhatItRead) {

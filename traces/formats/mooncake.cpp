@@ -26,6 +26,7 @@ class Mooncake final : public RecordSource {
       : RecordSource(context),
         zero_lengths_(params.zero_lengths),
         block_(params.hash_block.count()),
+        raw_ids_(context.raw_ids),
         salt_(hash_combine(hash_text("mooncake"), static_cast<std::uint64_t>(block_))) {}
 
  private:
@@ -99,13 +100,14 @@ class Mooncake final : public RecordSource {
     out.segments.reserve(ids_.size());
     std::int64_t left = out.prompt_tokens;
     for (const std::uint64_t id : ids_) {  // an id already names everything before it
-      out.segments.push_back({hash_combine(salt_, id), std::min(left, block_)});
+      out.segments.push_back({raw_ids_ ? id : hash_combine(salt_, id), std::min(left, block_)});
       left -= block_;
     }
   }
 
   ZeroLengths zero_lengths_;
   std::int64_t block_;
+  bool raw_ids_;
   std::uint64_t salt_;
   std::uint64_t unknown_ = 0;
   JsonParser parser_;

@@ -1,0 +1,174 @@
+// Random tiers, links and faults: no request and no reference is lost, every prompt token is
+// accounted for, and the fast path gives the same bytes as the exact one.
+#include <gtest/gtest.h>
+
+#include "tests/support/tier_fixture.h"
+
+namespace kvsim {
+namespace {
+
+struct Case {
+  EngineConfig engine;
+  std::vector<Request> requests;
+  OffloadConfig offload;
+  std::vector<test::TierSetup> tiers;
+  std::vector<FaultPlan> faults;
+  int instances = 1;
+};
+
+std::vector<Request> random_requests(Rng& rng, std::int64_t& longest) {
+  std::vector<Request> out;
+  std::int64_t at = 0;
+  const std::size_t n = 5 + rng.below(50);
+  for (std::size_t i = 0; i < n; ++i) {
+    at += static_cast<std::int64_t>(rng.exponential(1 + static_cast<double>(rng.below(4000))));
+    const auto prompt = 1 + static_cast<std::int64_t>(rng.below(rng.below(3) == 0 ? 160 : 40));
+    const auto output = 1 + static_cast<std::int64_t>(rng.below(rng.below(3) == 0 ? 150 : 15));
+    const std::int64_t until = rng.below(2) == 0 ? prompt + output : prompt;
+    std::vector<Segment> segments;
+    std::uint64_t key = 5;
+    for (std::int64_t covered = 0; covered < until;) {
+      key = hash_combine(key, rng.below(3));
+      const std::int64_t whole = 1 + static_cast<std::int64_t>(key % 40);
+      const std::int64_t t = std::min(until - covered, whole);
+      if (t < whole) key = hash_combine(key, 1000 + static_cast<std::uint64_t>(t));
+      segments.push_back({key, t});
+      covered += t;
+    }
+    out.push_back(test::request(at, prompt, output, segments));
+    out.back().priority = static_cast<std::int32_t>(rng.below(3));
+    out.back().tenant = static_cast<std::uint32_t>(rng.below(3));
+    longest = std::max(longest, prompt + output);
+  }
+  return out;
+}
+
+test::TierSetup random_tier(Rng& rng, std::size_t number) {
+  constexpr TierKind kKinds[] = {TierKind::cpu, TierKind::ssd, TierKind::remote};
+  test::TierSetup t;
+  const std::string name = "tier" + std::to_string(number);
+  t.config = test::tier("", kKinds[number], 100 + static_cast<std::int64_t>(rng.below(5000)),
+                        number > 0 && rng.below(3) != 0);
+  t.config.name = name;
+  t.config.write = static_cast<WriteRule>(rng.below(3));
+  t.config.write_after = 1 + static_cast<std::int64_t>(rng.below(3) == 0);
+  t.config.contiguous = rng.below(4) == 0;
+  if (rng.below(5) == 0) t.config.pin_tokens = 16;
+  if (rng.below(3) == 0) t.config.lookup = Duration{static_cast<std::int64_t>(1 + rng.below(900))};
+  if (t.config.staged && rng.below(2) == 0) {
+    PrefetchConfig& p = t.config.prefetch;
+    p.rule = rng.below(2) == 0 ? PrefetchRule::on_arrival : PrefetchRule::look_ahead;
+    p.look_ahead = p.rule == PrefetchRule::look_ahead ? 3 : 0;
+    p.wait = static_cast<PrefetchWait>(rng.below(3));
+    p.wait_base = Duration{500};
+    p.wait_per_1024 = Duration{200};
+    p.wait_most = Duration{2000};
+  }
+  t.capacity = 1 + static_cast<std::int64_t>(rng.below(rng.below(2) == 0 ? 12 : 200));
+  t.bandwidth = 1e8 * static_cast<double>(1 + rng.below(50));
+  t.latency = Duration{static_cast<std::int64_t>(rng.below(2000))};
+  t.shared = rng.below(2) == 0;
+  if (rng.below(4) == 0) t.store.watermark = 0.7;
+  if (rng.below(4) == 0) t.store.tenant_quota = 0.5;
+  if (rng.below(4) == 0) t.store.ttl = Duration{9000};
+  if (rng.below(4) == 0) t.store.lease = Duration{3000};
+  if (rng.below(3) == 0) t.store.lag = Duration{2500};
+  return t;
+}
+
+Case random_case(std::uint64_t seed, bool with_faults) {
+  Rng rng(seed, "tiers-property");
+  Case c;
+  EngineConfig& e = c.engine;
+  std::int64_t longest = 0;
+  c.requests = random_requests(rng, longest);
+  e.block_tokens = std::int64_t{1} << rng.below(5);
+  e.max_running = 1 + static_cast<std::int64_t>(rng.below(12));
+  e.max_batched_tokens = e.max_running + static_cast<std::int64_t>(rng.below(64));
+  e.async_scheduling = rng.below(2) == 0;
+  e.full_sequence_admission = rng.below(3) != 0;
+  e.priority = rng.below(4) == 0;
+  e.overhead = Duration{static_cast<std::int64_t>(rng.below(50))};
+  e.front_end = Duration{static_cast<std::int64_t>(rng.below(3) * 17)};
+  if (rng.below(6) == 0) e.request_timeout = Duration{20'000};
+  e.kv_blocks =
+      e.blocks_for(longest) + static_cast<std::int64_t>(rng.below(rng.below(2) == 0 ? 20 : 200));
+  c.instances = 1 + static_cast<int>(rng.below(3));
+  c.offload.load = static_cast<LoadMode>(rng.below(3));
+  c.offload.load_layers = 1 + static_cast<std::int64_t>(rng.below(8));
+  c.offload.chunk_blocks = 1 + static_cast<std::int64_t>(rng.below(3));
+  if (rng.below(4) == 0) c.offload.min_load_tokens = 10;
+  c.offload.whole_prompts = rng.below(2) == 0;
+  c.offload.outputs = rng.below(2) == 0;
+  const std::size_t tiers = 1 + rng.below(3);
+  for (std::size_t k = 0; k < tiers; ++k) {
+    c.tiers.push_back(random_tier(rng, k));
+    c.offload.look_ahead =
+        std::max(c.offload.look_ahead, c.tiers.back().config.prefetch.look_ahead);
+  }
+  if (!with_faults) return c;
+  for (std::size_t f = 0; f < 1 + rng.below(3); ++f) {
+    FaultPlan p;
+    constexpr FaultKind kKinds[] = {FaultKind::instance, FaultKind::tier, FaultKind::link,
+                                    FaultKind::directory};
+    p.kind = kKinds[rng.below(4)];
+    p.targets = {p.kind == FaultKind::instance ? static_cast<std::uint32_t>(rng.below(
+                                                     static_cast<std::uint64_t>(c.instances)))
+                                               : 0U};
+    p.at = Time{Duration{static_cast<std::int64_t>(rng.below(40'000))}};
+    p.down = Duration{static_cast<std::int64_t>(1 + rng.below(30'000))};
+    if (rng.below(2) == 0) p.mean_between = Duration{15'000};
+    if (rng.below(2) == 0) p.left = 0.2;
+    p.forgets = rng.below(2) == 0;
+    p.stream = seed * 10 + f;
+    c.faults.push_back(p);
+  }
+  return c;
+}
+
+RunOutcome run(const Case& c, bool exact) {
+  EngineConfig engine = c.engine;
+  engine.exact_steps = exact;
+  test::LinearCost cost(100, 3, 1);
+  World::Options options;
+  options.tiers = test::tier_system(c.offload, c.tiers, static_cast<std::size_t>(c.instances),
+                                    engine.block_tokens);
+  options.faults = c.faults;
+  return test::simulate(engine, c.requests, cost, std::move(options), 1, false, c.instances);
+}
+
+void check_case(std::uint64_t seed, bool with_faults, std::int64_t& loaded, std::int64_t& moved) {
+  const Case c = random_case(seed, with_faults);
+  const RunOutcome fast = run(c, false), exact = run(c, true);
+  ASSERT_EQ(fast.requests.size(), c.requests.size()) << "seed " << seed;
+  ASSERT_EQ(fast.digest, exact.digest) << "seed " << seed;
+  for (std::size_t i = 0; i < fast.requests.size(); ++i) {
+    const RequestOutcome& r = fast.requests[i];
+    ASSERT_EQ(r.index, i);
+    ASSERT_EQ(r.ttft_ns, exact.requests[i].ttft_ns) << "seed " << seed << " request " << i;
+    if (r.outcome != Outcome::finished) continue;
+    std::int64_t tokens = r.hit_tokens;
+    for (const std::int64_t t : r.tier_tokens) tokens += t, loaded += t;
+    for (const std::int64_t m : r.miss_tokens) tokens += m;
+    ASSERT_EQ(tokens, r.prompt_tokens) << "seed " << seed << " request " << i;
+  }
+  for (const FaultRecord& f : fast.faults) moved += f.requests_moved;
+}
+
+TEST(TiersProperty, NothingIsLostAndFastEqualsExact) {
+  std::int64_t loaded = 0, moved = 0;
+  for (std::uint64_t seed = 0; seed < 600 && !HasFatalFailure(); ++seed)
+    check_case(seed, false, loaded, moved);
+  EXPECT_GT(loaded, 3'000);
+}
+
+TEST(TiersProperty, FaultsLoseNoRequestAndNoReference) {
+  std::int64_t loaded = 0, moved = 0;
+  for (std::uint64_t seed = 0; seed < 600 && !HasFatalFailure(); ++seed)
+    check_case(seed, true, loaded, moved);
+  EXPECT_GT(loaded, 3'000);
+  EXPECT_GT(moved, 100);
+}
+
+}  // namespace
+}  // namespace kvsim
