@@ -12,7 +12,9 @@ void Rank::account(const Plan& plan, Time start, Time end, Spent spent) {
   totals_.gpu_ns += spent.gpu_ns;
   totals_.host_ns += spent.host_ns;
   totals_.stall_ns += spent.stall_ns;
+  totals_.mapping_ns += spent.mapping_ns;
   totals_.busy_ns += elapsed;
+  observe(plan.occupancy, elapsed);
   ++totals_.iterations;
   if (plan.prefills.empty()) ++totals_.decode_iterations;
   totals_.decode_tokens += plan.shape.decodes;
@@ -131,7 +133,8 @@ void Rank::finish(std::uint32_t slot, Time at) {
   } else {
     pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
     if (tiers_ && tiers_->config().outputs) offer(slot, s.computed, at);
-    pool_.release(s.hold);
+    draining_unfilled_ -= unfilled(s);
+    give_back(s);
     std::erase(running_, slot);
     if (s.known_output) --known_outputs_running_;
   }
@@ -235,13 +238,24 @@ void Rank::check_invariants() {
     if (s.state != Sequence::State::running && s.fetch == Sequence::Fetch::none) continue;
     if (group_.contains(slot)) {
       decoding.push_back(s.hold);
-      decoding.back().blank = config_.blocks_for(group_.computed(slot)) - s.hold.hashed;
+      decoding.back().blank = blocks_at(s, group_.computed(slot)) - s.hold.hashed;
       holds.push_back(&decoding.back());
     } else {
       holds.push_back(&s.hold);
     }
   }
   pool_.check(holds);
+  memory_.check(pool_.free());
+  std::int64_t places = 0, computed = 0;
+  for (const std::uint32_t slot : running_) {
+    const Sequence& s = sequences_[slot];
+    const std::int64_t n = group_.contains(slot) ? group_.computed(slot) : s.computed;
+    places += group_.contains(slot) ? blocks_at(s, n) : s.hold.blocks();
+    computed += n;
+  }
+  KVSIM_CHECK(occupancy().unfilled_tokens == places * config_.block_tokens - computed,
+              "{} places for tokens are counted as unfilled, {} - {} are",
+              occupancy().unfilled_tokens, places * config_.block_tokens, computed);
   std::int64_t counted = group_.size() + static_cast<std::int64_t>(prefilling_.size()) + draining_;
   for (const std::uint32_t slot : waiting_) counted -= sequences_[slot].draining ? 1 : 0;
   for (const std::uint32_t slot : skipped_) counted -= sequences_[slot].draining ? 1 : 0;

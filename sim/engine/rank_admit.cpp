@@ -136,8 +136,10 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   const std::int64_t known = s.known(), bt = config_.block_tokens;
   const KvPool::Hit hit = pool_.look_up(s.content, (known - 1) / bt);
   const std::int64_t hit_tokens = hit.blocks * bt;
+  const std::int64_t region = memory_.region_blocks(s);
   const auto fits = [&](std::int64_t tokens, std::int64_t keep_free) {
-    return config_.blocks_for(tokens) - hit.blocks + hit.queued + keep_free <= pool_.free();
+    return std::max(region, config_.blocks_for(tokens)) - hit.blocks + hit.queued + keep_free <=
+           pool_.free();
   };
   RankTiers::Prompt prompt;
   RankTiers::Match below;
@@ -155,9 +157,16 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
       std::min(hit_tokens + (below.recompute + below.blocks) * bt, known - 1);
   std::int64_t n = split ? below.recompute * bt : known - found;
   if (!async && !cut_to_budget(n, budget)) return Verdict::stop;
-  const std::int64_t must_fit =
-      config_.full_sequence_admission ? known : std::max(found + (async ? 0 : n), hit_tokens);
-  if (!fits(must_fit, watermark() + (async ? load_reserve_ : 0))) return blocked(s, now);
+  const auto has_room = [&](std::int64_t piece) {
+    const std::int64_t must_fit =
+        config_.full_sequence_admission ? known : std::max(found + piece, hit_tokens);
+    return fits(must_fit, watermark() + (async ? load_reserve_ : activations(piece, budget)));
+  };
+  if (async ? !has_room(0) : !shrink_to(n, has_room)) return blocked(s, now);
+  if (!memory_.has_hole(region)) {
+    stranded_ = pool_.free();
+    return blocked(s, now);
+  }
   end_waits(s, now);
   record_admission(s, hit.blocks, below, tiers_ ? &prompt : nullptr);
   s.hold.owner = {s.outcome.session, s.outcome.tenant, s.priority};
@@ -193,8 +202,12 @@ Rank::Verdict Rank::admit_loaded(std::uint32_t slot, Plan& out, Time now, std::i
   std::int64_t n = known - s.computed;
   if (!cut_to_budget(n, budget)) return Verdict::stop;
   const std::int64_t held = s.hold.blocks();
-  const std::int64_t must_fit = config_.full_sequence_admission ? known : s.computed + n;
-  if (config_.blocks_for(must_fit) - held + watermark() > pool_.free()) return blocked(s, now);
+  const auto has_room = [&](std::int64_t piece) {
+    const std::int64_t must_fit = config_.full_sequence_admission ? known : s.computed + piece;
+    return config_.blocks_for(must_fit) - held + watermark() + activations(piece, budget) <=
+           pool_.free();
+  };
+  if (!shrink_to(n, has_room)) return blocked(s, now);
   end_waits(s, now);
   load_reserve_ -= config_.blocks_for(known) - held;
   s.fetch = Sequence::Fetch::none;
@@ -212,7 +225,9 @@ void Rank::join(std::uint32_t slot, std::int64_t tokens, Plan& out, Time now) {
   s.order = admissions_++;
   running_.push_back(slot);
   if (s.known_output) ++known_outputs_running_;
-  schedule_prefill(slot, tokens, out);
+  memory_.admit(s, config_.blocks_for(s.known()), pool_.free(), now);
+  pool_.take(s.hold, std::max<std::int64_t>(0, s.reserved - s.hold.blocks()));
+  schedule_prefill(slot, tokens, out, true);
   prefilling_.push_back(slot);
   if (config_.publish_computed) return;
   // Visible to the next look-up of this very iteration.
@@ -320,6 +335,7 @@ std::int64_t Rank::evacuate(Time now, std::vector<Sequence>& out) {
   }
   waiting_.clear();
   closing_.clear();
+  memory_.lose_all();
   load_reserve_ = 0;
   const std::int64_t cached = pool_.cached_free();
   KVSIM_CHECK(pool_.reset(), "{} blocks are held on a lost GPU", used_blocks());

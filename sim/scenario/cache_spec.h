@@ -150,6 +150,7 @@ struct CacheSpec {
   std::string preset;
   std::string dtype = "bf16";
   PrefixSpec prefix;
+  Choice<"memory", "manager"> memory{"paged"};
   std::vector<TierSpec> tiers;
   OffloadSpec offload;
   static constexpr std::tuple kFields{
@@ -158,6 +159,8 @@ struct CacheSpec {
       field("dtype", &CacheSpec::dtype, any,
             "precision of the KV cache; auto = that of the activations"),
       field("prefix", &CacheSpec::prefix, any, "sharing of common prefixes"),
+      field("memory", &CacheSpec::memory, any,
+            "how GPU memory is handed to sequences: paged, reserved, virtual or pooled"),
       field("tiers", &CacheSpec::tiers, any, "where KV may lie, the GPU first"),
       field("offload", &CacheSpec::offload, any,
             "how KV moves between the GPU and the tiers below")};
