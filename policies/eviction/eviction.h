@@ -54,6 +54,15 @@ class EvictionPolicy {
   virtual ObjectId evict(const Access& incoming) = 0;
   virtual void on_insert(const Access&) = 0;
   virtual void on_remove(ObjectId) = 0;  // resident before; not an eviction, so no ghost
+  // The object is no longer pinned, its last user just left: recency may count from here. No use.
+  virtual void on_release(const Access&) {}
+  // A node of a prefix tree was cut: `upper` is a new object with its first part, resident, of
+  // which `lower`, the rest, is the only child. The objects table shows this already.
+  virtual void on_split(const Access& upper, ObjectId lower) {
+    (void)lower;
+    on_miss(upper);
+    on_insert(upper);
+  }
   // Some policies push an object out on a hit (LIRS, segmented LRU): the next one to go, or
   // kNoObject. A cache that does not ask keeps it; evict gives it later.
   [[nodiscard]] virtual bool sheds() const { return false; }

@@ -20,6 +20,8 @@ class LeafLfu final : public LeafColumns<UseCount> {
     UseCount& u = at(a.id);
     u = {hit ? u.uses + 1 : 1, static_cast<double>(a.tick)};
   }
+  void refresh(const Access& a) override { at(a.id).tick = static_cast<double>(a.tick); }
+  void inherit(ObjectId upper, ObjectId lower) override { at(upper).uses = at(lower).uses; }
   [[nodiscard]] Rank rank(ObjectId id) const override { return {at(id).uses, at(id).tick}; }
 };
 

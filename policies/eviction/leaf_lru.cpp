@@ -13,6 +13,7 @@ class LeafLru final : public LeafColumns<> {
 
  private:
   void note(const Access& a, bool) override { at(a.id).tick = static_cast<double>(a.tick); }
+  void refresh(const Access& a) override { at(a.id).tick = static_cast<double>(a.tick); }
   [[nodiscard]] Rank rank(ObjectId id) const override { return {at(id).tick, 0}; }
 };
 

@@ -26,6 +26,9 @@ class LeafOrder final : public LeafColumns<> {
   void note(const Access& a, bool hit) override {
     if (!hit || order_ == Order::mru) at(a.id).tick = static_cast<double>(a.tick);
   }
+  void refresh(const Access& a) override {
+    if (order_ == Order::mru) at(a.id).tick = static_cast<double>(a.tick);
+  }
   // A rank of mru falls with a touch; the touch queues it anew.
   [[nodiscard]] Rank rank(ObjectId id) const override {
     return {order_ == Order::fifo ? at(id).tick : -at(id).tick, 0};

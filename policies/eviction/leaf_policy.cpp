@@ -11,6 +11,15 @@ void LeafPolicy::on_insert(const Access& a) {
   touched(a.id);
 }
 
+void LeafPolicy::on_split(const Access& upper, ObjectId lower) {
+  cover();
+  note(upper, false);
+  inherit(upper.id, lower);
+  ++residents_;
+  nodes_[upper.id].resident = true;
+  nodes_[upper.id].children = 1;  // the node before it has as many as it had
+}
+
 void LeafPolicy::leave(ObjectId id) {
   --residents_;
   nodes_[id].resident = false;
@@ -24,7 +33,6 @@ void LeafPolicy::drop_dead() {
 }
 
 ObjectId LeafPolicy::candidate() {
-  if (heap_.size() > 2 * residents_ + 1024) drop_dead();
   ObjectId first = kNoObject;
   aside_.clear();
   while (!heap_.empty()) {
@@ -36,10 +44,11 @@ ObjectId LeafPolicy::candidate() {
     std::pop_heap(heap_.begin(), heap_.end());
     heap_.pop_back();
     if (dead(e)) continue;
-    if (pinned(e.id))
-      aside_.push_back(e);
-    else
+    if (!pinned(e.id)) {
       queue(e.id);
+    } else if (!hears_releases_) {
+      aside_.push_back(e);
+    }
   }
   for (const Entry& e : aside_) {
     heap_.push_back(e);

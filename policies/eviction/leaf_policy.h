@@ -16,6 +16,12 @@ class LeafPolicy : public EvictionPolicy {
     touched(a.id);
   }
   void on_insert(const Access& a) override;
+  void on_release(const Access& a) override {
+    hears_releases_ = true;
+    refresh(a);
+    touched(a.id);
+  }
+  void on_split(const Access& upper, ObjectId lower) override;
   void on_remove(ObjectId id) override { leave(id); }
   ObjectId evict(const Access& incoming) override;
 
@@ -28,6 +34,13 @@ class LeafPolicy : public EvictionPolicy {
   explicit LeafPolicy(const Context& c) : EvictionPolicy(c) {}
   // What the policy keeps of an object, before rank() is asked: it is hit, or inserted.
   virtual void note(const Access&, bool hit) = 0;
+  // Its last user left: what ranks by time counts from here.
+  virtual void refresh(const Access&) {}
+  // The new first part of a node, noted as inserted just now, takes over what should be the same.
+  virtual void inherit(ObjectId upper, ObjectId lower) {
+    (void)upper;
+    (void)lower;
+  }
   // May grow between touches (an object found with a greater rank than it was queued with is queued
   // again), must not fall.
   [[nodiscard]] virtual Rank rank(ObjectId) const = 0;
@@ -57,6 +70,7 @@ class LeafPolicy : public EvictionPolicy {
     if (nodes_.size() < objects_->size()) nodes_.resize(objects_->size());
   }
   void queue(ObjectId id) {
+    if (heap_.size() > 2 * residents_ + 1024) drop_dead();
     heap_.push_back({rank(id), id, ++nodes_[id].stamp});
     std::push_heap(heap_.begin(), heap_.end());
   }
@@ -74,6 +88,7 @@ class LeafPolicy : public EvictionPolicy {
   std::vector<Entry> heap_;   // leaves, and entries of objects that are no leaves any more
   std::vector<Entry> aside_;  // pinned leaves met by one search
   std::size_t residents_ = 0;
+  bool hears_releases_ = false;  // so a pinned leaf comes back when it no longer is
 };
 
 // Most ranks end in the last use.

@@ -22,6 +22,8 @@ class LeafPriority final : public LeafColumns<Importance> {
     Importance& i = at(a.id);
     i = {hit ? std::min(i.priority, a.priority) : a.priority, static_cast<double>(a.tick)};
   }
+  void refresh(const Access& a) override { at(a.id).tick = static_cast<double>(a.tick); }
+  void inherit(ObjectId upper, ObjectId lower) override { at(upper).priority = at(lower).priority; }
   [[nodiscard]] Rank rank(ObjectId id) const override {
     return {-static_cast<double>(at(id).priority), at(id).tick};
   }

@@ -24,6 +24,8 @@ class LeafSlru final : public LeafColumns<UseCount> {
     UseCount& u = at(a.id);
     u = {hit ? u.uses + 1 : 1, static_cast<double>(a.tick)};
   }
+  void refresh(const Access& a) override { at(a.id).tick = static_cast<double>(a.tick); }
+  void inherit(ObjectId upper, ObjectId lower) override { at(upper).uses = at(lower).uses; }
   [[nodiscard]] Rank rank(ObjectId id) const override {
     const UseCount& u = at(id);
     return {u.uses >= after_ ? 1.0 : 0.0, u.tick};

@@ -13,6 +13,7 @@ class LookAhead final : public LeafColumns<> {
 
  private:
   void note(const Access& a, bool) override { at(a.id).tick = static_cast<double>(a.tick); }
+  void refresh(const Access& a) override { at(a.id).tick = static_cast<double>(a.tick); }
   // Falls only when a request is served, which touches its blocks.
   [[nodiscard]] Rank rank(ObjectId id) const override {
     return {objects_->queued[id] > 0 ? 1.0 : 0.0, at(id).tick};

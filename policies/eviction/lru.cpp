@@ -11,6 +11,7 @@ class Lru final : public ListPolicy<Link> {
   };
   Lru(Params, const Context& c) : ListPolicy(c) {}
   void on_hit(const Access& a) override { nodes_.move_newest(order_, a.id); }
+  void on_release(const Access& a) override { nodes_.move_newest(order_, a.id); }
   void on_insert(const Access& a) override {
     node(a.id);
     nodes_.push_newest(order_, a.id);

@@ -27,6 +27,7 @@ class Pgdsf final : public LeafColumns<Value> {
     const double uses = hit ? v.uses + 1 : 1;
     v = {uses, clock_ + uses * (1 + position_cost_ * depth(a.id)), static_cast<double>(a.tick)};
   }
+  void refresh(const Access& a) override { at(a.id).tick = static_cast<double>(a.tick); }
   [[nodiscard]] Rank rank(ObjectId id) const override { return {at(id).priority, at(id).tick}; }
   void left(ObjectId id) override { clock_ = std::max(clock_, at(id).priority); }
   double position_cost_;

@@ -31,6 +31,7 @@ class SessionAlive final : public LeafColumns<Owner> {
     o.session = s->second;
     active_[o.session] = o.tick;
   }
+  void refresh(const Access& a) override { note(a, true); }
   [[nodiscard]] Rank rank(ObjectId id) const override {
     const Owner& o = at(id);
     return {o.session == 0 ? o.tick : active_[o.session], o.tick};

@@ -27,6 +27,7 @@ class Ttl final : public LeafColumns<Lease> {
 
  private:
   void note(const Access& a, bool) override { at(a.id) = {static_cast<double>(a.tick), a.now}; }
+  void refresh(const Access& a) override { note(a, true); }
   [[nodiscard]] Rank rank(ObjectId id) const override { return {at(id).tick, 0}; }
   Duration ttl_;
 };

@@ -3,13 +3,28 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <vector>
 
+#include "policies/eviction/eviction.h"
 #include "policies/memory/memory.h"
 #include "sim/base/time.h"
 #include "sim/base/work.h"
 
 namespace kvsim {
+
+using MakeEvictionPolicy =
+    std::function<std::unique_ptr<EvictionPolicy>(const EvictionPolicy::Context&)>;
+
+// How cached KV is found on the GPU, and which of it leaves.
+struct KvPoolConfig {
+  enum class Index : std::uint8_t { hash, radix, chunks };
+  Index index = Index::hash;
+  std::int64_t share_blocks = 1;   // unit in which prefixes are shared; more only for chunks
+  MakeEvictionPolicy make_policy;  // none: vLLM's free queue, for hash only
+  std::uint64_t seed = 0;
+};
 
 struct EngineConfig {
   std::int64_t block_tokens = 16;
@@ -21,6 +36,10 @@ struct EngineConfig {
       0;  // most prompt tokens of one request in an iteration; 0 = no limit
   bool chunked_prefill = true;
   bool prefix_caching = true;
+  KvPoolConfig pool;
+  bool publish_computed = false;        // KV can be hit when the iteration that computes it is over
+                                        // (SGLang), not as soon as that is planned (vLLM)
+  bool publish_preempted = true;        // what a preempted request has computed is cached
   bool full_sequence_admission = true;  // admit only when the whole known sequence fits
   bool unhashed_first = true;           // free-queue order (block_pool.h)
   bool priority = false;                // waiting queue by (priority, arrival) instead of arrival

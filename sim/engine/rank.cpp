@@ -5,6 +5,7 @@
 
 #include "sim/base/check.h"
 #include "sim/base/hash.h"
+#include "sim/engine/node_pool.h"
 
 namespace kvsim {
 
@@ -14,7 +15,8 @@ Rank::Rank(const EngineConfig& config, std::uint32_t instance, std::uint32_t ran
       done_(std::move(done)),
       seen_elsewhere_(std::move(seen)),
       itl_(itl),
-      pool_({config.kv_blocks, config.prefix_caching, config.unhashed_first}),
+      owned_pool_(make_pool(config, hash_combine(instance, rank))),
+      pool_(*owned_pool_),
       memory_(config.memory, config.memory_manager, config.kv_blocks),
       group_(config.block_tokens, config.windows) {
   totals_.instance = instance;
@@ -66,7 +68,7 @@ void Rank::enqueue(const Request& r, Time visible) {
     tokens += segment.tokens;
     s.content.push_back({segment.key, tokens / config_.block_tokens});
   }
-  s.known_output = tokens > s.prompt;
+  s.known_output = tokens > s.prompt && !config_.publish_computed;
   const std::int64_t all = config_.blocks_for(s.prompt + s.output);
   if (s.content.empty() || s.content.back().end < all)
     s.content.push_back({hash_combine(0x6f7574707574ULL, r.index), all});
@@ -102,6 +104,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   out.clear();
   planning_ = now;
   stranded_ = 0;
+  pool_.set_now(now);
   const bool fast = !config_.exact_steps && can_plan_fast();
   const std::int64_t budget = fast ? plan_running_fast(out) : plan_running_exact(out, now, ahead);
   if (config_.request_timeout.count() > 0) drop_expired(now);
@@ -128,11 +131,16 @@ bool Rank::queue_may_move() const {
                  next_answer(planning_) != kNever))
     return true;
   if (config_.request_timeout.count() > 0) return true;
+  // A node that leaves as a whole may shorten the head's hit, and so its first piece, by more
+  // blocks than were needed.
+  if (config_.pool.make_policy && !config_.full_sequence_admission &&
+      running() < config_.max_running)
+    return true;
   // Tokens that running requests produce may become prefix hits of the head.
   return known_outputs_running_ > 0 && running() < config_.max_running;
 }
 
-bool Rank::can_plan_fast() const {
+bool Rank::can_plan_fast() {
   if (starved_ > 0 || group_.size() > config_.max_batched_tokens || prefilling_.size() > 1)
     return false;
   std::int64_t need = group_.due(), tokens = group_.size();
@@ -140,24 +148,39 @@ bool Rank::can_plan_fast() const {
     const std::uint32_t slot = prefilling_.front();
     if (running_.back() != slot) return false;
     const Sequence& s = sequences_[slot];
-    const std::int64_t n = piece_of(s, group_.size(), pool_.free() - need);
-    if (n == 0 && group_.size() < config_.max_batched_tokens) return false;
+    const std::int64_t left = prefill_left(slot);
+    const std::int64_t n = piece_of(s, left, group_.size(), pool_.free() - need);
+    if (n == 0 && left > 0 && group_.size() < config_.max_batched_tokens) return false;
     need += std::max<std::int64_t>(0, config_.blocks_for(s.computed + n) - s.hold.blocks());
     tokens += n;
   }
   return need + memory_.activation_blocks(tokens) <= pool_.free();
 }
 
-// Tokens of an unfinished prefill that join an iteration of `planned` tokens; 0 when the
-// activations of not even one find room in `free` blocks.
-std::int64_t Rank::piece_of(const Sequence& s, std::int64_t planned, std::int64_t free) const {
-  const std::int64_t n = cap_prefill(s.known() - s.computed, config_.max_batched_tokens - planned);
+// Of `left` tokens of an unfinished prefill, those that join an iteration of `planned` tokens; 0
+// when the activations of not even one find room in `free` blocks.
+std::int64_t Rank::piece_of(const Sequence& s, std::int64_t left, std::int64_t planned,
+                            std::int64_t free) const {
+  const std::int64_t n = cap_prefill(left, config_.max_batched_tokens - planned);
   if (!memory_.lends()) return n;
   return largest(n, [&](std::int64_t k) {
     return std::max<std::int64_t>(0, config_.blocks_for(s.computed + k) - s.hold.blocks()) +
                memory_.activation_blocks(planned + k) <=
            free;
   });
+}
+
+// Known tokens of a running sequence that may be computed now. Behind what is computed during a
+// load, that is none until the load has ended.
+std::int64_t Rank::prefill_left(std::uint32_t slot) {
+  Sequence& s = sequences_[slot];
+  if (s.skip_to == 0) return s.known() - s.computed;
+  if (s.computed < s.skip_from) return s.skip_from - s.computed;
+  if (loading(slot)) return 0;
+  s.computed = std::exchange(s.skip_to, 0);
+  --skipping_;
+  pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+  return s.known() - s.computed;
 }
 
 std::int64_t Rank::cap_prefill(std::int64_t tokens, std::int64_t budget) const {
@@ -172,8 +195,9 @@ std::int64_t Rank::plan_running_fast(Plan& out) {
   std::int64_t budget = config_.max_batched_tokens - group_.size();
   if (!prefilling_.empty() && budget > 0) {
     const std::uint32_t slot = prefilling_.front();
-    const std::int64_t n = piece_of(sequences_[slot], group_.size(), pool_.free());
-    schedule_prefill(slot, n, out);
+    const std::int64_t n =
+        piece_of(sequences_[slot], prefill_left(slot), group_.size(), pool_.free());
+    if (n > 0) schedule_prefill(slot, n, out);
     budget -= n;
   }
   return budget;
@@ -199,11 +223,15 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
       continue;
     }
     const bool decoding = group_.contains(slot);
+    const std::int64_t left = decoding ? 1 : prefill_left(slot);
     const std::int64_t computed = decoding ? group_.computed(slot) : s.computed;
+    if (left == 0) {  // a load is to come first
+      ++i;
+      continue;
+    }
+    const std::int64_t planned = config_.max_batched_tokens - budget;
     const std::int64_t n =
-        decoding ? 1
-                 : std::max<std::int64_t>(
-                       1, piece_of(s, config_.max_batched_tokens - budget, pool_.free()));
+        decoding ? 1 : std::max<std::int64_t>(1, piece_of(s, left, planned, pool_.free()));
     const std::int64_t held = decoding ? blocks_at(s, computed) : s.hold.blocks();
     const std::int64_t need = std::max<std::int64_t>(0, config_.blocks_for(computed + n) - held);
     const auto lacks = [&] {
@@ -287,11 +315,13 @@ void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int
   s.hold.blank += extra_blocks;
   // What the running iteration computes is not hashed before it is known.
   const std::int64_t known = decoded && ahead ? s.computed - 1 : s.computed;
-  pool_.publish(s.hold, s.content, std::max(s.hold.hashed, known / config_.block_tokens));
+  if (config_.publish_preempted)
+    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, known / config_.block_tokens));
   if (s.draining) draining_unfilled_ -= unfilled(s);
   give_back(s);
   if (!s.draining) s.outcome.recomputed_tokens += s.computed;
   s.computed = 0;
+  if (std::exchange(s.skip_to, 0) > 0) --skipping_;
   if (s.starved) {
     s.starved = false;
     --starved_;
@@ -374,7 +404,8 @@ void Rank::finish_plan(Plan& out) {
   for (const PlannedPrefill& p : out.prefills) {
     Sequence& s = sequences_[p.slot];
     s.computed += p.piece.tokens;
-    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+    if (!config_.publish_computed)
+      pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
     out.pieces.push_back(p.piece);
     if (!p.piece.samples) continue;
     std::erase(prefilling_, p.slot);

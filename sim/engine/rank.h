@@ -64,7 +64,7 @@ class Rank final : public RankTiers::Client {
     return static_cast<std::int64_t>(waiting_.size() + skipped_.size());
   }
   // Requests set aside until KV from below has come.
-  [[nodiscard]] bool waits_for_tiers() const { return !skipped_.empty(); }
+  [[nodiscard]] bool waits_for_tiers() const { return !skipped_.empty() || skipping_ > 0; }
   // When one of them may have an answer although no transfer ends.
   [[nodiscard]] Time next_answer(Time now) const {
     return skipped_.empty() || !tiers_ ? kNever : tiers_->next_answer(now);
@@ -77,8 +77,8 @@ class Rank final : public RankTiers::Client {
   [[nodiscard]] std::int64_t used_blocks() const { return pool_.total() - pool_.free(); }
   // Planned iterations counted as if they had run.
   [[nodiscard]] KvOccupancy occupancy() const;
-  [[nodiscard]] const BlockPool& pool() const { return pool_; }
-  BlockPool& pool() { return pool_; }
+  [[nodiscard]] const KvPool& pool() const { return pool_; }
+  KvPool& pool() { return pool_; }
   [[nodiscard]] const DecodeGroup& decodes() const { return group_; }
   [[nodiscard]] const RankTotals& totals() const { return totals_; }
   [[nodiscard]] const EngineConfig& config() const { return config_; }
@@ -91,7 +91,7 @@ class Rank final : public RankTiers::Client {
   void check_invariants();
 
  private:
-  [[nodiscard]] bool can_plan_fast() const;
+  [[nodiscard]] bool can_plan_fast();
   std::int64_t plan_running_fast(Plan&);
   std::int64_t plan_running_exact(Plan&, Time now, bool ahead);
   void plan_waiting(Plan&, Time now, std::int64_t budget, bool ahead);
@@ -106,9 +106,9 @@ class Rank final : public RankTiers::Client {
   Verdict blocked(Sequence&, Time now);
   Verdict set_aside(Sequence&, TierKind, Time now);
   void end_waits(Sequence&, Time now);
-  void begin_load(std::uint32_t slot, const RankTiers::Prompt&);
-  void record_admission(Sequence&, std::int64_t hit_blocks, std::int64_t loaded,
-                        std::int64_t declined, const RankTiers::Prompt*);
+  void begin_load(std::uint32_t slot, const RankTiers::Prompt&, std::int64_t front);
+  void record_admission(Sequence&, std::int64_t hit_blocks, const RankTiers::Match&,
+                        const RankTiers::Prompt*);
   std::deque<std::uint32_t>& next_queue();
   [[nodiscard]] bool goes_before(std::uint32_t a, std::uint32_t b) const;
   [[nodiscard]] RankTiers::Prompt prompt_of(std::uint32_t slot, std::int64_t tokens,
@@ -116,8 +116,9 @@ class Rank final : public RankTiers::Client {
   void offer(std::uint32_t slot, std::int64_t tokens, Time now);
   void look_ahead(Time now);
   void schedule_prefill(std::uint32_t slot, std::int64_t tokens, Plan&, bool admitted = false);
+  std::int64_t prefill_left(std::uint32_t slot);
   std::int64_t cap_prefill(std::int64_t tokens, std::int64_t budget) const;
-  [[nodiscard]] std::int64_t piece_of(const Sequence&, std::int64_t planned,
+  [[nodiscard]] std::int64_t piece_of(const Sequence&, std::int64_t left, std::int64_t planned,
                                       std::int64_t free) const;
   // Blocks that a sequence holds having computed so many tokens.
   [[nodiscard]] std::int64_t blocks_at(const Sequence& s, std::int64_t computed) const {
@@ -146,7 +147,7 @@ class Rank final : public RankTiers::Client {
   void drop_expired(Time now);
   void sync_decoding(std::uint32_t slot);
   void publish_known_outputs(bool ahead);
-  void explain_misses(Sequence&, std::int64_t found_blocks, std::int64_t declined,
+  void explain_misses(Sequence&, std::int64_t found_blocks, const RankTiers::Match&,
                       const RankTiers::Prompt*);
 
   void account_prefill(const PlannedPrefill&, Time start, Time end, Spent);
@@ -166,7 +167,8 @@ class Rank final : public RankTiers::Client {
   Done done_;
   SeenElsewhere seen_elsewhere_;
   DurationHistogram& itl_;
-  BlockPool pool_;
+  std::unique_ptr<KvPool> owned_pool_;
+  KvPool& pool_;
   RankMemory memory_;
   DecodeGroup group_;
   std::vector<Sequence> sequences_;
@@ -176,6 +178,7 @@ class Rank final : public RankTiers::Client {
   std::vector<std::uint32_t> asides_;
   std::unique_ptr<RankTiers> tiers_;
   std::int64_t load_reserve_ = 0;  // blocks that requests with loads under way will still need
+  std::int64_t skipping_ = 0;      // running requests with a load under way
   std::int64_t failed_tokens_ = 0;
   std::int64_t stranded_ = 0;           // KvOccupancy, since the present plan
   std::int64_t draining_unfilled_ = 0;  // of sequences whose last token is planned

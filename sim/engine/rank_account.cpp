@@ -8,6 +8,7 @@ namespace kvsim {
 
 void Rank::account(const Plan& plan, Time start, Time end, Spent spent) {
   const std::int64_t elapsed = to_ns(end - start);
+  pool_.set_now(end);
   totals_.gpu_ns += spent.gpu_ns;
   totals_.host_ns += spent.host_ns;
   totals_.stall_ns += spent.stall_ns;
@@ -79,6 +80,10 @@ void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, Spent 
     add(intervals(s), Interval::chunk_wait, to_ns(start - s.last_piece_end));
   }
   s.last_piece_end = end;
+  if (config_.publish_computed && s.state == Sequence::State::running)
+    pool_.publish(
+        s.hold, s.content,
+        std::max(s.hold.hashed, (p.piece.history + p.piece.tokens) / config_.block_tokens));
   add(intervals(s), Interval::prefill, spent.gpu_ns);
   add(intervals(s), Interval::host, spent.host_ns);
   add(intervals(s), Interval::load_stall, spent.stall_ns);
@@ -163,7 +168,7 @@ void Rank::retire(std::uint32_t slot, Time now) {
 // Every prompt token that is not a hit gets its cause. Content keys are chained, so "seen" ends
 // once and for all at some block: [0, hit) hits, then what this rank had and lost, then what only
 // others had, then the new.
-void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t declined,
+void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, const RankTiers::Match& match,
                           const RankTiers::Prompt* below) {
   const auto cause = [&](MissCause c) -> std::int64_t& {
     return s.outcome.miss_tokens[static_cast<std::size_t>(c)];
@@ -173,16 +178,19 @@ void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t d
     cause(MissCause::disabled) = s.prompt;
     return;
   }
-  const std::int64_t full = s.prompt / bt;        // blocks that could be cached at all
-  const std::int64_t most = (s.prompt - 1) / bt;  // blocks that may be hit
+  const std::int64_t unit = config_.pool.share_blocks;
+  const auto whole = [&](std::int64_t tokens) { return tokens / (bt * unit) * unit; };
+  // Blocks that could be cached at all (tiers below may share smaller units), that may be hit.
+  const std::int64_t full = std::max(found_blocks, whole(s.prompt));
+  const std::int64_t most = whole(s.prompt - 1);
   cause(MissCause::last_block) = s.prompt - full * bt;
   std::int64_t at = found_blocks;
+  cause(MissCause::not_worth_loading) = (match.declined + match.recompute) * bt;
   if (at >= full && full * bt == s.prompt && found_blocks > most) {
     cause(MissCause::last_block) = 1;  // all is there, its last token is computed again
     return;
   }
-  cause(MissCause::not_worth_loading) = declined * bt;
-  at += declined;
+  at += match.declined;
   if (at < most && below != nullptr) {
     const std::int64_t lost = tiers_->lost_blocks(*below, at);
     cause(MissCause::lost_fault) += lost * bt;
@@ -196,9 +204,9 @@ void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t d
     at += here;
   }
   if (at < most) {
-    // A running request computes the same content, but has not reached these blocks yet.
+    // A running request computes the same content, but these blocks of it cannot be hit yet.
     std::int64_t coming = 0;
-    for (const std::uint32_t slot : prefilling_) {
+    for (const std::uint32_t slot : config_.publish_computed ? running_ : prefilling_) {
       const Sequence& other = sequences_[slot];
       std::int64_t same = 0;
       for (std::size_t i = 0; i < std::min(s.content.size(), other.content.size()); ++i) {
@@ -222,8 +230,8 @@ void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t d
 }
 
 void Rank::check_invariants() {
-  std::vector<BlockPool::Hold> decoding;
-  std::vector<const BlockPool::Hold*> holds;
+  std::vector<KvPool::Hold> decoding;
+  std::vector<const KvPool::Hold*> holds;
   decoding.reserve(static_cast<std::size_t>(group_.size()));
   for (std::uint32_t slot = 0; slot < sequences_.size(); ++slot) {
     const Sequence& s = sequences_[slot];

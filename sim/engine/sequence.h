@@ -5,7 +5,7 @@
 
 #include "sim/base/time.h"
 #include "sim/base/work.h"
-#include "sim/state/block_pool.h"
+#include "sim/state/kv_pool.h"
 #include "sim/state/outcome.h"
 
 namespace kvsim {
@@ -30,16 +30,17 @@ struct Sequence {
   std::int32_t priority = 0;
   std::uint64_t order = 0;  // of admission: position in the running list
   std::vector<ContentChunk> content;
-  BlockPool::Hold hold;
+  KvPool::Hold hold;
 
   // KV from the tiers below. `loading`: outside the batch, blocks held; `ready`: it has come.
   enum class Fetch : std::uint8_t { none, loading, ready };
   Fetch fetch = Fetch::none;
-  bool first_load = false;       // the load belongs to the first admission
-  bool settled = false;          // looked up below without having to wait for the answer
-  std::int64_t load_blocks = 0;  // of the present or last load
-  std::int64_t offered = 0;      // blocks offered to the tiers for writing
-  Time aside_since = kNever;     // set aside, waiting for a fetch
+  bool first_load = false;                  // the load belongs to the first admission
+  bool settled = false;                     // looked up below without having to wait for the answer
+  std::int64_t skip_from = 0, skip_to = 0;  // tokens that a load brings while those before compute
+  std::int64_t load_blocks = 0;             // of the present or last load
+  std::int64_t offered = 0;                 // blocks offered to the tiers for writing
+  Time aside_since = kNever;                // set aside, waiting for a fetch
   TierKind aside_for{};
 
   // Accounting. Times are of iterations that ran.

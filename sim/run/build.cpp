@@ -11,6 +11,7 @@
 #include "models/transformer_work.h"
 #include "sim/run/build_faults.h"
 #include "sim/run/build_memory.h"
+#include "sim/run/build_pool.h"
 #include "sim/run/build_tiers.h"
 #include "sim/scenario/catalog.h"
 #include "sim/scenario/yaml.h"
@@ -329,9 +330,7 @@ class Builder {
     c.max_model_len = *e.max_model_len;
     c.long_prefill_threshold = e.scheduler.long_prefill_threshold;
     c.chunked_prefill = e.scheduler.chunked_prefill;
-    c.prefix_caching = s().cache.prefix.index == PrefixIndex::hash;
     c.full_sequence_admission = e.scheduler.full_sequence_admission;
-    c.unhashed_first = e.unhashed_blocks_first;
     c.priority = e.scheduler.policy == QueuePolicy::priority;
     c.async_scheduling = e.scheduler.async;
     c.watermark = e.scheduler.watermark.value;
@@ -349,6 +348,7 @@ class Builder {
         error("engine.graph_sizes", "the sizes must ascend");
       c.graph_sizes = e.graph_sizes;
     }
+    build_pool(out_, loaded_.tree, d_);
     size_cache();
   }
 

@@ -12,18 +12,23 @@
 
 namespace kvsim {
 
-enum class PrefixIndex : std::uint8_t { none, hash, radix };
+enum class PrefixIndex : std::uint8_t { none, hash, radix, chunk_tree };
 constexpr auto enum_names(PrefixIndex) {
   return std::array{std::pair{PrefixIndex::none, "none"}, std::pair{PrefixIndex::hash, "hash"},
-                    std::pair{PrefixIndex::radix, "radix"}};
+                    std::pair{PrefixIndex::radix, "radix"},
+                    std::pair{PrefixIndex::chunk_tree, "chunk-tree"}};
 }
 
 struct PrefixSpec {
   PrefixIndex index = PrefixIndex::hash;
+  std::int64_t chunk_tokens = 64;
   std::vector<Duration> reset_at;
   static constexpr std::tuple kFields{
       field("index", &PrefixSpec::index, any,
-            "prefix cache: none, a chain of block hashes (vLLM), or a radix tree (SGLang)"),
+            "prefix cache: none, a chain of block hashes (vLLM), a radix tree (SGLang; its page "
+            "is engine.block_tokens), or a tree of chunks of equal size (ChunkAttention)"),
+      field("chunk_tokens", &PrefixSpec::chunk_tokens, between<std::int64_t>(1, 1 << 20),
+            "of chunk-tree: prefixes are shared in chunks of so many tokens"),
       field("reset_at", &PrefixSpec::reset_at, any,
             "instants at which the cache is reset; a rank that holds blocks then refuses")};
 };
@@ -81,7 +86,8 @@ struct TierSpec {
   PrefetchSpec prefetch;
   static constexpr std::tuple kFields{
       field("name", &TierSpec::name, any,
-            "gpu (the first), cpu, ssd, remote, or a name of its own"),
+            "gpu (the first, which takes only an eviction), cpu, ssd, remote, or a name of its "
+            "own"),
       field("kind", &TierSpec::kind, any, "memory it lies in; default: what its name says"),
       field(
           "scope", &TierSpec::scope, any,
@@ -89,7 +95,10 @@ struct TierSpec {
       field("capacity", &TierSpec::capacity, any, "of one store; data-parallel ranks split it"),
       field("dtype", &TierSpec::dtype, any,
             "precision in which this tier stores KV; empty = that of the GPU"),
-      field("eviction", &TierSpec::eviction, any, "which chunk leaves when it is full"),
+      field(
+          "eviction", &TierSpec::eviction, any,
+          "which chunk leaves when it is full; on the GPU: which node of the prefix index, and for "
+          "hash, lru is vLLM's free queue"),
       field("write", &TierSpec::write, any,
             "through: as soon as KV exists one tier above; back: when it is evicted there; none"),
       field("write_after", &TierSpec::write_after, between<std::int64_t>(1, 1 << 20),
@@ -118,6 +127,7 @@ struct TierSpec {
 struct OffloadSpec {
   std::int64_t chunk_tokens = 0;
   LoadMode load = LoadMode::async;
+  Choice<"restore", "policy"> restore{"always"};
   std::int64_t min_load_tokens = 0;
   bool whole_prompts = false, outputs = false;
   static constexpr std::tuple kFields{
@@ -126,6 +136,8 @@ struct OffloadSpec {
       field("load", &OffloadSpec::load, any,
             "async: the request waits outside the batch; overlap: in the batch, layer by layer; "
             "blocking: the batch waits"),
+      field("restore", &OffloadSpec::restore, any,
+            "how much of what is stored below is loaded, and what is computed meanwhile"),
       field("min_load_tokens", &OffloadSpec::min_load_tokens, between<std::int64_t>(0, 1 << 30),
             "a shorter hit below the GPU is computed instead"),
       field("whole_prompts", &OffloadSpec::whole_prompts, any,
@@ -135,12 +147,15 @@ struct OffloadSpec {
 };
 
 struct CacheSpec {
+  std::string preset;
   std::string dtype = "bf16";
   PrefixSpec prefix;
   Choice<"memory", "manager"> memory{"paged"};
   std::vector<TierSpec> tiers;
   OffloadSpec offload;
   static constexpr std::tuple kFields{
+      field("preset", &CacheSpec::preset, any,
+            "store whose rules are followed; gives defaults for offload, and for tiers by kind"),
       field("dtype", &CacheSpec::dtype, any,
             "precision of the KV cache; auto = that of the activations"),
       field("prefix", &CacheSpec::prefix, any, "sharing of common prefixes"),

@@ -104,6 +104,12 @@ constexpr auto enum_names(Balancing) {
   return std::array{std::pair{Balancing::usage, "usage"}, std::pair{Balancing::waiting, "waiting"}};
 }
 
+enum class PrefixVisible : std::uint8_t { scheduled, computed };
+constexpr auto enum_names(PrefixVisible) {
+  return std::array{std::pair{PrefixVisible::scheduled, "scheduled"},
+                    std::pair{PrefixVisible::computed, "computed"}};
+}
+
 struct EngineSpec {
   std::string preset = "vllm-v1";
   std::int64_t block_tokens = 16;
@@ -111,7 +117,9 @@ struct EngineSpec {
   Ratio gpu_memory_utilization{0.92};
   std::optional<Bytes> graph_pool, activation_memory;
   SchedulerSpec scheduler;
-  bool unhashed_blocks_first = true;
+  std::optional<bool> unhashed_blocks_first;
+  std::optional<PrefixVisible> prefix_visible;
+  std::optional<bool> cache_preempted;
   Balancing data_balancing = Balancing::usage;
   bool cuda_graphs = true;
   std::vector<std::int64_t> graph_sizes;
@@ -142,6 +150,12 @@ struct EngineSpec {
       field("scheduler", &EngineSpec::scheduler, any, "who takes part in an iteration"),
       field("unhashed_blocks_first", &EngineSpec::unhashed_blocks_first, any,
             "freed blocks without a hash are reused first (vLLM since May 2026)"),
+      field("prefix_visible", &EngineSpec::prefix_visible, any,
+            "others may hit KV as soon as it is scheduled (vLLM), or once it is computed (SGLang); "
+            "default: computed with an index radix or chunk-tree"),
+      field("cache_preempted", &EngineSpec::cache_preempted, any,
+            "what a preempted request has computed stays cached (vLLM); default: no with an index "
+            "radix or chunk-tree (SGLang)"),
       field("data_balancing", &EngineSpec::data_balancing, any,
             "how the front end scores data-parallel ranks: usage (present) or waiting (4 waiting + "
             "running)"),

@@ -6,7 +6,9 @@
 
 namespace kvsim {
 
-BlockPool::BlockPool(Options options) : options_(options) { add_blank(options.blocks); }
+BlockPool::BlockPool(Options options) : KvPool(options.blocks), options_(options) {
+  add_blank(options.blocks);
+}
 
 std::uint32_t BlockPool::new_run() {
   if (!free_runs_.empty()) {
@@ -272,14 +274,14 @@ void BlockPool::release(Hold& hold) {
 }
 
 bool BlockPool::reset() {
-  if (free_ != options_.blocks) return false;
+  if (free_ != total_) return false;
   runs_.clear();
   free_runs_.clear();
   for (Node& n : nodes_) n.first = n.last = kNone;
   head_ = tail_ = kNone;
   free_ = cached_free_ = 0;
   ++resets_;
-  add_blank(options_.blocks);
+  add_blank(total_);
   return true;
 }
 
@@ -309,8 +311,7 @@ void BlockPool::check(std::span<const Hold* const> holders) const {
   for (std::uint32_t r = 0; r < runs_.size(); ++r)
     KVSIM_CHECK(references[r] == 0 || references[r] == runs_[r].refs,
                 "run {} counts {} references, has {}", r, runs_[r].refs, references[r]);
-  KVSIM_CHECK(used + free_ == options_.blocks, "{} used + {} free blocks of {}", used, free_,
-              options_.blocks);
+  KVSIM_CHECK(used + free_ == total_, "{} used + {} free blocks of {}", used, free_, total_);
 }
 
 }  // namespace kvsim

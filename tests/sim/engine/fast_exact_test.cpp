@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/engine_fixture.h"
+#include "tests/support/node_pools.h"
 
 namespace kvsim {
 namespace {
@@ -114,6 +115,19 @@ Scenario random_scenario(std::uint64_t seed, bool managed) {
   return s;
 }
 
+// The same requests on a pool whose nodes an eviction policy orders.
+void use_node_pool(Scenario& s, std::uint64_t seed) {
+  static const std::vector<std::string> kPolicies{"lru", "leaf-lru", "leaf-lfu", "s3-fifo", "ttl"};
+  Rng rng(seed, "node-pool");
+  EngineConfig& e = s.engine;
+  e.prefix_caching = true;
+  e.pool.make_policy = test::make_policy({kPolicies[rng.below(kPolicies.size())], {}});
+  e.pool.index = static_cast<KvPoolConfig::Index>(rng.below(3));
+  if (e.pool.index == KvPoolConfig::Index::chunks) e.pool.share_blocks = 1 + seed % 3;
+  e.publish_computed = rng.below(4) != 0;
+  e.publish_preempted = rng.below(2) == 0;
+}
+
 void expect_same(const RunOutcome& a, const RunOutcome& b, std::uint64_t seed) {
   ASSERT_EQ(a.digest, b.digest) << "seed " << seed;
   ASSERT_EQ(a.requests.size(), b.requests.size());
@@ -151,10 +165,11 @@ void expect_same(const RunOutcome& a, const RunOutcome& b, std::uint64_t seed) {
   }
 }
 
-TEST(FastExact, SameBytesOnRandomScenarios) {
+void run_both(bool node_pools) {
   std::int64_t preemptions = 0, timeouts = 0, hits = 0;
   for (std::uint64_t seed = 0; seed < 1000; ++seed) {
     Scenario s = random_scenario(seed, false);
+    if (node_pools) use_node_pool(s, seed);
     test::LinearCost cost(100, 3, 1);
     World::Options options;
     options.sample_every = s.sample_every;
@@ -164,7 +179,7 @@ TEST(FastExact, SameBytesOnRandomScenarios) {
     const RunOutcome exact =
         test::simulate(s.engine, s.requests, cost, options, s.data_parallel, s.lockstep);
     expect_same(fast, exact, seed);
-    if (HasFatalFailure()) return;
+    if (testing::Test::HasFatalFailure()) return;
     for (const RequestOutcome& r : fast.requests) {
       preemptions += r.preemptions;
       timeouts += r.outcome == Outcome::timed_out ? 1 : 0;
@@ -181,6 +196,9 @@ TEST(FastExact, SameBytesOnRandomScenarios) {
   EXPECT_GT(timeouts, 10);
   EXPECT_GT(hits, 1000);
 }
+
+TEST(FastExact, SameBytesOnRandomScenarios) { run_both(false); }
+TEST(FastExact, SameBytesOnTreesOfNodes) { run_both(true); }
 
 TEST(FastExact, SameBytesWithEveryMemoryManager) {
   std::int64_t mapping = 0, stranded = 0, preemptions = 0, finished = 0;
