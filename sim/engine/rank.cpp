@@ -103,8 +103,8 @@ bool Rank::goes_before(std::uint32_t a, std::uint32_t b) const {
 void Rank::plan(Plan& out, Time now, bool ahead) {
   out.clear();
   planning_ = now;
-  stranded_ = 0;
   pool_.set_now(now);
+  stranded_ = 0;
   const bool fast = !config_.exact_steps && can_plan_fast();
   const std::int64_t budget = fast ? plan_running_fast(out) : plan_running_exact(out, now, ahead);
   if (config_.request_timeout.count() > 0) drop_expired(now);
@@ -148,20 +148,20 @@ bool Rank::can_plan_fast() {
     const std::uint32_t slot = prefilling_.front();
     if (running_.back() != slot) return false;
     const Sequence& s = sequences_[slot];
-    const std::int64_t left = prefill_left(slot);
-    const std::int64_t n = piece_of(s, left, group_.size(), pool_.free() - need);
-    if (n == 0 && left > 0 && group_.size() < config_.max_batched_tokens) return false;
+    const std::int64_t n = piece_of(slot, group_.size(), pool_.free() - need);
+    if (n == 0 && group_.size() < config_.max_batched_tokens && prefill_left(slot) > 0)
+      return false;
     need += std::max<std::int64_t>(0, config_.blocks_for(s.computed + n) - s.hold.blocks());
     tokens += n;
   }
   return need + memory_.activation_blocks(tokens) <= pool_.free();
 }
 
-// Of `left` tokens of an unfinished prefill, those that join an iteration of `planned` tokens; 0
-// when the activations of not even one find room in `free` blocks.
-std::int64_t Rank::piece_of(const Sequence& s, std::int64_t left, std::int64_t planned,
-                            std::int64_t free) const {
-  const std::int64_t n = cap_prefill(left, config_.max_batched_tokens - planned);
+// Tokens of an unfinished prefill that join an iteration of `planned` tokens; 0 when the
+// activations of not even one find room in `free` blocks.
+std::int64_t Rank::piece_of(std::uint32_t slot, std::int64_t planned, std::int64_t free) {
+  const std::int64_t n = cap_prefill(prefill_left(slot), config_.max_batched_tokens - planned);
+  const Sequence& s = sequences_[slot];
   if (!memory_.lends()) return n;
   return largest(n, [&](std::int64_t k) {
     return std::max<std::int64_t>(0, config_.blocks_for(s.computed + k) - s.hold.blocks()) +
@@ -195,8 +195,7 @@ std::int64_t Rank::plan_running_fast(Plan& out) {
   std::int64_t budget = config_.max_batched_tokens - group_.size();
   if (!prefilling_.empty() && budget > 0) {
     const std::uint32_t slot = prefilling_.front();
-    const std::int64_t n =
-        piece_of(sequences_[slot], prefill_left(slot), group_.size(), pool_.free());
+    const std::int64_t n = piece_of(slot, group_.size(), pool_.free());
     if (n > 0) schedule_prefill(slot, n, out);
     budget -= n;
   }
@@ -223,15 +222,15 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
       continue;
     }
     const bool decoding = group_.contains(slot);
-    const std::int64_t left = decoding ? 1 : prefill_left(slot);
-    const std::int64_t computed = decoding ? group_.computed(slot) : s.computed;
-    if (left == 0) {  // a load is to come first
+    if (!decoding && prefill_left(slot) == 0) {  // a load is to come first
       ++i;
       continue;
     }
-    const std::int64_t planned = config_.max_batched_tokens - budget;
+    const std::int64_t computed = decoding ? group_.computed(slot) : s.computed;
     const std::int64_t n =
-        decoding ? 1 : std::max<std::int64_t>(1, piece_of(s, left, planned, pool_.free()));
+        decoding ? 1
+                 : std::max<std::int64_t>(
+                       1, piece_of(slot, config_.max_batched_tokens - budget, pool_.free()));
     const std::int64_t held = decoding ? blocks_at(s, computed) : s.hold.blocks();
     const std::int64_t need = std::max<std::int64_t>(0, config_.blocks_for(computed + n) - held);
     const auto lacks = [&] {

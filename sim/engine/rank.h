@@ -118,8 +118,7 @@ class Rank final : public RankTiers::Client {
   void schedule_prefill(std::uint32_t slot, std::int64_t tokens, Plan&, bool admitted = false);
   std::int64_t prefill_left(std::uint32_t slot);
   std::int64_t cap_prefill(std::int64_t tokens, std::int64_t budget) const;
-  [[nodiscard]] std::int64_t piece_of(const Sequence&, std::int64_t left, std::int64_t planned,
-                                      std::int64_t free) const;
+  std::int64_t piece_of(std::uint32_t slot, std::int64_t planned, std::int64_t free);
   // Blocks that a sequence holds having computed so many tokens.
   [[nodiscard]] std::int64_t blocks_at(const Sequence& s, std::int64_t computed) const {
     return std::max(s.reserved, config_.blocks_for(computed));

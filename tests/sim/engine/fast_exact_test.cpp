@@ -199,7 +199,6 @@ void run_both(bool node_pools) {
 
 TEST(FastExact, SameBytesOnRandomScenarios) { run_both(false); }
 TEST(FastExact, SameBytesOnTreesOfNodes) { run_both(true); }
-
 TEST(FastExact, SameBytesWithEveryMemoryManager) {
   std::int64_t mapping = 0, stranded = 0, preemptions = 0, finished = 0;
   for (std::uint64_t seed = 0; seed < 1500; ++seed) {
