@@ -66,6 +66,7 @@ std::uint32_t RankTiers::new_job(Kind kind, std::uint32_t of, const Access& abou
   job.flows.clear();
   job.flows_left = 0;
   job.bytes = job.chunks = 0;
+  job.weight = 1;
   job.began = about.now;
   job.about = about;
   return j;
@@ -100,7 +101,8 @@ void RankTiers::transfer_ended(std::uint32_t j, Time at) {
     TierStore& s = *levels_[p.level].store;
     s.unpin(p.id, at);
     ++s.totals().read;
-    s.totals().read_bytes += config_.tiers[p.level].chunk_bytes;
+    s.totals().read_bytes += static_cast<std::int64_t>(
+        job.weight * static_cast<double>(config_.tiers[p.level].chunk_bytes));
   }
   TierStore& to = *levels_[job.to].store;
   for (const ObjectId id : job.write) {
@@ -456,6 +458,7 @@ void RankTiers::begin_load(const Prompt& p) {
     s.from[raised ? s.raised[i] : f.level] += end - at;
     at = end;
   }
+  jobs_[j].weight = lighter;
   jobs_[j].chunks = at - begin;  // blocks that the rank gains
   for (std::uint32_t k = 0; k < levels_.size(); ++k)
     if (bytes[k] > 0)

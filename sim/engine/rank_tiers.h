@@ -123,6 +123,7 @@ class RankTiers final : public Transfers::Listener {
     std::vector<FlowId> flows;
     std::uint32_t flows_left = 0;
     std::int64_t bytes = 0, chunks = 0;
+    double weight = 1;  // of a chunk's bytes, what is read (hidden states weigh less)
     Time began{};
     Access about;
   };

@@ -130,6 +130,7 @@ struct OffloadSpec {
   Choice<"restore", "policy"> restore{"always"};
   std::int64_t min_load_tokens = 0;
   bool whole_prompts = false, outputs = false;
+  bool compare = false;
   static constexpr std::tuple kFields{
       field("chunk_tokens", &OffloadSpec::chunk_tokens, between<std::int64_t>(0, 1 << 20),
             "tokens of one chunk, a multiple of the block; 0 = one block"),
@@ -143,7 +144,10 @@ struct OffloadSpec {
       field("whole_prompts", &OffloadSpec::whole_prompts, any,
             "a prompt's KV is written once all of it is computed, not chunk by chunk"),
       field("outputs", &OffloadSpec::outputs, any,
-            "KV of generated tokens is written too, when the request is over")};
+            "KV of generated tokens is written too, when the request is over"),
+      field("compare", &OffloadSpec::compare, any,
+            "the same requests are also run without tiers below the GPU (and without faults); "
+            "metrics of scope no-offload")};
 };
 
 struct CacheSpec {
