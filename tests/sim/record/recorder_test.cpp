@@ -92,8 +92,9 @@ TEST(Recorder, RequestComesBackColumnByColumn) {
   EXPECT_EQ(s.type(18), Statement::Type::null);  // no last token
   for (int i = 19; i < s.columns(); ++i) EXPECT_EQ(s.integer(i), 1000 + i - 19) << s.name(i);
   EXPECT_EQ(s.name(19), "ttft_front_end_ns");
-  EXPECT_EQ(s.name(38), "after_back_end_ns");
-  EXPECT_EQ(s.name(45), "miss_disabled_tokens");
+  const int intervals = static_cast<int>(kIntervals), causes = static_cast<int>(kMissCauses);
+  EXPECT_EQ(s.name(18 + 2 * intervals), "after_back_end_ns");
+  EXPECT_EQ(s.name(18 + 2 * intervals + causes), "miss_disabled_tokens");
   EXPECT_FALSE(s.step());
 }
 
@@ -125,9 +126,10 @@ TEST(Recorder, OtherTablesComeBack) {
       row("SELECT group_concat(path || '=' || value) FROM (SELECT * FROM param ORDER BY path)"),
       "cache.tiers.0.capacity=80 GiB,engine.block_tokens=16|");
   EXPECT_EQ(row("SELECT * FROM iteration"), "1|1|0|5|25|3|4|5|6|7|8|9|");
-  EXPECT_EQ(row("SELECT * FROM instance_sample"), "1|1000000000|2|1|3|4|50|60|100|700|80|");
+  EXPECT_EQ(row("SELECT * FROM instance_sample"), "1|1000000000|2|1|3|4|50|60|100|700|80|0|0|");
   EXPECT_EQ(row("SELECT * FROM instance WHERE instance = 2"),
-            "1|2|0|1000|200|150|2|9000|800|10000|4000|11|12|13|1000000|800000|200000|500|");
+            "1|2|0|1000|200|150|2|9000|800|10000|4000|11|12|13|1000000|800000|200000|500|14|15|16|"
+            "300.0|40.0|40|7.0|7|");
   EXPECT_EQ(db.integer("SELECT count(*) FROM metric"),
             static_cast<std::int64_t>(compute_metrics(run, header.slo).size()));
   EXPECT_EQ(db.integer("PRAGMA application_id"), kApplicationId);

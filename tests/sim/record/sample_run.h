@@ -77,8 +77,11 @@ inline RunOutcome sample_run(std::uint64_t requests, std::uint64_t seed = 1) {
   run.iterations.push_back({1, 0, Time{Duration{5}}, Time{Duration{25}}, 3, 4, 5, 6, 7, 8, 9});
   run.samples.push_back({Time{Duration{1'000'000'000}}, 2, 1, 3, 4, 50, 60, 100, 700, 80});
   for (std::uint32_t i = 0; i < 3; ++i)
-    run.ranks.push_back({i, 0, 1000, 200, 150, 2, 9000, 800, 10000, 4000, 11, 12, 13, 1'000'000,
-                         800'000, 200'000, 500});
+    run.ranks.push_back({i, 0, 1000, 200, 150, 2, 9000, 800, 10000, 4000, 11, 12});
+  RankTotals& t = run.ranks.back();
+  t.evicted_blocks = 13, t.busy_ns = 1'000'000, t.gpu_ns = 800'000, t.host_ns = 200'000;
+  t.peak_blocks = 500, t.stall_ns = 14, t.mapping_ns = 15, t.block_tokens = 16;
+  t.kv.add({300, 40, 7}, 1'000'000);
   run.injected = requests;
   run.digest = 0xfedcba9876543210ULL;
   return run;
