@@ -7,11 +7,10 @@ namespace kvsim {
 
 namespace {
 
-constexpr std::pair<const char*, CatalogKind> kCatalogs[] = {{"model", CatalogKind::model},
-                                                             {"device", CatalogKind::device},
-                                                             {"node", CatalogKind::node},
-                                                             {"storage", CatalogKind::storage},
-                                                             {"preset", CatalogKind::preset}};
+constexpr std::pair<const char*, CatalogKind> kCatalogs[] = {
+    {"model", CatalogKind::model},   {"device", CatalogKind::device},
+    {"node", CatalogKind::node},     {"storage", CatalogKind::storage},
+    {"preset", CatalogKind::preset}, {"cache-preset", CatalogKind::cache_preset}};
 
 constexpr std::pair<const char*, const char*> kKindTexts[] = {
     {"model", "shapes of transformers; scenario key model"},
@@ -19,8 +18,12 @@ constexpr std::pair<const char*, const char*> kKindTexts[] = {
     {"node", "machines of several accelerators; scenario key deployment.hardware"},
     {"storage", "solid-state drives and volumes; named by nodes (storage)"},
     {"preset", "defaults that follow an engine and its version; scenario key engine.preset"},
+    {"cache-preset", "defaults that follow a KV store; scenario key cache.preset"},
+    {"eviction", "which object leaves a full cache; scenario key cache.tiers, kvsim cache"},
     {"router", "which instance serves a request; scenario key router"},
-    {"restore", "a stored prefix: loaded, projected from hidden states, or computed again"},
+    {"restore",
+     "a stored prefix: loaded, projected from hidden states, or computed again; scenario key "
+     "cache.offload.restore"},
     {"cost-model", "what an iteration costs; scenario key cost"},
     {"trace-format", "requests from a file; scenario key workload.trace.format"}};
 

@@ -158,8 +158,11 @@ Tree schema_of(const TypeInfo& type, const std::string& path, const Tree* defaul
       if (!type.element.empty()) t.set("items", schema_of(type.element[0], path + ".N", nullptr));
       return t;
     }
-    case TypeInfo::Shape::map:
-      return type.is_open ? types({"object"}) : object_schema(type.fields, path, defaults);
+    case TypeInfo::Shape::map: {
+      if (type.is_open) return types({"object"});
+      Tree whole = object_schema(type.fields, path, defaults);
+      return type.names.empty() ? whole : alternatives("anyOf", {one_of_names(type.names), whole});
+    }
   }
   return object();
 }
@@ -208,6 +211,7 @@ std::optional<Tree> special(const std::string& path) {
     return object_schema(describe_fields<GeneratorParams>(), "(generate)", &defaults);
   }
   if (path == "engine.preset") return one_of_names(catalog_ids(CatalogKind::preset));
+  if (path == "cache.preset") return one_of_names(catalog_ids(CatalogKind::cache_preset));
   if (path == "cache.dtype") return one_of_names(Codec<Dtype>::names());
   if (path == "measured.format") return one_of_names({"vllm-requests"});
   if (path == "weights") {

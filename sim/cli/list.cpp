@@ -91,10 +91,10 @@ std::string table_of(const std::string& kind) {
     return storage_table(Table({"storage", ">TB", ">read GB/s", ">write GB/s", ">read kIOPS",
                                 ">write kIOPS", ">PB written", "text"}))
         .text();
-  if (kind == "preset") {
-    Table table({"preset", "text", "source"});
+  if (kind == "preset" || kind == "cache-preset") {
+    Table table({kind, "text", "source"});
     for (const Entry& e : entries_of(kind)) {
-      const Tree t = catalog_tree(CatalogKind::preset, e.name);
+      const Tree t = catalog_tree(*catalog_kind(kind), e.name);
       const Tree* source = t.find("source");
       table.row({e.name, e.text, source == nullptr ? "" : source->text()});
     }

@@ -71,6 +71,7 @@ int run_one(const std::string& file, const po::variables_map& v) {
     line.update(t, done);
     return true;
   };
+  options.baseline = without_offload(loaded);
   const SimulateResult result = simulate(run, options);
   line.clear();
   fmt::print("{}", v.count("json") > 0 ? summary_json(run, result) : summary_table(run, result));

@@ -43,7 +43,8 @@ Page page_of(const std::string& kind, const std::string& name) {
       case CatalogKind::storage:
         return storage_page(name);
       case CatalogKind::preset:
-        return preset_page(name);
+      case CatalogKind::cache_preset:
+        return preset_page(*catalog, name);
     }
   }
   return plugin_page(*Registry::instance().find(kind, name));

@@ -120,8 +120,9 @@ Page device_page(const std::string& id) {
                       d.source);
 }
 
-Page preset_page(const std::string& id) {
-  Tree t = catalog_tree(CatalogKind::preset, id);
+Page preset_page(CatalogKind catalog, const std::string& id) {
+  const std::string kind = catalog == CatalogKind::preset ? "preset" : "cache-preset";
+  Tree t = catalog_tree(catalog, id);
   const auto take = [&](const char* key) {
     const Tree* value = t.find(key);
     std::string text = value == nullptr ? "" : value->text();
@@ -130,7 +131,7 @@ Page preset_page(const std::string& id) {
   };
   const std::string text = take("text"), source = take("source");
   Page page;
-  page.json.set("kind", json_text("preset"));
+  page.json.set("kind", json_text(kind));
   page.json.set("name", json_text(id));
   page.json.set("text", json_text(text));
   page.json.set("source", json_text(source));
@@ -144,11 +145,11 @@ Page preset_page(const std::string& id) {
         table.row({prefix + e.key, e.value.is_scalar() ? e.value.text() : to_json(e.value)});
     }
   };
-  rows(rows, t, "engine.");
-  page.text = title("preset", id, text) + fmt::format(
-                                              "  source  {}\n\nsets (a scenario's own values win; "
-                                              "kvsim show scenario explains them)\n{}",
-                                              wrapped(source, kTerminalWidth, 10), table.text(2));
+  rows(rows, t, catalog == CatalogKind::preset ? "engine." : "cache.");
+  page.text = title(kind, id, text) + fmt::format(
+                                          "  source  {}\n\nsets (a scenario's own values win; "
+                                          "kvsim show scenario explains them)\n{}",
+                                          wrapped(source, kTerminalWidth, 10), table.text(2));
   return page;
 }
 

@@ -27,7 +27,7 @@ Page catalog_page(const char* kind, const std::string& id, const std::string& te
 // A machine's figures, its graph and the routes of its first GPU.
 Page node_page(const std::string& id);
 Page storage_page(const std::string& id);
-Page preset_page(const std::string& id);
+Page preset_page(CatalogKind, const std::string& id);
 Page plugin_page(const PluginInfo&);
 
 }  // namespace kvsim

@@ -11,9 +11,9 @@ namespace kvsim {
 namespace {
 
 std::optional<double> find(const std::vector<Metric>& all, std::string_view name,
-                           std::string_view statistic = "value") {
+                           std::string_view statistic = "value", std::string_view scope = "run") {
   for (const Metric& m : all)
-    if (m.scope == "run" && m.name == name && m.statistic == statistic) return m.value;
+    if (m.scope == scope && m.name == name && m.statistic == statistic) return m.value;
   return std::nullopt;
 }
 
@@ -50,6 +50,11 @@ void latency_rows(std::string& out, const std::vector<Metric>& m) {
     out += fmt::format("{:<22}", label);
     for (const char* statistic : {"mean", "median", "p90", "p95", "p99", "max"})
       out += fmt::format("{:>11}", number(find(m, name, statistic), 2));
+    out += "\n";
+    if (!find(m, name, "mean", "no-offload")) continue;
+    out += fmt::format("{:<22}", "  without offload");
+    for (const char* statistic : {"mean", "median", "p90", "p95", "p99", "max"})
+      out += fmt::format("{:>11}", number(find(m, name, statistic, "no-offload"), 2));
     out += "\n";
   }
 }

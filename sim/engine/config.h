@@ -1,5 +1,6 @@
 #pragma once
 // The engine's settings as plain values; sim/run fills them from a scenario.
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "policies/eviction/eviction.h"
+#include "policies/memory/memory.h"
 #include "sim/base/time.h"
 #include "sim/base/work.h"
 
@@ -53,7 +55,9 @@ struct EngineConfig {
                                // = never
   std::vector<std::int64_t> graph_sizes;  // captured decode batch sizes, ascending; empty = eager
   std::array<std::int64_t, kMaxWindows>
-      windows{};             // attention windows the cost model wants sums of; 0 = unused
+      windows{};       // attention windows the cost model wants sums of; 0 = unused
+  MemoryRules memory;  // block_tokens and kv_blocks above follow from it
+  const MemoryManager* memory_manager = nullptr;  // not owned; null: nothing is reserved
   bool exact_steps = false;  // take the per-sequence path always (slow; the results are the same)
 
   [[nodiscard]] std::int64_t blocks_for(std::int64_t tokens) const {
@@ -69,5 +73,19 @@ struct EngineConfig {
     return decodes;
   }
 };
+
+// Blocks that a request must find in one piece. Requires contiguous memory.
+inline std::int64_t region_blocks(const MemoryRules& rules, const MemoryManager& manager,
+                                  std::int64_t prompt, std::int64_t output) {
+  return (manager.reserve(prompt, output) + rules.block_tokens - 1) / rules.block_tokens;
+}
+
+// Blocks of the pool that the activations of an iteration of `tokens` take. Requires lent memory.
+inline std::int64_t activation_blocks(const MemoryRules& r, std::int64_t tokens) {
+  const std::int64_t per = r.activation_tokens, block = r.pool_block_bytes;
+  const std::int64_t bytes =
+      r.activation_bytes / per * tokens + (r.activation_bytes % per * tokens + per - 1) / per;
+  return std::max<std::int64_t>(0, bytes - r.unlent_bytes + block - 1) / block;
+}
 
 }  // namespace kvsim

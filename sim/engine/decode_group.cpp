@@ -23,7 +23,8 @@ void DecodeGroup::drop_stale(std::vector<Due>& heap) {
   }
 }
 
-void DecodeGroup::add(std::uint32_t slot, std::int64_t computed, std::int64_t last) {
+void DecodeGroup::add(std::uint32_t slot, std::int64_t computed, std::int64_t last,
+                      std::int64_t covered) {
   KVSIM_CHECK(last > computed, "sequence {} joins with {} tokens, ends at {}", slot, computed,
               last);
   if (slot >= place_.size()) {
@@ -31,10 +32,11 @@ void DecodeGroup::add(std::uint32_t slot, std::int64_t computed, std::int64_t la
     generation_.resize(slot + 1, 0);
   }
   KVSIM_CHECK(place_[slot] == kOut, "sequence {} joins twice", slot);
-  Member m{slot, computed - clock_, last, {}, {}};
+  Member m{slot, computed - clock_, last, covered > computed ? covered : 0, {}, {}};
   base_max_ = members_.empty() ? m.base : std::max(base_max_, m.base);
   base_sum_ += m.base;
-  ++due_[bucket(m.base)];
+  unfilled_ += places(computed, covered) - computed;
+  if (m.covered == 0) count_due(m.base, 1);
   ++generation_[slot];
   place_[slot] = static_cast<std::uint32_t>(members_.size());
   for (std::size_t w = 0; w < kMaxWindows; ++w) {
@@ -48,6 +50,7 @@ void DecodeGroup::add(std::uint32_t slot, std::int64_t computed, std::int64_t la
   }
   members_.push_back(m);
   push(finishes_, last - m.base, slot);
+  if (m.covered > 0 && m.covered < last) push(covers_, m.covered - m.base, slot);
   for (std::size_t w = 0; w < kMaxWindows; ++w)
     if (m.growing[w]) push(fills_[w], m.window_clock[w], slot);
 }
@@ -57,7 +60,8 @@ std::int64_t DecodeGroup::remove(std::uint32_t slot) {
   const Member m = members_[at];
   const std::int64_t computed = m.base + clock_;
   base_sum_ -= m.base;
-  --due_[bucket(m.base)];
+  unfilled_ -= places(computed, m.covered) - computed;
+  if (m.covered == 0) count_due(m.base, -1);
   for (std::size_t w = 0; w < kMaxWindows; ++w) {
     if (windows_[w] == 0) continue;
     window_sum_[w] -= std::min(computed + 1, windows_[w]);
@@ -107,8 +111,22 @@ void DecodeGroup::fill_windows() {
   }
 }
 
+// From now on their further blocks are taken when they are due.
+void DecodeGroup::use_up_covers() {
+  for (drop_stale(covers_); !covers_.empty() && covers_.front().clock <= clock_;
+       drop_stale(covers_)) {
+    Member& m = members_[place_[covers_.front().slot]];
+    std::pop_heap(covers_.begin(), covers_.end(), later);
+    covers_.pop_back();
+    m.covered = 0;
+    count_due(m.base, 1);
+  }
+}
+
 void DecodeGroup::advance(std::vector<std::uint32_t>& finished) {
+  unfilled_ += due() * block_tokens_ - size();
   ++clock_;
+  use_up_covers();
   for (std::size_t w = 0; w < kMaxWindows; ++w) window_sum_[w] += window_growing_[w];
   fill_windows();
   for (drop_stale(finishes_); !finishes_.empty() && finishes_.front().clock <= clock_;
@@ -122,7 +140,7 @@ void DecodeGroup::advance(std::vector<std::uint32_t>& finished) {
 }
 
 std::int64_t DecodeGroup::blocks_due(std::int64_t n) const {
-  std::int64_t blocks = n / block_tokens_ * size();
+  std::int64_t blocks = n / block_tokens_ * uncovered_;
   for (std::int64_t i = 0; i < n % block_tokens_; ++i) blocks += due_[bucket(-clock_ - i)];
   return blocks;
 }
@@ -135,6 +153,8 @@ std::int64_t DecodeGroup::plain_iterations(std::int64_t blocks, std::int64_t mos
     drop_stale(fills_[w]);
     if (!fills_[w].empty()) n = std::min(n, fills_[w].front().clock - clock_ - 1);
   }
+  drop_stale(covers_);
+  if (!covers_.empty()) n = std::min(n, covers_.front().clock - clock_ - 1);
   if (n <= 0) return 0;
   if (blocks_due(n) <= blocks) return n;
   std::int64_t low = 0, high = n;  // blocks_due grows with n: the largest n that fits
@@ -146,6 +166,7 @@ std::int64_t DecodeGroup::plain_iterations(std::int64_t blocks, std::int64_t mos
 }
 
 void DecodeGroup::advance_plain(std::int64_t n) {
+  unfilled_ += blocks_due(n) * block_tokens_ - n * size();
   clock_ += n;
   for (std::size_t w = 0; w < kMaxWindows; ++w) window_sum_[w] += n * window_growing_[w];
 }

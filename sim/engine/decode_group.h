@@ -14,8 +14,8 @@ class DecodeGroup {
   DecodeGroup(std::int64_t block_tokens, std::array<std::int64_t, kMaxWindows> windows);
 
   // `slot` joins having computed `computed` tokens; it leaves by itself when it has computed
-  // `last`.
-  void add(std::uint32_t slot, std::int64_t computed, std::int64_t last);
+  // `last`. It has blocks for `covered` tokens whatever it computed (a multiple of the block).
+  void add(std::uint32_t slot, std::int64_t computed, std::int64_t last, std::int64_t covered);
   // Removes a member; gives the tokens it computed.
   std::int64_t remove(std::uint32_t slot);
   [[nodiscard]] bool contains(std::uint32_t slot) const {
@@ -28,7 +28,11 @@ class DecodeGroup {
   [[nodiscard]] std::uint32_t slot_at(std::size_t i) const { return members_[i].slot; }
 
   // Members that need a new block for their next token.
-  [[nodiscard]] std::int64_t due() const { return due_[bucket(-clock_)]; }
+  [[nodiscard]] std::int64_t due() const { return due_after(0); }
+  // The same after `n` iterations, n <= plain_iterations().
+  [[nodiscard]] std::int64_t due_after(std::int64_t n) const { return due_[bucket(-clock_ - n)]; }
+  // Places for tokens in the members' blocks that hold none.
+  [[nodiscard]] std::int64_t unfilled() const { return unfilled_; }
   // Fills the decode part of the shape of the iteration in which every member computes one token.
   void describe(StepShape&) const;
   // Every member computed one token. The members that thereby finished leave and are appended to
@@ -50,6 +54,7 @@ class DecodeGroup {
   struct Member {
     std::uint32_t slot = 0;
     std::int64_t base = 0, last = 0;
+    std::int64_t covered = 0;  // 0: every further block is taken when it is due
     std::array<std::int64_t, kMaxWindows>
         window_clock{};  // clock at which its context reaches the window; 0 = full
     std::array<bool, kMaxWindows> growing{};
@@ -71,14 +76,25 @@ class DecodeGroup {
   void push(std::vector<Due>& heap, std::int64_t clock, std::uint32_t slot);
   void drop_stale(std::vector<Due>& heap);
   void fill_windows();
+  void use_up_covers();
+  void count_due(std::int64_t base, std::int64_t members) {
+    due_[bucket(base)] += members;
+    uncovered_ += members;
+  }
+  [[nodiscard]] std::int64_t places(std::int64_t computed, std::int64_t covered) const {
+    const std::int64_t blocks = (computed + block_tokens_ - 1) / block_tokens_;
+    return blocks * block_tokens_ > covered ? blocks * block_tokens_ : covered;
+  }
 
   std::int64_t block_tokens_;
   std::array<std::int64_t, kMaxWindows> windows_;
-  std::int64_t clock_ = 0, base_sum_ = 0, base_max_ = 0;
+  std::int64_t clock_ = 0, base_sum_ = 0, base_max_ = 0, unfilled_ = 0;
   std::vector<Member> members_;
   std::vector<std::uint32_t> place_, generation_;  // by slot
-  std::vector<std::int64_t> due_;                  // members by base mod block size
+  std::int64_t uncovered_ = 0;                     // members without cover
+  std::vector<std::int64_t> due_;                  // the same by base mod block size
   std::vector<Due> finishes_;
+  std::vector<Due> covers_;  // when a member's cover is used up
   std::array<std::vector<Due>, kMaxWindows> fills_;
   std::array<std::int64_t, kMaxWindows> window_sum_{},
       window_growing_{};  // of min(context of the next token, window)

@@ -17,10 +17,12 @@ Rank::Rank(const EngineConfig& config, std::uint32_t instance, std::uint32_t ran
       itl_(itl),
       owned_pool_(make_pool(config, hash_combine(instance, rank))),
       pool_(*owned_pool_),
+      memory_(config.memory, config.memory_manager, config.kv_blocks),
       group_(config.block_tokens, config.windows) {
   totals_.instance = instance;
   totals_.rank = rank;
   totals_.blocks = config.kv_blocks;
+  totals_.block_tokens = config.block_tokens;
 }
 
 // ---- the waiting queue
@@ -102,6 +104,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   out.clear();
   planning_ = now;
   pool_.set_now(now);
+  stranded_ = 0;
   const bool fast = !config_.exact_steps && can_plan_fast();
   const std::int64_t budget = fast ? plan_running_fast(out) : plan_running_exact(out, now, ahead);
   if (config_.request_timeout.count() > 0) drop_expired(now);
@@ -109,7 +112,8 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   if (out.preemptions == 0) plan_waiting(out, now, budget, ahead);
   out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() &&
               out.late.empty() && waiting_.size() == before && skipped_.size() == aside &&
-              draining_ == 0 && prefilling_.empty() && !queue_may_move() && !writes_back_;
+              draining_ == 0 && prefilling_.empty() && !queue_may_move() && !writes_back_ &&
+              out.mapping_ns + out.mapping_ahead_ns == 0;
   finish_plan(out);
   if (!out.finishing.empty() || out.shape.decodes == 0) out.plain = false;
   if (writes_back_) {
@@ -136,19 +140,47 @@ bool Rank::queue_may_move() const {
   return known_outputs_running_ > 0 && running() < config_.max_running;
 }
 
-bool Rank::can_plan_fast() const {
+bool Rank::can_plan_fast() {
   if (starved_ > 0 || group_.size() > config_.max_batched_tokens || prefilling_.size() > 1)
     return false;
-  std::int64_t need = group_.due();
+  std::int64_t need = group_.due(), tokens = group_.size();
   if (!prefilling_.empty()) {
     const std::uint32_t slot = prefilling_.front();
     if (running_.back() != slot) return false;
     const Sequence& s = sequences_[slot];
-    const std::int64_t n =
-        cap_prefill(s.known() - s.computed, config_.max_batched_tokens - group_.size());
+    const std::int64_t n = piece_of(slot, group_.size(), pool_.free() - need);
+    if (n == 0 && group_.size() < config_.max_batched_tokens && prefill_left(slot) > 0)
+      return false;
     need += std::max<std::int64_t>(0, config_.blocks_for(s.computed + n) - s.hold.blocks());
+    tokens += n;
   }
-  return need <= pool_.free();
+  return need + memory_.activation_blocks(tokens) <= pool_.free();
+}
+
+// Tokens of an unfinished prefill that join an iteration of `planned` tokens; 0 when the
+// activations of not even one find room in `free` blocks.
+std::int64_t Rank::piece_of(std::uint32_t slot, std::int64_t planned, std::int64_t free) {
+  const std::int64_t n = cap_prefill(prefill_left(slot), config_.max_batched_tokens - planned);
+  const Sequence& s = sequences_[slot];
+  if (!memory_.lends()) return n;
+  return largest(n, [&](std::int64_t k) {
+    return std::max<std::int64_t>(0, config_.blocks_for(s.computed + k) - s.hold.blocks()) +
+               memory_.activation_blocks(planned + k) <=
+           free;
+  });
+}
+
+// Known tokens of a running sequence that may be computed now. Behind what is computed during a
+// load, that is none until the load has ended.
+std::int64_t Rank::prefill_left(std::uint32_t slot) {
+  Sequence& s = sequences_[slot];
+  if (s.skip_to == 0) return s.known() - s.computed;
+  if (s.computed < s.skip_from) return s.skip_from - s.computed;
+  if (loading(slot)) return 0;
+  s.computed = std::exchange(s.skip_to, 0);
+  --skipping_;
+  pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+  return s.known() - s.computed;
 }
 
 std::int64_t Rank::cap_prefill(std::int64_t tokens, std::int64_t budget) const {
@@ -159,16 +191,21 @@ std::int64_t Rank::cap_prefill(std::int64_t tokens, std::int64_t budget) const {
 // Every decode takes part, then the one unfinished prefill: order cannot matter, so nobody is
 // visited.
 std::int64_t Rank::plan_running_fast(Plan& out) {
-  pool_.pop(group_.due());
+  grow(group_.due(), out);
   std::int64_t budget = config_.max_batched_tokens - group_.size();
   if (!prefilling_.empty() && budget > 0) {
     const std::uint32_t slot = prefilling_.front();
-    const Sequence& s = sequences_[slot];
-    const std::int64_t n = cap_prefill(s.known() - s.computed, budget);
-    schedule_prefill(slot, n, out);
+    const std::int64_t n = piece_of(slot, group_.size(), pool_.free());
+    if (n > 0) schedule_prefill(slot, n, out);
     budget -= n;
   }
   return budget;
+}
+
+// Blocks for the next tokens of decoding sequences.
+void Rank::grow(std::int64_t blocks, Plan& out) {
+  pool_.pop(blocks);
+  if (memory_.maps()) memory_.map(blocks, 0, pool_.free(), nullptr, out);
 }
 
 // The engine's own order, sequence by sequence, with preemption (section 4, phase 1).
@@ -185,11 +222,22 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
       continue;
     }
     const bool decoding = group_.contains(slot);
+    if (!decoding && prefill_left(slot) == 0) {  // a load is to come first
+      ++i;
+      continue;
+    }
     const std::int64_t computed = decoding ? group_.computed(slot) : s.computed;
-    const std::int64_t n = decoding ? 1 : cap_prefill(s.known() - computed, budget);
-    const std::int64_t held = decoding ? config_.blocks_for(computed) : s.hold.blocks();
+    const std::int64_t n =
+        decoding ? 1
+                 : std::max<std::int64_t>(
+                       1, piece_of(slot, config_.max_batched_tokens - budget, pool_.free()));
+    const std::int64_t held = decoding ? blocks_at(s, computed) : s.hold.blocks();
     const std::int64_t need = std::max<std::int64_t>(0, config_.blocks_for(computed + n) - held);
-    while (need > pool_.free() && !self_preempted) {
+    const auto lacks = [&] {
+      return need + memory_.activation_blocks(config_.max_batched_tokens - budget + n) >
+             pool_.free();
+    };
+    while (lacks() && !self_preempted) {
       const std::uint32_t v = victim();
       const auto at = static_cast<std::size_t>(std::find(running_.begin(), running_.end(), v) -
                                                running_.begin());
@@ -198,7 +246,8 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
         --i;
         if (std::erase(scratch_, v) > 0) {
           ++budget;
-          extra = group_.computed(v) % config_.block_tokens == 0 ? 1 : 0;
+          const std::int64_t had = group_.computed(v);
+          extra = config_.blocks_for(had + 1) - blocks_at(sequences_[v], had) > 0 ? 1 : 0;
         } else {
           for (const PlannedPrefill& p : out.prefills)
             if (p.slot == v) budget += p.piece.tokens;
@@ -210,7 +259,7 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
     }
     if (self_preempted) break;
     if (decoding) {
-      pool_.pop(need);
+      grow(need, out);
       scratch_.push_back(slot);
     } else {
       schedule_prefill(slot, n, out);
@@ -249,7 +298,13 @@ void Rank::sync_decoding(std::uint32_t slot) {
   Sequence& s = sequences_[slot];
   s.computed = group_.remove(slot);
   s.sampled = s.computed + 1 - s.prompt;
-  s.hold.blank = config_.blocks_for(s.computed) - s.hold.hashed;
+  s.hold.blank = blocks_at(s, s.computed) - s.hold.hashed;
+}
+
+// Its blocks become free.
+void Rank::give_back(Sequence& s) {
+  memory_.leave(s, s.hold.blocks());
+  pool_.release(s.hold);
 }
 
 void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int64_t extra_blocks) {
@@ -261,9 +316,11 @@ void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int
   const std::int64_t known = decoded && ahead ? s.computed - 1 : s.computed;
   if (config_.publish_preempted)
     pool_.publish(s.hold, s.content, std::max(s.hold.hashed, known / config_.block_tokens));
-  pool_.release(s.hold);
+  if (s.draining) draining_unfilled_ -= unfilled(s);
+  give_back(s);
   if (!s.draining) s.outcome.recomputed_tokens += s.computed;
   s.computed = 0;
+  if (std::exchange(s.skip_to, 0) > 0) --skipping_;
   if (s.starved) {
     s.starved = false;
     --starved_;
@@ -287,10 +344,14 @@ void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int
 }
 
 // Books `tokens` more of a running sequence's known tokens; blocks must be there.
-void Rank::schedule_prefill(std::uint32_t slot, std::int64_t tokens, Plan& out) {
+void Rank::schedule_prefill(std::uint32_t slot, std::int64_t tokens, Plan& out, bool admitted) {
   Sequence& s = sequences_[slot];
-  const std::int64_t need = config_.blocks_for(s.computed + tokens) - s.hold.blocks();
-  if (need > 0) pool_.take(s.hold, need);
+  const std::int64_t held = s.hold.blocks();
+  const std::int64_t need =
+      std::max<std::int64_t>(0, config_.blocks_for(s.computed + tokens) - held);
+  pool_.take(s.hold, need);
+  if (memory_.maps())
+    memory_.map(need, admitted ? held - s.reserved : 0, pool_.free(), admitted ? &s : nullptr, out);
   out.prefills.push_back({slot, {tokens, s.computed, s.computed + tokens == s.known()}});
 }
 
@@ -319,7 +380,7 @@ void Rank::publish_known_outputs(bool ahead) {
     Sequence& s = sequences_[slot];
     if (!s.known_output) continue;
     const std::int64_t computed = group_.computed(slot);
-    s.hold.blank = config_.blocks_for(computed) - s.hold.hashed;
+    s.hold.blank = blocks_at(s, computed) - s.hold.hashed;
     pool_.publish(s.hold, s.content,
                   std::max(s.hold.hashed, (computed - (ahead ? 1 : 0)) / config_.block_tokens));
   }
@@ -332,15 +393,12 @@ void Rank::finish_plan(Plan& out) {
   out.shape.padded_decodes =
       out.prefills.empty() ? config_.padded(out.shape.decodes) : out.shape.decodes;
   if (group_.size() > 0) group_.advance(out.finishing);
-  for (const std::uint32_t slot : out.starved) {
-    const Sequence& s = sequences_[slot];
-    group_.add(slot, s.computed, s.prompt + s.output - 1);
-  }
+  for (const std::uint32_t slot : out.starved) start_decoding(slot);
   for (const std::uint32_t slot : out.finishing) {
     Sequence& s = sequences_[slot];
     s.computed = s.prompt + s.output - 1;
     s.sampled = s.output;
-    s.hold.blank = config_.blocks_for(s.computed) - s.hold.hashed;
+    s.hold.blank = blocks_at(s, s.computed) - s.hold.hashed;
   }
   for (const PlannedPrefill& p : out.prefills) {
     Sequence& s = sequences_[p.slot];
@@ -353,10 +411,13 @@ void Rank::finish_plan(Plan& out) {
     if (++s.sampled == s.output) {
       out.finishing.push_back(p.slot);
     } else {
-      group_.add(p.slot, s.computed, s.prompt + s.output - 1);
+      start_decoding(p.slot);
     }
   }
-  for (const std::uint32_t slot : out.finishing) sequences_[slot].draining = true;
+  for (const std::uint32_t slot : out.finishing) {
+    sequences_[slot].draining = true;
+    draining_unfilled_ += unfilled(sequences_[slot]);
+  }
   draining_ += static_cast<std::int64_t>(out.finishing.size());
   // The engine handles the samples, and so frees blocks, in the order of the running list.
   std::sort(out.finishing.begin(), out.finishing.end(), [&](std::uint32_t a, std::uint32_t b) {
@@ -364,13 +425,31 @@ void Rank::finish_plan(Plan& out) {
   });
   out.shape.prefills = out.pieces;
   out.empty = out.shape.decodes == 0 && out.prefills.empty();
+  out.occupancy = occupancy();
   totals_.peak_blocks = std::max(totals_.peak_blocks, used_blocks());
+}
+
+void Rank::start_decoding(std::uint32_t slot) {
+  const Sequence& s = sequences_[slot];
+  group_.add(slot, s.computed, s.prompt + s.output - 1, s.reserved * config_.block_tokens);
+}
+
+KvOccupancy Rank::occupancy() const {
+  KvOccupancy o;
+  o.used_blocks = used_blocks();
+  o.unfilled_tokens = group_.unfilled() + draining_unfilled_;
+  for (const std::uint32_t slot : prefilling_) o.unfilled_tokens += unfilled(sequences_[slot]);
+  o.stranded_blocks = stranded_;
+  return o;
 }
 
 // ---- fast-forward
 
 std::int64_t Rank::plain_iterations(std::int64_t most) {
-  return group_.plain_iterations(pool_.free(), most);
+  // An iteration that pages must be mapped for has a price of its own.
+  const std::int64_t blocks =
+      memory_.maps() ? 0 : pool_.free() - memory_.activation_blocks(group_.size());
+  return group_.plain_iterations(blocks, most);
 }
 
 void Rank::plan_plain(std::int64_t n) {

@@ -11,6 +11,7 @@
 
 #include "sim/engine/config.h"
 #include "sim/engine/decode_group.h"
+#include "sim/engine/rank_memory.h"
 #include "sim/engine/rank_tiers.h"
 #include "sim/engine/sequence.h"
 #include "traces/trace_source.h"
@@ -40,6 +41,7 @@ class Rank final : public RankTiers::Client {
   // The planned iteration ran over [start, end) = gpu + host + stall.
   struct Spent {
     std::int64_t gpu_ns = 0, host_ns = 0, stall_ns = 0;
+    std::int64_t mapping_ns = 0;  // of host_ns: pages were mapped
   };
   void account(const Plan&, Time start, Time end, Spent);
   // The same for a rank that had no part in the group's iteration.
@@ -51,6 +53,8 @@ class Rank final : public RankTiers::Client {
   // n such iterations were planned and as many ran (the oldest planned ones), spanning gpu_ns and
   // host_ns.
   void plan_plain(std::int64_t n);
+  // What the memory was used for while one of them ran.
+  void observe(const KvOccupancy& o, std::int64_t ns) { totals_.kv.add(o, ns); }
   void account_plain(std::int64_t n, std::int64_t decodes, std::int64_t gpu_ns,
                      std::int64_t host_ns);
 
@@ -60,7 +64,7 @@ class Rank final : public RankTiers::Client {
     return static_cast<std::int64_t>(waiting_.size() + skipped_.size());
   }
   // Requests set aside until KV from below has come.
-  [[nodiscard]] bool waits_for_tiers() const { return !skipped_.empty(); }
+  [[nodiscard]] bool waits_for_tiers() const { return !skipped_.empty() || skipping_ > 0; }
   // When one of them may have an answer although no transfer ends.
   [[nodiscard]] Time next_answer(Time now) const {
     return skipped_.empty() || !tiers_ ? kNever : tiers_->next_answer(now);
@@ -71,6 +75,8 @@ class Rank final : public RankTiers::Client {
   // Tokens of in-batch loads that failed since the last call: the iteration computes them itself.
   [[nodiscard]] std::int64_t take_failed_tokens() { return std::exchange(failed_tokens_, 0); }
   [[nodiscard]] std::int64_t used_blocks() const { return pool_.total() - pool_.free(); }
+  // Planned iterations counted as if they had run.
+  [[nodiscard]] KvOccupancy occupancy() const;
   [[nodiscard]] const KvPool& pool() const { return pool_; }
   KvPool& pool() { return pool_; }
   [[nodiscard]] const DecodeGroup& decodes() const { return group_; }
@@ -85,7 +91,7 @@ class Rank final : public RankTiers::Client {
   void check_invariants();
 
  private:
-  [[nodiscard]] bool can_plan_fast() const;
+  [[nodiscard]] bool can_plan_fast();
   std::int64_t plan_running_fast(Plan&);
   std::int64_t plan_running_exact(Plan&, Time now, bool ahead);
   void plan_waiting(Plan&, Time now, std::int64_t budget, bool ahead);
@@ -100,17 +106,39 @@ class Rank final : public RankTiers::Client {
   Verdict blocked(Sequence&, Time now);
   Verdict set_aside(Sequence&, TierKind, Time now);
   void end_waits(Sequence&, Time now);
-  void begin_load(std::uint32_t slot, const RankTiers::Prompt&);
-  void record_admission(Sequence&, std::int64_t hit_blocks, std::int64_t loaded,
-                        std::int64_t declined, const RankTiers::Prompt*);
+  void begin_load(std::uint32_t slot, const RankTiers::Prompt&, std::int64_t front);
+  void record_admission(Sequence&, std::int64_t hit_blocks, const RankTiers::Match&,
+                        const RankTiers::Prompt*);
   std::deque<std::uint32_t>& next_queue();
   [[nodiscard]] bool goes_before(std::uint32_t a, std::uint32_t b) const;
   [[nodiscard]] RankTiers::Prompt prompt_of(std::uint32_t slot, std::int64_t tokens,
                                             std::int64_t local, Time now) const;
   void offer(std::uint32_t slot, std::int64_t tokens, Time now);
   void look_ahead(Time now);
-  void schedule_prefill(std::uint32_t slot, std::int64_t tokens, Plan&);
+  void schedule_prefill(std::uint32_t slot, std::int64_t tokens, Plan&, bool admitted = false);
+  std::int64_t prefill_left(std::uint32_t slot);
   std::int64_t cap_prefill(std::int64_t tokens, std::int64_t budget) const;
+  std::int64_t piece_of(std::uint32_t slot, std::int64_t planned, std::int64_t free);
+  // Blocks that a sequence holds having computed so many tokens.
+  [[nodiscard]] std::int64_t blocks_at(const Sequence& s, std::int64_t computed) const {
+    return std::max(s.reserved, config_.blocks_for(computed));
+  }
+  [[nodiscard]] std::int64_t unfilled(const Sequence& s) const {
+    return s.hold.blocks() * config_.block_tokens - s.computed;
+  }
+  // Of an iteration that has `budget` tokens left and takes `piece` more.
+  [[nodiscard]] std::int64_t activations(std::int64_t piece, std::int64_t budget) const {
+    return memory_.activation_blocks(config_.max_batched_tokens - budget + piece);
+  }
+  // `n` shrinks to the largest piece that `holds`, where pieces may be cut. False: there is none.
+  template <class Holds>
+  bool shrink_to(std::int64_t& n, Holds holds) const {
+    if (memory_.lends() && config_.chunked_prefill) n = largest(n, holds);
+    return n > 0 && holds(n);
+  }
+  void grow(std::int64_t blocks, Plan&);
+  void start_decoding(std::uint32_t slot);
+  void give_back(Sequence&);
   void preempt(std::uint32_t slot, Plan&, Time now, bool ahead, std::int64_t extra_blocks);
   [[nodiscard]] bool queue_may_move() const;
   [[nodiscard]] std::uint32_t victim() const;
@@ -118,7 +146,7 @@ class Rank final : public RankTiers::Client {
   void drop_expired(Time now);
   void sync_decoding(std::uint32_t slot);
   void publish_known_outputs(bool ahead);
-  void explain_misses(Sequence&, std::int64_t found_blocks, std::int64_t declined,
+  void explain_misses(Sequence&, std::int64_t found_blocks, const RankTiers::Match&,
                       const RankTiers::Prompt*);
 
   void account_prefill(const PlannedPrefill&, Time start, Time end, Spent);
@@ -140,6 +168,7 @@ class Rank final : public RankTiers::Client {
   DurationHistogram& itl_;
   std::unique_ptr<KvPool> owned_pool_;
   KvPool& pool_;
+  RankMemory memory_;
   DecodeGroup group_;
   std::vector<Sequence> sequences_;
   std::vector<std::uint32_t> free_slots_, running_, prefilling_, closing_, scratch_;
@@ -148,10 +177,13 @@ class Rank final : public RankTiers::Client {
   std::vector<std::uint32_t> asides_;
   std::unique_ptr<RankTiers> tiers_;
   std::int64_t load_reserve_ = 0;  // blocks that requests with loads under way will still need
+  std::int64_t skipping_ = 0;      // running requests with a load under way
   std::int64_t failed_tokens_ = 0;
-  Time planning_{};           // instant of the present plan
-  bool was_lost_ = false;     // its cache was lost to a fault
-  bool writes_back_ = false;  // evictions from the GPU start transfers
+  std::int64_t stranded_ = 0;           // KvOccupancy, since the present plan
+  std::int64_t draining_unfilled_ = 0;  // of sequences whose last token is planned
+  Time planning_{};                     // instant of the present plan
+  bool was_lost_ = false;               // its cache was lost to a fault
+  bool writes_back_ = false;            // evictions from the GPU start transfers
   std::int64_t known_outputs_running_ = 0, starved_ = 0, draining_ = 0;
   std::uint64_t admissions_ = 0;
   RankTotals totals_;

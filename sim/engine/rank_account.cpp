@@ -12,7 +12,9 @@ void Rank::account(const Plan& plan, Time start, Time end, Spent spent) {
   totals_.gpu_ns += spent.gpu_ns;
   totals_.host_ns += spent.host_ns;
   totals_.stall_ns += spent.stall_ns;
+  totals_.mapping_ns += spent.mapping_ns;
   totals_.busy_ns += elapsed;
+  observe(plan.occupancy, elapsed);
   ++totals_.iterations;
   if (plan.prefills.empty()) ++totals_.decode_iterations;
   totals_.decode_tokens += plan.shape.decodes;
@@ -131,7 +133,8 @@ void Rank::finish(std::uint32_t slot, Time at) {
   } else {
     pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
     if (tiers_ && tiers_->config().outputs) offer(slot, s.computed, at);
-    pool_.release(s.hold);
+    draining_unfilled_ -= unfilled(s);
+    give_back(s);
     std::erase(running_, slot);
     if (s.known_output) --known_outputs_running_;
   }
@@ -165,7 +168,7 @@ void Rank::retire(std::uint32_t slot, Time now) {
 // Every prompt token that is not a hit gets its cause. Content keys are chained, so "seen" ends
 // once and for all at some block: [0, hit) hits, then what this rank had and lost, then what only
 // others had, then the new.
-void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t declined,
+void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, const RankTiers::Match& match,
                           const RankTiers::Prompt* below) {
   const auto cause = [&](MissCause c) -> std::int64_t& {
     return s.outcome.miss_tokens[static_cast<std::size_t>(c)];
@@ -182,12 +185,12 @@ void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t d
   const std::int64_t most = whole(s.prompt - 1);
   cause(MissCause::last_block) = s.prompt - full * bt;
   std::int64_t at = found_blocks;
+  cause(MissCause::not_worth_loading) = (match.declined + match.recompute) * bt;
   if (at >= full && full * bt == s.prompt && found_blocks > most) {
     cause(MissCause::last_block) = 1;  // all is there, its last token is computed again
     return;
   }
-  cause(MissCause::not_worth_loading) = declined * bt;
-  at += declined;
+  at += match.declined;
   if (at < most && below != nullptr) {
     const std::int64_t lost = tiers_->lost_blocks(*below, at);
     cause(MissCause::lost_fault) += lost * bt;
@@ -235,13 +238,24 @@ void Rank::check_invariants() {
     if (s.state != Sequence::State::running && s.fetch == Sequence::Fetch::none) continue;
     if (group_.contains(slot)) {
       decoding.push_back(s.hold);
-      decoding.back().blank = config_.blocks_for(group_.computed(slot)) - s.hold.hashed;
+      decoding.back().blank = blocks_at(s, group_.computed(slot)) - s.hold.hashed;
       holds.push_back(&decoding.back());
     } else {
       holds.push_back(&s.hold);
     }
   }
   pool_.check(holds);
+  memory_.check(pool_.free());
+  std::int64_t places = 0, computed = 0;
+  for (const std::uint32_t slot : running_) {
+    const Sequence& s = sequences_[slot];
+    const std::int64_t n = group_.contains(slot) ? group_.computed(slot) : s.computed;
+    places += group_.contains(slot) ? blocks_at(s, n) : s.hold.blocks();
+    computed += n;
+  }
+  KVSIM_CHECK(occupancy().unfilled_tokens == places * config_.block_tokens - computed,
+              "{} places for tokens are counted as unfilled, {} - {} are",
+              occupancy().unfilled_tokens, places * config_.block_tokens, computed);
   std::int64_t counted = group_.size() + static_cast<std::int64_t>(prefilling_.size()) + draining_;
   for (const std::uint32_t slot : waiting_) counted -= sequences_[slot].draining ? 1 : 0;
   for (const std::uint32_t slot : skipped_) counted -= sequences_[slot].draining ? 1 : 0;

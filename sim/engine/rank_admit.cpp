@@ -27,6 +27,7 @@ RankTiers::Prompt Rank::prompt_of(std::uint32_t slot, std::int64_t tokens, std::
   p.content = s.content;
   p.blocks = config_.prefix_caching ? tokens / config_.block_tokens : 0;
   p.local = local;
+  p.tokens = tokens;
   p.about.now = now;
   p.about.session = s.outcome.session;
   p.about.tenant = s.outcome.tenant;
@@ -135,8 +136,10 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   const std::int64_t known = s.known(), bt = config_.block_tokens;
   const KvPool::Hit hit = pool_.look_up(s.content, (known - 1) / bt);
   const std::int64_t hit_tokens = hit.blocks * bt;
+  const std::int64_t region = memory_.region_blocks(s);
   const auto fits = [&](std::int64_t tokens, std::int64_t keep_free) {
-    return config_.blocks_for(tokens) - hit.blocks + hit.queued + keep_free <= pool_.free();
+    return std::max(region, config_.blocks_for(tokens)) - hit.blocks + hit.queued + keep_free <=
+           pool_.free();
   };
   RankTiers::Prompt prompt;
   RankTiers::Match below;
@@ -148,29 +151,44 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
     if (below.aside) return set_aside(s, below.waits, now);
     s.settled = true;
   }
-  const bool async = below.blocks > 0 && tiers_->config().load == LoadMode::async;
-  const std::int64_t found = std::min(hit_tokens + below.blocks * bt, known - 1);
-  std::int64_t n = known - found;
+  const bool split = below.recompute > 0;  // the front is computed while the rest is loaded
+  const bool async = !split && below.blocks > 0 && tiers_->config().load == LoadMode::async;
+  const std::int64_t found =
+      std::min(hit_tokens + (below.recompute + below.blocks) * bt, known - 1);
+  std::int64_t n = split ? below.recompute * bt : known - found;
   if (!async && !cut_to_budget(n, budget)) return Verdict::stop;
-  const std::int64_t must_fit =
-      config_.full_sequence_admission ? known : std::max(found + (async ? 0 : n), hit_tokens);
-  if (!fits(must_fit, watermark() + (async ? load_reserve_ : 0))) return blocked(s, now);
+  const auto has_room = [&](std::int64_t piece) {
+    const std::int64_t must_fit =
+        config_.full_sequence_admission ? known : std::max(found + piece, hit_tokens);
+    return fits(must_fit, watermark() + (async ? load_reserve_ : activations(piece, budget)));
+  };
+  if (async ? !has_room(0) : !shrink_to(n, has_room)) return blocked(s, now);
+  if (!memory_.has_hole(region)) {
+    stranded_ = pool_.free();
+    return blocked(s, now);
+  }
   end_waits(s, now);
-  record_admission(s, hit.blocks, below.blocks, below.declined, tiers_ ? &prompt : nullptr);
+  record_admission(s, hit.blocks, below, tiers_ ? &prompt : nullptr);
   s.hold.owner = {s.outcome.session, s.outcome.tenant, s.priority};
   pool_.take_hit(s.hold, s.content);
   s.computed = hit_tokens;
   s.load_blocks = below.blocks;
   if (below.blocks > 0) {
-    pool_.take(s.hold, below.blocks);
-    begin_load(slot, prompt);
+    pool_.take(s.hold, below.recompute + below.blocks);
+    begin_load(slot, prompt, below.recompute);
     if (async) {
       s.fetch = Sequence::Fetch::loading;
       load_reserve_ += config_.blocks_for(known) - s.hold.blocks();
       return set_aside(s, below.waits, now);
     }
-    s.computed = found;
-    out.awaits.push_back(slot);
+    if (split) {
+      s.skip_from = hit_tokens + below.recompute * bt;
+      s.skip_to = found;
+      ++skipping_;
+    } else {
+      s.computed = found;
+      out.awaits.push_back(slot);
+    }
   }
   budget -= n;
   join(slot, n, out, now);
@@ -184,8 +202,12 @@ Rank::Verdict Rank::admit_loaded(std::uint32_t slot, Plan& out, Time now, std::i
   std::int64_t n = known - s.computed;
   if (!cut_to_budget(n, budget)) return Verdict::stop;
   const std::int64_t held = s.hold.blocks();
-  const std::int64_t must_fit = config_.full_sequence_admission ? known : s.computed + n;
-  if (config_.blocks_for(must_fit) - held + watermark() > pool_.free()) return blocked(s, now);
+  const auto has_room = [&](std::int64_t piece) {
+    const std::int64_t must_fit = config_.full_sequence_admission ? known : s.computed + piece;
+    return config_.blocks_for(must_fit) - held + watermark() + activations(piece, budget) <=
+           pool_.free();
+  };
+  if (!shrink_to(n, has_room)) return blocked(s, now);
   end_waits(s, now);
   load_reserve_ -= config_.blocks_for(known) - held;
   s.fetch = Sequence::Fetch::none;
@@ -203,7 +225,9 @@ void Rank::join(std::uint32_t slot, std::int64_t tokens, Plan& out, Time now) {
   s.order = admissions_++;
   running_.push_back(slot);
   if (s.known_output) ++known_outputs_running_;
-  schedule_prefill(slot, tokens, out);
+  memory_.admit(s, config_.blocks_for(s.known()), pool_.free(), now);
+  pool_.take(s.hold, std::max<std::int64_t>(0, s.reserved - s.hold.blocks()));
+  schedule_prefill(slot, tokens, out, true);
   prefilling_.push_back(slot);
   if (config_.publish_computed) return;
   // Visible to the next look-up of this very iteration.
@@ -211,12 +235,12 @@ void Rank::join(std::uint32_t slot, std::int64_t tokens, Plan& out, Time now) {
                 std::max(s.hold.hashed, (s.computed + tokens) / config_.block_tokens));
 }
 
-void Rank::record_admission(Sequence& s, std::int64_t hit_blocks, std::int64_t loaded,
-                            std::int64_t declined, const RankTiers::Prompt* below) {
+void Rank::record_admission(Sequence& s, std::int64_t hit_blocks, const RankTiers::Match& match,
+                            const RankTiers::Prompt* below) {
   const std::int64_t hit_tokens = hit_blocks * config_.block_tokens, known = s.known();
   if (below != nullptr) tiers_->admitted(*below);
   if (!s.admitted) {
-    explain_misses(s, hit_blocks + loaded, declined, below);
+    explain_misses(s, hit_blocks + match.recompute + match.blocks, match, below);
     s.admitted = true;
     s.outcome.hit_tokens = hit_tokens;
     s.outcome.queried_tokens = known;
@@ -231,11 +255,11 @@ void Rank::record_admission(Sequence& s, std::int64_t hit_blocks, std::int64_t l
   }
 }
 
-void Rank::begin_load(std::uint32_t slot, const RankTiers::Prompt& prompt) {
+void Rank::begin_load(std::uint32_t slot, const RankTiers::Prompt& prompt, std::int64_t front) {
   tiers_->begin_load(prompt);
   Sequence& s = sequences_[slot];
   const std::int64_t bt = config_.block_tokens;
-  std::int64_t left = std::min(s.load_blocks * bt, s.known() - 1 - prompt.local * bt);
+  std::int64_t left = std::min(s.load_blocks * bt, s.known() - 1 - (prompt.local + front) * bt);
   if (!s.first_load) {
     s.outcome.recomputed_tokens -= left;
     return;
@@ -267,7 +291,11 @@ void Rank::load_ended(std::uint32_t slot, std::int64_t blocks, Time) {
       tokens = std::min(bad * bt, s.known() - 1);
       s.outcome.recomputed_tokens += tokens;
     }
-    if (s.fetch != Sequence::Fetch::loading) failed_tokens_ += tokens;
+    if (std::exchange(s.skip_to, 0) > 0) {
+      --skipping_;
+    } else if (s.fetch != Sequence::Fetch::loading) {
+      failed_tokens_ += tokens;
+    }
   }
   if (s.fetch != Sequence::Fetch::loading) return;
   s.fetch = Sequence::Fetch::ready;
@@ -307,6 +335,7 @@ std::int64_t Rank::evacuate(Time now, std::vector<Sequence>& out) {
   }
   waiting_.clear();
   closing_.clear();
+  memory_.lose_all();
   load_reserve_ = 0;
   const std::int64_t cached = pool_.cached_free();
   KVSIM_CHECK(pool_.reset(), "{} blocks are held on a lost GPU", used_blocks());

@@ -2,6 +2,7 @@
 #include "sim/engine/rank_tiers.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "sim/base/check.h"
 #include "sim/base/hash.h"
@@ -21,6 +22,7 @@ RankTiers::RankTiers(const OffloadConfig& config, std::int64_t block_tokens,
     depends_on_time_ =
         depends_on_time_ || o.lag.count() > 0 || o.lease.count() > 0 || o.ttl.count() > 0;
   }
+  if (config_.restore) restore_ = config_.restore();
   KVSIM_CHECK(levels_.size() == config_.tiers.size() && levels_.size() <= kMaxTiers,
               "{} tiers, {} stores", config_.tiers.size(), levels_.size());
 }
@@ -64,6 +66,7 @@ std::uint32_t RankTiers::new_job(Kind kind, std::uint32_t of, const Access& abou
   job.flows.clear();
   job.flows_left = 0;
   job.bytes = job.chunks = 0;
+  job.weight = 1;
   job.began = about.now;
   job.about = about;
   return j;
@@ -98,7 +101,8 @@ void RankTiers::transfer_ended(std::uint32_t j, Time at) {
     TierStore& s = *levels_[p.level].store;
     s.unpin(p.id, at);
     ++s.totals().read;
-    s.totals().read_bytes += config_.tiers[p.level].chunk_bytes;
+    s.totals().read_bytes += static_cast<std::int64_t>(
+        job.weight * static_cast<double>(config_.tiers[p.level].chunk_bytes));
   }
   TierStore& to = *levels_[job.to].store;
   for (const ObjectId id : job.write) {
@@ -204,7 +208,45 @@ RankTiers::Match RankTiers::look_up(const Prompt& p) {
     m.declined = std::exchange(m.blocks, 0);
     found_.clear();
   }
+  if (!found_.empty()) choose(p, m);
   return m;
+}
+
+// How much of what was found is loaded: the restore policy's answer. Its plan is in tokens; whole
+// chunks move.
+void RankTiers::choose(const Prompt& p, Match& m) {
+  plan_ = {};
+  if (!restore_ || steps_ == nullptr) return;
+  RestoreQuestion q;
+  q.local_tokens = p.local * block_tokens_;
+  q.stored_tokens = m.blocks * block_tokens_;
+  q.tail_tokens = std::max<std::int64_t>(1, p.tokens - q.local_tokens - q.stored_tokens);
+  q.grain = config_.chunk_blocks * block_tokens_;
+  q.layers = config_.layers;
+  q.kv_bytes = Bytes{config_.kv_token_bytes};
+  q.hidden_bytes = Bytes{config_.hidden_token_bytes};
+  q.bandwidth = Bandwidth{0};
+  for (std::uint32_t k = 0; k < levels_.size(); ++k) {  // the slowest of the tiers it lies in
+    const bool used =
+        std::any_of(found_.begin(), found_.end(), [&](const Found& f) { return f.level == k; });
+    if (!used) continue;
+    const double rate = std::min(transfers_.bandwidth(levels_[k].in), 1e15);
+    if (q.bandwidth.value == 0 || rate < q.bandwidth.value) q.bandwidth = Bandwidth{rate};
+    q.latency = std::max(q.latency, levels_[k].in.latency);
+  }
+  q.steps = steps_;
+  plan_ = restore_->plan(q);
+  const std::int64_t front = plan_.recompute_tokens / block_tokens_;
+  m.recompute = std::min(front, m.blocks);
+  m.blocks -= m.recompute;
+  if (m.blocks == 0) {
+    m.declined = std::exchange(m.recompute, 0);
+    found_.clear();
+    return;
+  }
+  std::erase_if(found_, [&](const Found& f) {
+    return (f.chunk + 1) * config_.chunk_blocks <= p.local + m.recompute;
+  });
 }
 
 RankTiers::Look RankTiers::look_at(const Prompt& p, Slot& s, std::int64_t chunk, Match& m) {
@@ -398,7 +440,14 @@ void RankTiers::begin_load(const Prompt& p) {
   s.load = j;
   s.from.fill(0);
   std::array<std::int64_t, kMaxTiers> bytes{};
-  std::int64_t at = p.local;
+  const std::int64_t begin = std::max(p.local + plan_.recompute_tokens / block_tokens_,
+                                      found_.front().chunk * config_.chunk_blocks);
+  std::int64_t at = begin;
+  // Hidden states weigh less than KV; layers computed again weigh nothing.
+  const auto plain = static_cast<double>(config_.kv_token_bytes * plan_.hidden_tokens +
+                                         config_.kv_token_bytes * plan_.load_tokens);
+  const double lighter =
+      plan_.hidden_tokens > 0 && plain > 0 ? to_double(plan_.bytes) / plain : 1.0;
   for (const Found& f : found_) {
     levels_[f.level].store->pin(f.id);
     jobs_[j].read.push_back({f.level, f.id});
@@ -409,9 +458,17 @@ void RankTiers::begin_load(const Prompt& p) {
     s.from[raised ? s.raised[i] : f.level] += end - at;
     at = end;
   }
-  jobs_[j].chunks = at - p.local;  // blocks that the rank gains
+  jobs_[j].weight = lighter;
+  jobs_[j].chunks = at - begin;  // blocks that the rank gains
   for (std::uint32_t k = 0; k < levels_.size(); ++k)
-    if (bytes[k] > 0) start(j, levels_[k].in, bytes[k]);
+    if (bytes[k] > 0)
+      start(j, levels_[k].in,
+            static_cast<std::int64_t>(std::ceil(static_cast<double>(bytes[k]) * lighter)));
+  if (plan_.hidden_tokens > 0) {  // projections run beside the load: it ends with the later of both
+    TransferPath compute;
+    compute.latency = plan_.compute_time;
+    start(j, compute, 0);
+  }
   found_.clear();
 }
 

@@ -38,13 +38,15 @@ class RankTiers final : public Transfers::Listener {
     std::span<const ContentChunk> content;
     std::int64_t blocks = 0;  // full blocks of the tokens known
     std::int64_t local = 0;   // of these, on the GPU already
+    std::int64_t tokens = 0;  // known; those behind the blocks are computed anyway
     Access about;             // now, session, tenant
   };
   struct Match {
-    bool aside = false;         // ask again at a later iteration
-    TierKind waits{};           // then: for what
-    std::int64_t blocks = 0;    // beyond the local ones that a load would bring
-    std::int64_t declined = 0;  // stored below, but not worth a load
+    bool aside = false;          // ask again at a later iteration
+    TierKind waits{};            // then: for what
+    std::int64_t recompute = 0;  // blocks behind the local ones that are computed during the load
+    std::int64_t blocks = 0;     // behind those, that the load brings
+    std::int64_t declined = 0;   // stored below, but not worth a load
   };
   struct Totals {
     std::int64_t loads = 0, stores = 0, promotions = 0, demotions = 0, failed = 0;  // transfers
@@ -53,6 +55,8 @@ class RankTiers final : public Transfers::Listener {
 
   RankTiers(const OffloadConfig&, std::int64_t block_tokens, std::vector<Level>, Transfers&,
             Client&);
+  // What the restore policy asks. Without it everything is loaded.
+  void estimate_with(const StepEstimator* steps) { steps_ = steps; }
 
   // Appends a record of every transfer that ends.
   void record_transfers(std::vector<TransferRecord>* to, std::uint32_t instance,
@@ -119,6 +123,7 @@ class RankTiers final : public Transfers::Listener {
     std::vector<FlowId> flows;
     std::uint32_t flows_left = 0;
     std::int64_t bytes = 0, chunks = 0;
+    double weight = 1;  // of a chunk's bytes, what is read (hidden states weigh less)
     Time began{};
     Access about;
   };
@@ -159,6 +164,7 @@ class RankTiers final : public Transfers::Listener {
   void demote(std::uint32_t from, std::span<const ObjectId> ids, bool evicted, const Access&);
   void cascade(std::uint32_t level, std::vector<ObjectId>& left, const Access&);
   void fail(std::uint32_t job, Time now);
+  void choose(const Prompt&, Match&);
   void record(const Job&, Time end, bool failed);
   void count_queue(const Prompt&, std::int32_t by);
 
@@ -174,6 +180,9 @@ class RankTiers final : public Transfers::Listener {
   bool depends_on_time_ = false;
   std::int64_t prefetching_ = 0;  // chunks of the first tier under promotion
   Totals totals_;
+  std::unique_ptr<RestorePlanner> restore_;
+  const StepEstimator* steps_ = nullptr;
+  RestorePlan plan_;  // of the last look_up
   std::vector<TransferRecord>* records_ = nullptr;
   std::uint32_t instance_ = 0, rank_ = 0;
   // Scratch.

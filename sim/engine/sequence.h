@@ -22,8 +22,11 @@ struct Sequence {
   bool lost = false;          // preempted and not admitted since
   bool resuming = false;  // admitted after a preemption, its first iteration since has not ended
   std::int64_t prompt = 0, output = 0;
-  std::int64_t computed = 0;  // tokens with KV; the decode group knows better while it decodes
-  std::int64_t sampled = 0;   // output tokens planned; likewise
+  std::int64_t computed = 0;   // tokens with KV; the decode group knows better while it decodes
+  std::int64_t sampled = 0;    // output tokens planned; likewise
+  std::int64_t reserved = 0;   // blocks it holds at least, whatever it computed
+  std::int64_t region = 0;     // where they begin, when they lie in one piece
+  std::int64_t premapped = 0;  // pages mapped for it before it came
   std::int32_t priority = 0;
   std::uint64_t order = 0;  // of admission: position in the running list
   std::vector<ContentChunk> content;
@@ -32,11 +35,12 @@ struct Sequence {
   // KV from the tiers below. `loading`: outside the batch, blocks held; `ready`: it has come.
   enum class Fetch : std::uint8_t { none, loading, ready };
   Fetch fetch = Fetch::none;
-  bool first_load = false;       // the load belongs to the first admission
-  bool settled = false;          // looked up below without having to wait for the answer
-  std::int64_t load_blocks = 0;  // of the present or last load
-  std::int64_t offered = 0;      // blocks offered to the tiers for writing
-  Time aside_since = kNever;     // set aside, waiting for a fetch
+  bool first_load = false;                  // the load belongs to the first admission
+  bool settled = false;                     // looked up below without having to wait for the answer
+  std::int64_t skip_from = 0, skip_to = 0;  // tokens that a load brings while those before compute
+  std::int64_t load_blocks = 0;             // of the present or last load
+  std::int64_t offered = 0;                 // blocks offered to the tiers for writing
+  Time aside_since = kNever;                // set aside, waiting for a fetch
   TierKind aside_for{};
 
   // Accounting. Times are of iterations that ran.
@@ -68,6 +72,10 @@ struct Plan {
   std::vector<std::uint32_t> late;       // in this one, left out of the one before
   std::vector<std::uint32_t> awaits;     // slots whose KV must have come before it can end
   std::int64_t preemptions = 0;
+  // Driver time: of pages that nobody could foresee, and of pages that can be mapped while the
+  // iteration before runs.
+  std::int64_t mapping_ns = 0, mapping_ahead_ns = 0;
+  KvOccupancy occupancy;  // while it runs
   void clear() {
     empty = true;
     plain = false;
@@ -78,7 +86,8 @@ struct Plan {
     starved.clear();
     late.clear();
     awaits.clear();
-    preemptions = 0;
+    preemptions = mapping_ns = mapping_ahead_ns = 0;
+    occupancy = {};
   }
 };
 

@@ -66,12 +66,23 @@ std::int64_t StepGroup::price(Lane& l) {
   return to_ns(s.prefills.empty() ? cost_.decode_line(s).at(s) : cost_.mixed_step(s));
 }
 
+// Pages that could be foreseen were mapped while the iteration before ran.
+std::int64_t StepGroup::mapping(Time now) const {
+  std::int64_t most = 0;
+  for (const Lane& l : lanes_)
+    most = std::max(
+        most, l.running.mapping_ns +
+                  std::max<std::int64_t>(0, l.running.mapping_ahead_ns - to_ns(now - start_)));
+  return most;
+}
+
 void StepGroup::start(Time now) {
+  mapping_ns_ = mapping(now);
   describe_group();
   gpu_ns_ = 0;
   for (Lane& l : lanes_) gpu_ns_ = std::max(gpu_ns_, price(l));
   start_ = now;
-  step_ns_ = step_ns(gpu_ns_, runs_graph());
+  step_ns_ = mapping_ns_ + step_ns(gpu_ns_, runs_graph());
   stall_ns_ = 0;
   busy_ = true;
   stalled_ = loads_outstanding();
@@ -225,6 +236,27 @@ void StepGroup::fast_forward() {
   next_end_ = ends_.back();
 }
 
+// What the memory was used for in the first k silent iterations; the plans of the lane then stand
+// for the iterations after them.
+void StepGroup::observe(Lane& l, std::int64_t k) {
+  const DecodeGroup& decodes = l.rank->decodes();
+  KvOccupancy now = l.running.occupancy;
+  KvOccupancy planned = config_.async_scheduling ? l.next.occupancy : now;
+  Time begin = start_;
+  for (std::int64_t i = 0; i < k; ++i) {
+    const Time end = ends_[done_ + static_cast<std::size_t>(i)];
+    l.rank->observe(now, to_ns(end - begin));
+    begin = end;
+    const std::int64_t due = decodes.due_after(i);
+    if (config_.async_scheduling) now = planned;
+    planned.used_blocks += due;
+    planned.unfilled_tokens += due * config_.block_tokens - decodes.size();
+    if (!config_.async_scheduling) now = planned;
+  }
+  l.running.occupancy = now;
+  if (config_.async_scheduling) l.next.occupancy = planned;
+}
+
 void StepGroup::commit(std::size_t n) {
   if (n == 0) return;
   std::int64_t gpu = 0, elapsed = 0;
@@ -239,6 +271,7 @@ void StepGroup::commit(std::size_t n) {
   }
   for (Lane& l : lanes_) {
     const auto k = static_cast<std::int64_t>(n);
+    observe(l, k);
     l.rank->plan_plain(k);
     const std::int64_t padded = l.running.shape.padded_decodes;
     StepShape ahead, growth;
@@ -305,7 +338,9 @@ void StepGroup::complete(Time now) {
   gpus_.clear();
   done_ = 0;
   busy_ = false;
-  const Rank::Spent spent{gpu_ns_, to_ns(now - start_) - gpu_ns_ - stall_ns_, stall_ns_};
+  const Rank::Spent spent{gpu_ns_, to_ns(now - start_) - gpu_ns_ - stall_ns_, stall_ns_,
+                          mapping_ns_};
+  mapping_ns_ = 0;  // silent iterations that follow map nothing
   for (Lane& l : lanes_) {
     if (l.running.empty && l.running.starved.empty()) {
       l.rank->close_lost(now);

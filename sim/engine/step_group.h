@@ -49,9 +49,11 @@ class StepGroup {
   void start(Time now);
   [[nodiscard]] bool loads_outstanding() const;
   void fast_forward();
+  void observe(Lane&, std::int64_t k);
   // The first n silent iterations have ended.
   void commit(std::size_t n);
   std::int64_t price(Lane&);
+  [[nodiscard]] std::int64_t mapping(Time now) const;
   [[nodiscard]] std::int64_t step_ns(std::int64_t gpu_ns, bool graph) const;
   [[nodiscard]] bool runs_graph() const;
   void describe_group();
@@ -65,9 +67,10 @@ class StepGroup {
   std::vector<Lane> lanes_;
   bool busy_ = false, stalled_ = false, closed_ = false;
   Time start_{}, next_end_{};
-  std::int64_t gpu_ns_ = 0;    // of the running iteration
-  std::int64_t step_ns_ = 0;   // it would take without waiting for loads
-  std::int64_t stall_ns_ = 0;  // it waited
+  std::int64_t gpu_ns_ = 0;      // of the running iteration
+  std::int64_t step_ns_ = 0;     // it would take without waiting for loads
+  std::int64_t stall_ns_ = 0;    // it waited
+  std::int64_t mapping_ns_ = 0;  // of step_ns_: pages are mapped before it can run
   // Silent iterations: ends_[i] is the end of the i-th from now, gpus_[i] its GPU time; the last
   // entry is next_end_.
   std::vector<Time> ends_;

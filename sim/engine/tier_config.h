@@ -1,9 +1,12 @@
 #pragma once
 // The tiers below the GPU as plain values; sim/run fills them from a scenario.
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "policies/restore/restore.h"
 #include "sim/base/tier.h"
 #include "sim/base/time.h"
 
@@ -39,8 +42,13 @@ struct OffloadConfig {
   LoadMode load = LoadMode::async;
   std::int64_t load_layers = 1;      // that an overlapped load is cut into
   std::int64_t min_load_tokens = 0;  // a shorter hit is computed instead
-  bool whole_prompts = false;   // written once the prompt is computed, not chunk by chunk of it
-  bool outputs = false;         // generated tokens are written too, when a request is over
+  // How much of a hit is loaded; empty = all of it.
+  std::function<std::unique_ptr<RestorePlanner>()> restore;
+  std::int64_t layers = 1;                                  // that hold KV
+  std::int64_t kv_token_bytes = 0, hidden_token_bytes = 0;  // of a token, all layers
+  double project_share = 0;    // K and V projections, of the computing of a token without attention
+  bool whole_prompts = false;  // written once the prompt is computed, not chunk by chunk of it
+  bool outputs = false;        // generated tokens are written too, when a request is over
   std::int64_t look_ahead = 0;  // most of the tiers' prefetch.look_ahead
 };
 

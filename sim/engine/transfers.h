@@ -1,6 +1,8 @@
 #pragma once
 // Transfers of one world: flows over the links, and who hears when one ends.
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -38,6 +40,13 @@ class Transfers {
   }
   // Whole bytes that had arrived.
   std::int64_t cancel(FlowId flow, Time now) { return network_.cancel(flow, now); }
+  // Bytes/s of a transfer that has the path for itself; infinite when nothing limits it.
+  [[nodiscard]] double bandwidth(const TransferPath& path) const {
+    double most = path.rate_cap > 0 ? path.rate_cap : std::numeric_limits<double>::infinity();
+    for (const FlowNetwork::Use& u : path.uses)
+      most = std::min(most, network_.bandwidth(u.link) / u.weight);
+    return most;
+  }
   [[nodiscard]] Time next() { return network_.next_completion(); }
   // Tells the listeners of every transfer that has ended; true when there was one.
   bool advance(Time now) {

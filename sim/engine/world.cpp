@@ -76,8 +76,14 @@ const char* World::misfit(const Request& r, const EngineConfig& e) const {
   const std::int64_t output = e.max_model_len > 0
                                   ? std::min(r.output_tokens, e.max_model_len - r.prompt_tokens)
                                   : r.output_tokens;
-  if (e.blocks_for(r.prompt_tokens + output) > e.kv_blocks)
-    return "needs more KV blocks than the instance has";
+  const std::int64_t all = r.prompt_tokens + output;
+  if (e.blocks_for(all) > e.kv_blocks) return "needs more KV blocks than the instance has";
+  if (e.memory.contiguous &&
+      region_blocks(e.memory, *e.memory_manager, r.prompt_tokens, output) > e.kv_blocks)
+    return "needs a larger region of KV memory than the instance has";
+  if (e.memory.lent_blocks > 0 &&
+      e.blocks_for(all) + activation_blocks(e.memory, e.chunked_prefill ? 1 : all) > e.kv_blocks)
+    return "needs more KV blocks and room for activations than the instance has";
   if (!e.chunked_prefill && r.prompt_tokens > e.max_batched_tokens)
     return "prompt exceeds the token budget and chunked prefill is off";
   return nullptr;
@@ -321,6 +327,9 @@ void World::on_sample(Time now) {
       s.cached_blocks = rank.pool().cached_free();
       s.prompt_tokens = rank.totals().prefill_tokens;
       s.output_tokens = rank.totals().decode_tokens;
+      const KvOccupancy memory = rank.occupancy();
+      s.unfilled_tokens = memory.unfilled_tokens;
+      s.stranded_blocks = memory.stranded_blocks;
       out_.samples.push_back(s);
     }
   }

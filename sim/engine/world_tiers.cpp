@@ -1,8 +1,37 @@
 // The tiers of a world: stores, links, and the ends of transfers.
+#include <cmath>
+
 #include "sim/base/check.h"
 #include "sim/engine/world.h"
 
 namespace kvsim {
+
+namespace {
+
+// What a restore policy asks, answered by the instance's cost model: one sequence alone.
+class CostEstimator final : public StepEstimator {
+ public:
+  CostEstimator(CostModel& cost, double project_share)
+      : cost_(cost), project_share_(project_share) {}
+  [[nodiscard]] Duration prefill(std::int64_t from, std::int64_t to) const override {
+    if (to <= from) return Duration{0};
+    const PrefillPiece piece{to - from, from, false};
+    StepShape shape;
+    shape.prefills = {&piece, 1};
+    return cost_.mixed_step(shape);
+  }
+  // Products of K and V only: a share of the layer's, attention apart (so without history).
+  [[nodiscard]] Duration project(std::int64_t tokens) const override {
+    const double ns = project_share_ * static_cast<double>(prefill(0, tokens).count());
+    return Duration{static_cast<std::int64_t>(std::ceil(ns))};
+  }
+
+ private:
+  CostModel& cost_;
+  double project_share_;
+};
+
+}  // namespace
 
 void World::build_tiers() {
   TierSystem& t = *options_.tiers;
@@ -14,12 +43,14 @@ void World::build_tiers() {
   }
   std::size_t i = 0;
   for (const auto& in : instances_) {
+    estimators_.push_back(std::make_unique<CostEstimator>(*in->spec.cost, t.offload.project_share));
     for (const auto& rank : in->ranks) {
       std::vector<RankTiers::Level> levels;
       for (const TierSystem::Way& w : t.ranks[i])
         levels.push_back({stores_[w.store].get(), w.in, w.out});
       ++i;
       rank->attach(t.offload, std::move(levels), transfers_);
+      rank->tiers()->estimate_with(estimators_.back().get());
       if (options_.record_transfers)
         rank->tiers()->record_transfers(&out_.transfers, rank->totals().instance,
                                         rank->totals().rank);

@@ -196,6 +196,31 @@ void tier_rows(Rows& rows, const RunOutcome& run, const Totals& t) {
   rows.value("load_stall", static_cast<double>(stall) / 1e9, "s");
 }
 
+// What the KV memory held while iterations ran; ranks weighted by that time.
+void memory_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
+  double all = 0, reserved = 0, unfilled = 0, stranded = 0, mapping = 0;  // tokens * ns
+  double peak_unfilled = 0, peak_stranded = 0, places = 0;
+  for (const RankTotals& r : ranks) {
+    const auto ns = static_cast<double>(r.busy_ns), bt = static_cast<double>(r.block_tokens);
+    places += static_cast<double>(r.blocks) * bt;
+    all += static_cast<double>(r.blocks) * bt * ns;
+    reserved += r.kv.used_blocks() * bt * ns;
+    unfilled += r.kv.unfilled_tokens() * ns;
+    stranded += r.kv.stranded_blocks() * bt * ns;
+    peak_unfilled += static_cast<double>(r.kv.peak_unfilled_tokens());
+    peak_stranded += static_cast<double>(r.kv.peak_stranded_blocks()) * bt;
+    mapping += static_cast<double>(r.mapping_ns);
+  }
+  rows.ratio("mean_kv_usage", reserved, all, "ratio");
+  rows.ratio("kv_live_share", reserved - unfilled, reserved, "ratio");
+  rows.ratio("kv_live_share_of_memory", reserved - unfilled, all, "ratio");
+  rows.ratio("internal_fragmentation", unfilled, all, "ratio");
+  rows.ratio("peak_internal_fragmentation", peak_unfilled, places, "ratio");
+  rows.ratio("external_fragmentation", stranded, all, "ratio");
+  rows.ratio("peak_external_fragmentation", peak_stranded, places, "ratio");
+  if (mapping > 0) rows.value("page_mapping", mapping / 1e9, "s");
+}
+
 // Several ranks added up; `simulated` is the time that each of them had.
 void rank_rows(Rows& rows, const std::vector<RankTotals>& ranks, double simulated_ns,
                bool whole_run) {
@@ -227,6 +252,7 @@ void rank_rows(Rows& rows, const std::vector<RankTotals>& ranks, double simulate
   rows.ratio("busy_share", static_cast<double>(sum.busy_ns), total_ns, "ratio");
   rows.ratio("peak_kv_usage", static_cast<double>(sum.peak_blocks), static_cast<double>(sum.blocks),
              "ratio");
+  memory_rows(rows, ranks);
   if (whole_run) return;  // the run has these from its requests
   rows.count("preemptions", sum.preemptions);
   rows.ratio("prefix_hit_rate", static_cast<double>(sum.hit_tokens),

@@ -13,6 +13,11 @@
 //   miss_<cause>      prompt tokens computed at first admission for that cause; recomputed_tokens
 //   after preemptions peak_kv_usage   most KV blocks in use at once / all of them; busy_share: time
 //   in iterations / simulated time output_token_throughput_per_user   1 / tpot of each request
+//   mean_kv_usage   blocks held by requests / all of them, over the time in iterations, as the
+//   next: kv_live_share   tokens in held blocks / places in them; kv_live_share_of_memory: / all
+//   places internal_fragmentation   places in held blocks without a token / all places
+//   external_fragmentation   places in holes too small for the head of the queue / all places
+//   page_mapping   host time of iterations that waited for pages to be mapped
 // completed, failed (rejected + timed_out), injected, total_input_tokens and total_output_tokens
 // (of finished requests), request_, output_ and total_token_throughput, iterations,
 // decode_iterations, iteration_mean_ms, tokens_per_iteration, prefill_tokens, decode_tokens,

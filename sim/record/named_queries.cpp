@@ -55,6 +55,17 @@ std::string slowest_sql() {
 
 const std::vector<NamedQuery>& named_queries() {
   static const std::vector<NamedQuery> kQueries{
+      {"tiers", "prompt tokens found in each tier, bytes moved, how full, drive life",
+       R"(SELECT run_id, tier, name, hit_tokens, hit_rate, read_bytes / 1e9 AS read_gb,
+  written_bytes / 1e9 AS written_gb, peak_usage, drive_life_years FROM tier_hit_rate ORDER BY run_id, tier)"},
+      {"links", "the links that transfers wait for the most",
+       R"(SELECT run_id, name, bytes / 1e9 AS gb, 1.0 * busy_ns / nullif(simulated_ns, 0) AS busy_share,
+  mean_flows, peak_flows FROM link JOIN run USING (run_id) WHERE busy_ns > 0
+ORDER BY run_id, mean_flows * busy_ns DESC, link LIMIT 20)"},
+      {"faults", "what broke, what it cost, when goodput was back",
+       R"(SELECT run_id, kind, target, at_ns / 1e9 AS at_s, (end_ns - at_ns) / 1e9 AS down_s, requests_moved AS moved,
+  blocks_lost, chunks_lost, transfers_failed AS failed, goodput_before_per_s AS before, goodput_least_per_s AS least,
+  recovery_ns / 1e9 AS recovery_s FROM fault ORDER BY run_id, at_ns)"},
       {"hits", "prefix cache hits of the run (instance empty) and of each instance",
        R"(SELECT run_id, instance, requests, prompt_tokens AS prompt, queried_tokens AS queried, hit_tokens AS hit,
   prefix_hit_rate AS hit_rate, cached_prompt_ratio AS cached_ratio FROM hit_rate)"},

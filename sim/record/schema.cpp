@@ -121,7 +121,10 @@ TableInfo sample_table() {
            {"cached_blocks", "INTEGER NOT NULL", "KV blocks free but still matched by prefixes"},
            {"total_blocks", "INTEGER NOT NULL", "usable KV blocks"},
            {"prompt_tokens", "INTEGER NOT NULL", "computed since the last sample"},
-           {"output_tokens", "INTEGER NOT NULL", "computed since the last sample"}},
+           {"output_tokens", "INTEGER NOT NULL", "computed since the last sample"},
+           {"unfilled_tokens", "INTEGER NOT NULL", "places in held KV blocks without a token"},
+           {"stranded_blocks", "INTEGER NOT NULL",
+            "free, but in holes too small for the head of the queue"}},
           ""};
 }
 
@@ -146,7 +149,16 @@ TableInfo instance_table() {
            {"gpu_ns", "INTEGER NOT NULL", "GPU time of iterations"},
            {"host_ns", "INTEGER NOT NULL", "host overhead of iterations"},
            {"peak_blocks", "INTEGER NOT NULL", "most KV blocks in use at once"},
-           {"stall_ns", "INTEGER NOT NULL", "time of iterations that waited for KV from below"}},
+           {"stall_ns", "INTEGER NOT NULL", "time of iterations that waited for KV from below"},
+           {"mapping_ns", "INTEGER NOT NULL", "of host_ns: iterations waited for pages"},
+           {"block_tokens", "INTEGER NOT NULL", "of a KV block"},
+           {"used_blocks_mean", "REAL NOT NULL", "KV blocks in use, over the time in iterations"},
+           {"unfilled_tokens_mean", "REAL NOT NULL",
+            "places in them without a token: internal fragmentation"},
+           {"unfilled_tokens_peak", "INTEGER NOT NULL", ""},
+           {"stranded_blocks_mean", "REAL NOT NULL",
+            "free, but in holes too small for the head of the queue: external fragmentation"},
+           {"stranded_blocks_peak", "INTEGER NOT NULL", ""}},
           "PRIMARY KEY (run_id, instance, rank)"};
 }
 
@@ -257,7 +269,8 @@ TableInfo metric_table() {
   return {"metric",
           "summary numbers, see metrics.h for their definitions",
           {kRunId,
-           {"scope", "TEXT NOT NULL", "run, or instance:N"},
+           {"scope", "TEXT NOT NULL",
+            "run, instance:N, or no-offload: the same run without tiers below the GPU"},
            {"name", "TEXT NOT NULL", "ttft_ms, request_throughput, ..."},
            {"statistic", "TEXT NOT NULL",
             "value, or count, mean, median, std, min, p90, p95, p99, max"},

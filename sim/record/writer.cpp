@@ -161,7 +161,8 @@ void RunWriter::write(const IterationRecord& i) {
 
 void RunWriter::write(const InstanceSample& s) {
   (Row(sample_) << s.at << s.instance << s.rank << s.running << s.waiting << s.used_blocks
-                << s.cached_blocks << s.total_blocks << s.prompt_tokens << s.output_tokens)
+                << s.cached_blocks << s.total_blocks << s.prompt_tokens << s.output_tokens
+                << s.unfilled_tokens << s.stranded_blocks)
       .run();
 }
 
@@ -170,7 +171,9 @@ void RunWriter::write(const RankTotals& t) {
                   << t.preemptions << t.prefill_tokens << t.decode_tokens << t.queried_tokens
                   << t.hit_tokens << t.resumed_queried_tokens << t.resumed_hit_tokens
                   << t.evicted_blocks << t.busy_ns << t.gpu_ns << t.host_ns << t.peak_blocks
-                  << t.stall_ns)
+                  << t.stall_ns << t.mapping_ns << t.block_tokens << t.kv.used_blocks()
+                  << t.kv.unfilled_tokens() << t.kv.peak_unfilled_tokens() << t.kv.stranded_blocks()
+                  << t.kv.peak_stranded_blocks())
       .run();
 }
 

@@ -10,6 +10,7 @@
 #include "models/hf_config.h"
 #include "models/transformer_work.h"
 #include "sim/run/build_faults.h"
+#include "sim/run/build_memory.h"
 #include "sim/run/build_pool.h"
 #include "sim/run/build_tiers.h"
 #include "sim/scenario/catalog.h"
@@ -220,7 +221,7 @@ class Builder {
     });
     if (with_trace) {
       TraceSource::Context c;
-      c.block_tokens = s().engine.block_tokens;
+      c.block_tokens = out_.engine.block_tokens;
       c.seed = s().seed;
       c.rate_scale = s().workload.rate_scale.value;
       c.limit = s().workload.limit;
@@ -351,7 +352,30 @@ class Builder {
     size_cache();
   }
 
+  // A manager may hand memory out in a grain of its own; the scenario's block then is only the unit
+  // of kv_blocks.
+  void choose_memory() {
+    EngineConfig& c = out_.engine;
+    report(d_, place_of("cache.memory"), "cache.memory", [&] {
+      out_.memory_manager = build_memory(out_);
+      c.memory_manager = out_.memory_manager.get();
+      c.memory = c.memory_manager->rules();
+      c.block_tokens = c.memory.block_tokens;
+    });
+  }
+
+  // Blocks of the manager in the memory of so many of the scenario's.
+  std::int64_t own_blocks(std::int64_t kv_blocks) const {
+    const MemoryRules& r = out_.engine.memory;
+    if (r.block_bytes > Bytes{0})
+      kv_blocks = kv_block_bytes(out_.model, out_.parallel, out_.precision.kv,
+                                 out_.scenario.engine.block_tokens) *
+                  kv_blocks / r.block_bytes;
+    return kv_blocks - (r.null_block ? 1 : 0) + r.lent_blocks;  // the null block is the engine's
+  }
+
   void size_cache() {
+    choose_memory();
     EngineSpec& e = s().engine;
     if (!e.kv_blocks) {
       MemoryPlan plan;
@@ -367,8 +391,7 @@ class Builder {
         e.kv_blocks = out_.memory->blocks.count();
       });
     }
-    if (e.kv_blocks)
-      out_.engine.kv_blocks = *e.kv_blocks - 1;  // block 0 is the engine's null block
+    if (e.kv_blocks) out_.engine.kv_blocks = own_blocks(*e.kv_blocks);
     if (e.kv_blocks && out_.engine.kv_blocks < 1)
       error("engine.kv_blocks", "no usable KV block is left");
   }

@@ -12,6 +12,7 @@
 #include "hardware/storage.h"
 #include "models/memory_plan.h"
 #include "models/model.h"
+#include "policies/memory/memory.h"
 #include "policies/router/router.h"
 #include "sim/engine/world.h"
 #include "sim/scenario/scenario.h"
@@ -34,6 +35,7 @@ struct BuiltRun {
   std::unique_ptr<CostModel> cost;
   std::unique_ptr<TraceSource> trace;
   std::unique_ptr<Router> router;
+  std::unique_ptr<MemoryManager> memory_manager;  // the engine's settings point to it
   std::optional<TierSystem> tiers;  // below the GPU
   std::vector<FaultPlan> faults;
   Tree

@@ -112,8 +112,25 @@ class TierBuilder {
     o.load = s.load;
     o.load_layers = run_.model.layers;
     o.min_load_tokens = s.min_load_tokens;
+    restore(s, o);
     o.whole_prompts = s.whole_prompts;
     o.outputs = s.outputs;
+  }
+
+  void restore(const OffloadSpec& s, OffloadConfig& o) {
+    if (s.restore.name == "always") return;
+    o.restore = [name = s.restore.name, params = s.restore.params] {
+      return Registry::instance().make<RestorePlanner>(name, params, {});
+    };
+    const ModelSpec& m = run_.model;
+    for (const std::int64_t n : stage_kv_layers(m, 1)) o.layers = std::max<std::int64_t>(1, n);
+    o.kv_token_bytes = kv_token_bytes(m, run_.precision.kv).count();
+    // The input of each layer that has a cache, in the precision of the activations.
+    o.hidden_token_bytes = m.hidden * o.layers * bits(run_.precision.activations) / 8;
+    // K and V projections against all products of a token (active weights).
+    const double project = 2.0 * static_cast<double>(m.hidden) *
+                           static_cast<double>(kv_elements(m)) * static_cast<double>(o.layers);
+    o.project_share = std::min(1.0, project / (2.0 * static_cast<double>(active_parameters(m))));
   }
 
   void add_tier(std::size_t number) {
@@ -172,8 +189,8 @@ class TierBuilder {
         spec.capacity.count() / std::max<std::int64_t>(1, t.chunk_bytes) / ranks;
     if (chunks < 1 || chunks > kMostChunks) {
       error(number, "capacity",
-            fmt::format("{} holds {} chunks of {} bytes", Codec<Bytes>::write(spec.capacity).text(), chunks,
-                        t.chunk_bytes),
+            fmt::format("{} holds {} chunks of {} bytes", Codec<Bytes>::write(spec.capacity).text(),
+                        chunks, t.chunk_bytes),
             chunks < 1 ? "give a larger capacity" : "give a smaller capacity or larger chunks");
       return false;
     }

@@ -50,6 +50,23 @@ RunHeader header_of(const BuiltRun& run) {
 
 Slo slo_of(const Scenario& s) { return {s.slo.ttft, s.slo.tpot, s.slo.e2e}; }
 
+std::vector<Metric> without_offload(const LoadedScenario& loaded) {
+  if (!loaded.value.cache.offload.compare || loaded.value.cache.tiers.size() < 2) return {};
+  LoadedScenario other = loaded;
+  other.value.cache.tiers.resize(1);
+  other.value.faults.clear();
+  Diagnostics d;
+  BuiltRun run = build_run(other, true, d);
+  d.throw_if_any();
+  std::vector<Metric> metrics;
+  for (Metric& m : simulate(run, {}).metrics) {
+    if (m.scope != "run") continue;
+    m.scope = "no-offload";
+    metrics.push_back(std::move(m));
+  }
+  return metrics;
+}
+
 SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   const auto started = std::chrono::steady_clock::now();
   const std::string started_utc = utc_now();
@@ -78,6 +95,7 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
     result.skipped = run.trace->skipped();
     measure_faults(result.outcome, slo_of(run.scenario));
     result.metrics = compute_metrics(result.outcome, slo_of(run.scenario));
+    result.metrics.insert(result.metrics.end(), options.baseline.begin(), options.baseline.end());
     const auto elapsed = std::chrono::steady_clock::now() - started;
     if (recorder) {
       const bool rows = run.scenario.record.requests == RecordLevel::all;

@@ -127,31 +127,44 @@ struct TierSpec {
 struct OffloadSpec {
   std::int64_t chunk_tokens = 0;
   LoadMode load = LoadMode::async;
+  Choice<"restore", "policy"> restore{"always"};
   std::int64_t min_load_tokens = 0;
   bool whole_prompts = false, outputs = false;
+  bool compare = false;
   static constexpr std::tuple kFields{
       field("chunk_tokens", &OffloadSpec::chunk_tokens, between<std::int64_t>(0, 1 << 20),
             "tokens of one chunk, a multiple of the block; 0 = one block"),
       field("load", &OffloadSpec::load, any,
             "async: the request waits outside the batch; overlap: in the batch, layer by layer; "
             "blocking: the batch waits"),
+      field("restore", &OffloadSpec::restore, any,
+            "how much of what is stored below is loaded, and what is computed meanwhile"),
       field("min_load_tokens", &OffloadSpec::min_load_tokens, between<std::int64_t>(0, 1 << 30),
             "a shorter hit below the GPU is computed instead"),
       field("whole_prompts", &OffloadSpec::whole_prompts, any,
             "a prompt's KV is written once all of it is computed, not chunk by chunk"),
       field("outputs", &OffloadSpec::outputs, any,
-            "KV of generated tokens is written too, when the request is over")};
+            "KV of generated tokens is written too, when the request is over"),
+      field("compare", &OffloadSpec::compare, any,
+            "the same requests are also run without tiers below the GPU (and without faults); "
+            "metrics of scope no-offload")};
 };
 
 struct CacheSpec {
+  std::string preset;
   std::string dtype = "bf16";
   PrefixSpec prefix;
+  Choice<"memory", "manager"> memory{"paged"};
   std::vector<TierSpec> tiers;
   OffloadSpec offload;
   static constexpr std::tuple kFields{
+      field("preset", &CacheSpec::preset, any,
+            "store whose rules are followed; gives defaults for offload, and for tiers by kind"),
       field("dtype", &CacheSpec::dtype, any,
             "precision of the KV cache; auto = that of the activations"),
       field("prefix", &CacheSpec::prefix, any, "sharing of common prefixes"),
+      field("memory", &CacheSpec::memory, any,
+            "how GPU memory is handed to sequences: paged, reserved, virtual or pooled"),
       field("tiers", &CacheSpec::tiers, any, "where KV may lie, the GPU first"),
       field("offload", &CacheSpec::offload, any,
             "how KV moves between the GPU and the tiers below")};

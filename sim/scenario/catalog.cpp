@@ -47,6 +47,8 @@ const char* catalog_name(CatalogKind kind) {
       return "storage device";
     case CatalogKind::preset:
       return "engine preset";
+    case CatalogKind::cache_preset:
+      return "cache preset";
   }
   return "";
 }
@@ -63,6 +65,8 @@ std::string catalog_folder(CatalogKind kind) {
       return data_root() + "/hardware/catalog/storage";
     case CatalogKind::preset:
       return data_root() + "/sim/scenario/presets";
+    case CatalogKind::cache_preset:
+      return data_root() + "/sim/scenario/cache_presets";
   }
   return "";
 }

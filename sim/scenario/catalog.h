@@ -11,7 +11,7 @@
 
 namespace kvsim {
 
-enum class CatalogKind { model, device, node, storage, preset };
+enum class CatalogKind { model, device, node, storage, preset, cache_preset };
 
 // Singular name for messages: "model", "device", ...
 const char* catalog_name(CatalogKind);

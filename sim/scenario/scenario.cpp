@@ -183,6 +183,33 @@ void apply_preset(Tree& root, Diagnostics& d) {
   root.set("engine", std::move(merged));
 }
 
+// The cache's preset goes under `offload`, and under each tier by its kind.
+void apply_cache_preset(Tree& root, Diagnostics& d) {
+  Tree* cache = root.find("cache");
+  if (cache == nullptr || !cache->is_map()) return;
+  const Tree* named = cache->find("preset");
+  if (named == nullptr || !named->is_scalar()) return;
+  const Tree preset =
+      load_catalog(CatalogKind::cache_preset, named->text(), named->place(), "cache.preset", d);
+  if (const Tree* offload = preset.find("offload")) {
+    const Tree* given = cache->find("offload");
+    cache->set("offload", Tree::merged(*offload, given == nullptr ? Tree::map() : *given));
+  }
+  const Tree* kinds = preset.find("tiers");
+  Tree* tiers = cache->find("tiers");
+  if (kinds == nullptr || tiers == nullptr || !tiers->is_list()) return;
+  for (Tree& tier : tiers->items()) {
+    if (!tier.is_map()) continue;
+    const Tree* kind = tier.find("kind") != nullptr ? tier.find("kind") : tier.find("name");
+    if (kind == nullptr || !kind->is_scalar()) continue;
+    if (const Tree* under = kinds->find(kind->text())) {
+      const Place place = tier.place();
+      tier = Tree::merged(*under, tier);
+      tier.set_place(place);
+    }
+  }
+}
+
 }  // namespace
 
 LoadedScenario read_scenario(Tree tree, const std::string& base_dir,
@@ -197,6 +224,7 @@ LoadedScenario read_scenario(Tree tree, const std::string& base_dir,
   }
   for (const std::string& text : overrides) apply_override(tree, text, d);
   apply_preset(tree, d);
+  apply_cache_preset(tree, d);
   Reader r(d);
   read_fields(out.value, tree, r);
   if (out.value.workload.trace.has_value() && !out.value.workload.generate.is_null())

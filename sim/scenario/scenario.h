@@ -138,8 +138,9 @@ struct EngineSpec {
       field("max_model_len", &EngineSpec::max_model_len, between<std::int64_t>(1, 1 << 30),
             "longest prompt plus output; default: what the model allows"),
       field("kv_blocks", &EngineSpec::kv_blocks, between<std::int64_t>(2, std::int64_t{1} << 32),
-            "the engine's own number of KV blocks per rank (its null block included); default: "
-            "computed from memory"),
+            "the engine's own number of KV blocks of block_tokens per rank (its null block "
+            "included); "
+            "default: computed from memory"),
       field("gpu_memory_utilization", &EngineSpec::gpu_memory_utilization,
             between(Ratio{0.01}, Ratio{1}), "share of GPU memory that the engine may use"),
       field("graph_pool", &EngineSpec::graph_pool, any,

@@ -101,6 +101,41 @@ struct RequestOutcome {
   const char* reason = "";  // of a rejection or time-out; static text
 };
 
+// What the KV memory of a rank is used for at some instant.
+struct KvOccupancy {
+  std::int64_t used_blocks = 0;      // held by requests, shared ones once
+  std::int64_t unfilled_tokens = 0;  // places in them without a token: internal fragmentation
+  // Free, but in no hole that is large enough for the head of the queue: external fragmentation.
+  std::int64_t stranded_blocks = 0;
+};
+
+// The same over the iterations of a rank, weighted by their time.
+class KvUse {
+ public:
+  void add(const KvOccupancy& o, std::int64_t ns) {
+    used_ += Wide{o.used_blocks} * ns;
+    unfilled_ += Wide{o.unfilled_tokens} * ns;
+    stranded_ += Wide{o.stranded_blocks} * ns;
+    ns_ += ns;
+    if (o.unfilled_tokens > peak_unfilled_) peak_unfilled_ = o.unfilled_tokens;
+    if (o.stranded_blocks > peak_stranded_) peak_stranded_ = o.stranded_blocks;
+  }
+  // Means over that time; 0 without any.
+  [[nodiscard]] double used_blocks() const { return mean(used_); }
+  [[nodiscard]] double unfilled_tokens() const { return mean(unfilled_); }
+  [[nodiscard]] double stranded_blocks() const { return mean(stranded_); }
+  [[nodiscard]] std::int64_t peak_unfilled_tokens() const { return peak_unfilled_; }
+  [[nodiscard]] std::int64_t peak_stranded_blocks() const { return peak_stranded_; }
+
+ private:
+  __extension__ typedef __int128 Wide;
+  [[nodiscard]] double mean(Wide sum) const {
+    return ns_ > 0 ? static_cast<double>(sum) / static_cast<double>(ns_) : 0;
+  }
+  Wide used_ = 0, unfilled_ = 0, stranded_ = 0;
+  std::int64_t ns_ = 0, peak_unfilled_ = 0, peak_stranded_ = 0;
+};
+
 // One iteration of one rank (recorded on request).
 struct IterationRecord {
   std::uint32_t instance = 0, rank = 0;
@@ -114,7 +149,8 @@ struct InstanceSample {
   Time at{};
   std::uint32_t instance = 0, rank = 0;
   std::int64_t running = 0, waiting = 0, used_blocks = 0, cached_blocks = 0, total_blocks = 0;
-  std::int64_t prompt_tokens = 0, output_tokens = 0;  // computed since the start
+  std::int64_t prompt_tokens = 0, output_tokens = 0;      // computed since the start
+  std::int64_t unfilled_tokens = 0, stranded_blocks = 0;  // KvOccupancy
 };
 
 // Weighted sample of positive durations with a relative resolution of 2^-10; mean, min and max are
@@ -150,6 +186,9 @@ struct RankTotals {
   std::int64_t busy_ns = 0, gpu_ns = 0, host_ns = 0;
   std::int64_t stall_ns = 0;     // iterations that waited for loads
   std::int64_t peak_blocks = 0;  // most blocks referenced at once
+  std::int64_t block_tokens = 0;
+  std::int64_t mapping_ns = 0;  // of host_ns: iterations waited for pages to be mapped
+  KvUse kv;
 };
 
 // One store of one tier over the run.

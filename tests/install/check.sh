@@ -5,7 +5,7 @@ build=$1 scenario=$2
 target=$(mktemp -d)
 trap 'rm -rf "$target"' EXIT
 cmake --install "$build" --prefix "$target/usr" >/dev/null
-for folder in models/catalog hardware/catalog/devices hardware/catalog/nodes hardware/catalog/storage sim/scenario/presets; do
+for folder in models/catalog hardware/catalog/devices hardware/catalog/nodes hardware/catalog/storage sim/scenario/presets sim/scenario/cache_presets; do
   files=("$target/usr/share/kvsim/$folder"/*.yaml)
   [ -f "${files[0]}" ] || { echo "share/kvsim/$folder holds no file"; exit 1; }
 done

@@ -13,9 +13,54 @@ struct Scenario {
   int data_parallel = 1;
   bool lockstep = false;
   Duration sample_every{};
+  std::shared_ptr<MemoryManager> memory;
 };
 
-Scenario random_scenario(std::uint64_t seed) {
+// Gives the scenario a memory manager at random; requires the engine and the requests.
+void draw_memory(Scenario& s, std::int64_t longest, Rng& rng) {
+  EngineConfig& e = s.engine;
+  const auto coin = [&] { return rng.below(2) == 0 ? "true" : "false"; };
+  MemoryManager::Context c;
+  c.block_tokens = e.block_tokens;
+  c.max_model_len = longest;
+  c.max_batched_tokens = e.max_batched_tokens;
+  c.plane = Bytes{1024};
+  c.planes = 2;
+  c.activation_bytes = 1 + static_cast<std::int64_t>(rng.below(60'000));
+  c.block_bytes = 1 + static_cast<std::int64_t>(rng.below(4000));
+  Tree params = Tree::map();
+  const auto set = [&](const char* key, std::string value) {
+    params.set(key, Tree::scalar(std::move(value)));
+  };
+  const char* name = "pooled";
+  switch (rng.below(4)) {
+    case 0:
+      set("lent", std::to_string(rng.below(101)) + " %");
+      break;
+    case 1:
+      name = "reserved";
+      e.prefix_caching = false;
+      set("by", std::array{"max", "pow2", "oracle"}[rng.below(3)]);
+      set("fit", std::array{"first", "best", "buddy"}[rng.below(3)]);
+      break;
+    default:
+      name = "virtual";
+      e.prefix_caching = rng.below(3) == 0;
+      set("page", std::to_string(4 << rng.below(4)) + " KiB");
+      set("map", std::to_string(rng.below(300)) + " ns");
+      set("unmap", std::to_string(rng.below(100)) + " ns");
+      set("overlap", coin());
+      set("deferred", e.prefix_caching ? "false" : coin());
+      set("eager_tokens", e.prefix_caching ? "0" : std::to_string(rng.below(40)));
+  }
+  c.shares_prefixes = e.prefix_caching;
+  s.memory = Registry::instance().make<MemoryManager>(name, params, c);
+  e.memory_manager = s.memory.get();
+  e.memory = s.memory->rules();
+  e.block_tokens = e.memory.block_tokens;
+}
+
+Scenario random_scenario(std::uint64_t seed, bool managed) {
   Rng rng(seed, "fast-exact");
   Scenario s;
   EngineConfig& e = s.engine;
@@ -62,8 +107,11 @@ Scenario random_scenario(std::uint64_t seed) {
     s.requests.back().priority = static_cast<std::int32_t>(rng.below(3));
     longest = std::max(longest, prompt + output);
   }
+  if (managed) draw_memory(s, longest, rng);
   e.kv_blocks =
       e.blocks_for(longest) + static_cast<std::int64_t>(rng.below(rng.below(2) == 0 ? 20 : 200));
+  if (e.memory.contiguous) e.kv_blocks *= 2;  // room for the rounding of buddies
+  e.kv_blocks += e.memory.lent_blocks;
   return s;
 }
 
@@ -94,11 +142,23 @@ void expect_same(const RunOutcome& a, const RunOutcome& b, std::uint64_t seed) {
   }
   ASSERT_EQ(a.itl.count(), b.itl.count()) << "seed " << seed;
   ASSERT_EQ(a.itl.mean_ns(), b.itl.mean_ns()) << "seed " << seed;
-  for (std::size_t r = 0; r < a.ranks.size(); ++r)
-    ASSERT_EQ(a.ranks[r].peak_blocks, b.ranks[r].peak_blocks) << "seed " << seed;
+  for (std::size_t r = 0; r < a.ranks.size(); ++r) {
+    const RankTotals &x = a.ranks[r], &y = b.ranks[r];
+    ASSERT_EQ(x.peak_blocks, y.peak_blocks) << "seed " << seed;
+    ASSERT_EQ(x.mapping_ns, y.mapping_ns) << "seed " << seed;
+    ASSERT_EQ(x.kv.used_blocks(), y.kv.used_blocks()) << "seed " << seed;
+    ASSERT_EQ(x.kv.unfilled_tokens(), y.kv.unfilled_tokens()) << "seed " << seed;
+    ASSERT_EQ(x.kv.stranded_blocks(), y.kv.stranded_blocks()) << "seed " << seed;
+    ASSERT_EQ(x.kv.peak_unfilled_tokens(), y.kv.peak_unfilled_tokens()) << "seed " << seed;
+    ASSERT_EQ(x.kv.peak_stranded_blocks(), y.kv.peak_stranded_blocks()) << "seed " << seed;
+  }
   ASSERT_EQ(a.samples.size(), b.samples.size());
   for (std::size_t i = 0; i < a.samples.size(); ++i) {
     ASSERT_EQ(a.samples[i].used_blocks, b.samples[i].used_blocks)
+        << "seed " << seed << " sample " << i;
+    ASSERT_EQ(a.samples[i].unfilled_tokens, b.samples[i].unfilled_tokens)
+        << "seed " << seed << " sample " << i;
+    ASSERT_EQ(a.samples[i].stranded_blocks, b.samples[i].stranded_blocks)
         << "seed " << seed << " sample " << i;
     ASSERT_EQ(a.samples[i].output_tokens, b.samples[i].output_tokens)
         << "seed " << seed << " sample " << i;
@@ -108,7 +168,7 @@ void expect_same(const RunOutcome& a, const RunOutcome& b, std::uint64_t seed) {
 void run_both(bool node_pools) {
   std::int64_t preemptions = 0, timeouts = 0, hits = 0;
   for (std::uint64_t seed = 0; seed < 1000; ++seed) {
-    Scenario s = random_scenario(seed);
+    Scenario s = random_scenario(seed, false);
     if (node_pools) use_node_pool(s, seed);
     test::LinearCost cost(100, 3, 1);
     World::Options options;
@@ -139,6 +199,33 @@ void run_both(bool node_pools) {
 
 TEST(FastExact, SameBytesOnRandomScenarios) { run_both(false); }
 TEST(FastExact, SameBytesOnTreesOfNodes) { run_both(true); }
+TEST(FastExact, SameBytesWithEveryMemoryManager) {
+  std::int64_t mapping = 0, stranded = 0, preemptions = 0, finished = 0;
+  for (std::uint64_t seed = 0; seed < 1500; ++seed) {
+    Scenario s = random_scenario(seed, true);
+    test::LinearCost cost(100, 3, 1);
+    World::Options options;
+    options.sample_every = s.sample_every;
+    const RunOutcome fast =
+        test::simulate(s.engine, s.requests, cost, options, s.data_parallel, s.lockstep);
+    s.engine.exact_steps = true;
+    const RunOutcome exact =
+        test::simulate(s.engine, s.requests, cost, options, s.data_parallel, s.lockstep);
+    expect_same(fast, exact, seed);
+    if (HasFatalFailure()) return;
+    for (const RankTotals& r : fast.ranks) {
+      mapping += r.mapping_ns;
+      stranded += r.kv.peak_stranded_blocks();
+      ASSERT_TRUE(!s.engine.memory.contiguous || r.preemptions == 0) << "seed " << seed;
+      preemptions += r.preemptions;
+    }
+    for (const RequestOutcome& r : fast.requests) finished += r.outcome == Outcome::finished;
+  }
+  EXPECT_GT(mapping, 100'000);
+  EXPECT_GT(stranded, 100);
+  EXPECT_GT(preemptions, 100);
+  EXPECT_GT(finished, 30'000);
+}
 
 }  // namespace
 }  // namespace kvsim

@@ -99,5 +99,84 @@ TEST(Tiers, FileTierCostsThreeStepBoundaries) {
   EXPECT_EQ(to_ns(r.scheduled - Time{}), 1'080'100'000);
 }
 
+// engine-semantics 14.10: 4,096 tokens may take 2 + 0.1 * 4 = 2.4 s; then the request goes on with
+// what has come: two chunks of one second each.
+TEST(Tiers, PrefetchFromStorageTimesOut) {
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  test::LinearCost cost(kIteration, 0, 0);
+  World::Options options;
+  OffloadConfig offload;
+  offload.load = LoadMode::overlap;
+  test::TierSetup cpu{test::tier("cpu", TierKind::cpu, 1)};
+  cpu.capacity = 300;
+  test::TierSetup storage{test::tier("storage", TierKind::ssd, 1'000'000, true)};
+  storage.bandwidth = 1e6;
+  storage.config.prefetch = {PrefetchRule::on_arrival, 0, 256, 1, PrefetchWait::timeout,
+                             Duration{2 * kSecond},   // base
+                             Duration{kSecond / 10},  // for 1,024 tokens
+                             Duration{30 * kSecond}};
+  options.tiers = test::tier_system(offload, {cpu, storage}, 1, 16);
+  // B takes A's places on the GPU and in the CPU tier.
+  const std::vector<Request> requests{test::request(0, 4097, 1, {{11, 4097}}),
+                                      test::request(1000 * kSecond, 4801, 1, {{22, 4801}}),
+                                      test::request(3000 * kSecond, 4097, 1, {{11, 4097}})};
+  EngineConfig engine = small_engine(310);
+  engine.max_batched_tokens = 8192;
+  const RunOutcome out = test::simulate(engine, requests, cost, std::move(options));
+  const RequestOutcome& r = out.requests[2];
+  EXPECT_EQ(to_ns(r.scheduled - r.arrival), 2'400'000'000);
+  EXPECT_EQ(part(r, Interval::fetch_ssd), 2'400'000'000);
+  EXPECT_EQ(r.tier_tokens[1], 2 * 16);
+}
+
+// Cake: the front is computed while the back is loaded; both end together, or as near as whole
+// blocks allow.
+TEST(Tiers, SplitComputesTheFrontWhileTheBackIsLoaded) {
+  for (const bool split : {false, true}) {
+    test::LinearCost cost(0, 10'000, 0);  // 10 us a token
+    World::Options options;
+    OffloadConfig offload;
+    offload.kv_token_bytes = 10'000;
+    if (split)
+      offload.restore = [] {
+        return Registry::instance().make<RestorePlanner>("split", Tree::map(), {});
+      };
+    // 16 tokens of a block: 160 us to compute, 160,000 bytes at 1 GB/s: 160 us to load.
+    options.tiers =
+        test::tier_system(offload, {{test::tier("cpu", TierKind::cpu, 160'000)}}, 1, 16);
+    const RunOutcome out =
+        test::simulate(small_engine(21), again(321, 500'000'000), cost, std::move(options));
+    const RequestOutcome& r = out.requests[2];
+    EXPECT_EQ(r.tier_tokens[0], split ? 160 : 320);
+    EXPECT_EQ(r.miss_tokens[static_cast<std::size_t>(MissCause::not_worth_loading)],
+              split ? 160 : 0);
+    EXPECT_EQ(to_ns(r.first_token - r.arrival), (split ? 10 : 20) * 160'000 + 10'000);
+  }
+}
+
+TEST(Faults, AnInstanceIsLostAndItsRequestsGoOnElsewhere) {
+  test::LinearCost cost(kIteration, 0, 0);
+  World::Options options;
+  FaultPlan fault;
+  fault.targets = {0};
+  fault.at = Time{Duration{10 * kIteration + 1}};
+  fault.down = Duration{5 * kIteration};
+  options.faults = {fault};
+  const std::vector<Request> requests{test::request(0, 64, 40, {{1, 64}}),
+                                      test::request(1, 64, 40, {{2, 64}})};
+  const RunOutcome out =
+      test::simulate(small_engine(50), requests, cost, std::move(options), 1, false, 2);
+  const RequestOutcome& r = out.requests[0];
+  EXPECT_EQ(r.outcome, Outcome::finished);
+  EXPECT_EQ(r.instance, 1U);
+  EXPECT_EQ(r.preemptions, 1U);
+  // Eleven tokens were out; the prompt and those are computed again in one iteration of the other
+  // instance, which was in the middle of one.
+  EXPECT_EQ(to_ns(r.last_token - Time{}), (11 + 30) * kIteration);
+  ASSERT_EQ(out.faults.size(), 1U);
+  EXPECT_EQ(out.faults[0].requests_moved, 1);
+  EXPECT_EQ(out.faults[0].end, fault.at + fault.down);
+}
+
 }  // namespace
 }  // namespace kvsim
