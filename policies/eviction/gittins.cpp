@@ -111,6 +111,13 @@ class Gittins final : public EvictionPolicy {
     if (p != kNoObject && nodes_[p].children++ == 0 && nodes_[p].resident) remove_leaf(p);
     if (nodes_[a.id].children == 0) add_leaf(a.id);
   }
+  // The node before it has as many children as it had.
+  void on_split(const Access& upper, ObjectId) override {
+    use(upper);
+    nodes_[upper.id].resident = true;
+    nodes_[upper.id].children = 1;
+    ++residents_;
+  }
   void on_remove(ObjectId id) override {
     nodes_[id].resident = false;
     --residents_;
