@@ -10,6 +10,10 @@ namespace kvsim {
 
 namespace {
 
+std::int64_t part_of(std::int64_t bytes, double part) {
+  return part == 1 ? bytes : static_cast<std::int64_t>(static_cast<double>(bytes) * part + 0.5);
+}
+
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 constexpr std::int64_t kWhole = std::int64_t{1} << 40;      // all of a link
 constexpr std::int64_t kTolerance = std::int64_t{1} << 10;  // 1e-9: shares are rounded up
@@ -53,7 +57,7 @@ FlowId FlowNetwork::start(Time now, std::span<const Use> route, std::int64_t byt
   for (const Use& u : route) {
     KVSIM_CHECK(u.link.index < links_.size() && u.weight > 0, "flow over link {} with weight {}",
                 u.link.index, u.weight);
-    f.hops.push_back({u.link.index, 0, u.weight, 0});
+    f.hops.push_back({u.link.index, 0, u.weight, u.share, 0});
   }
   f.rate = f.next_rate = 0;
   f.remaining = static_cast<double>(bytes);
@@ -105,7 +109,7 @@ std::int64_t FlowNetwork::cancel(FlowId id, Time now) {
   const double left = f.remaining - f.rate * to_seconds(now - f.settled);
   const std::int64_t moved =
       f.bytes - std::min(f.bytes, static_cast<std::int64_t>(std::ceil(std::max(left, 0.0))));
-  for (const Hop& h : f.hops) links_[h.link].bytes += moved;
+  for (const Hop& h : f.hops) links_[h.link].bytes += part_of(moved, h.part);
   ++totals_.cancelled;
   totals_.delivered += moved;
   totals_.dropped += f.bytes - moved;
@@ -384,7 +388,7 @@ void FlowNetwork::end_flows(Time at, std::vector<Done>& done) {
             [&](std::uint32_t a, std::uint32_t b) { return flows_[a].order < flows_[b].order; });
   for (const std::uint32_t slot : ending_) {
     Flow& f = flows_[slot];
-    for (const Hop& h : f.hops) links_[h.link].bytes += f.bytes;
+    for (const Hop& h : f.hops) links_[h.link].bytes += part_of(f.bytes, h.part);
     ++totals_.finished;
     totals_.delivered += f.bytes;
     done.push_back({{slot, f.generation}, f.tag, at, f.started});

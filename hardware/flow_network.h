@@ -32,6 +32,7 @@ class FlowNetwork {
   struct Use {
     LinkId link;
     double weight = 1;  // > 0
+    double share = 1;   // of the flow's bytes that pass here (striped over several links)
   };
   struct Done {
     FlowId flow;
@@ -77,7 +78,7 @@ class FlowNetwork {
   enum class State : std::uint8_t { free, waiting, moving };
   struct Hop {
     std::uint32_t link = 0, position = 0;  // position: in the link's list of members
-    double weight = 1;
+    double weight = 1, part = 1;
     std::int64_t share = 0;  // of the link that the flow may need at most, in 2^-40, rounded up
   };
   struct Flow {

@@ -21,9 +21,7 @@ constexpr std::pair<const char*, const char*> kKindTexts[] = {
     {"cache-preset", "defaults that follow a KV store; scenario key cache.preset"},
     {"eviction", "which object leaves a full cache; scenario key cache.tiers, kvsim cache"},
     {"router", "which instance serves a request; scenario key router"},
-    {"restore",
-     "a stored prefix: loaded, projected from hidden states, or computed again; scenario key "
-     "cache.offload.restore"},
+    {"restore", "how stored KV comes back, or not; scenario key cache.offload.restore"},
     {"cost-model", "what an iteration costs; scenario key cost"},
     {"trace-format", "requests from a file; scenario key workload.trace.format"}};
 

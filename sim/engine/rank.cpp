@@ -107,7 +107,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   stranded_ = 0;
   const bool fast = !config_.exact_steps && can_plan_fast();
   const std::int64_t budget = fast ? plan_running_fast(out) : plan_running_exact(out, now, ahead);
-  if (config_.request_timeout.count() > 0) drop_expired(now);
+  if (config_.request_timeout > Duration{0}) drop_expired(now);
   const std::size_t before = waiting_.size(), aside = skipped_.size();
   if (out.preemptions == 0) plan_waiting(out, now, budget, ahead);
   out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() &&
@@ -130,7 +130,7 @@ bool Rank::queue_may_move() const {
   if (tiers_ && (!config_.full_sequence_admission || tiers_->depends_on_time() ||
                  next_answer(planning_) != kNever))
     return true;
-  if (config_.request_timeout.count() > 0) return true;
+  if (config_.request_timeout > Duration{0}) return true;
   // A node that leaves as a whole may shorten the head's hit, and so its first piece, by more
   // blocks than were needed.
   if (config_.pool.make_policy && !config_.full_sequence_admission &&

@@ -20,7 +20,7 @@ RankTiers::RankTiers(const OffloadConfig& config, std::int64_t block_tokens,
   for (const Level& l : levels_) {
     const TierStore::Options& o = l.store->options();
     depends_on_time_ =
-        depends_on_time_ || o.lag.count() > 0 || o.lease.count() > 0 || o.ttl.count() > 0;
+        depends_on_time_ || o.lag > Duration{0} || o.lease > Duration{0} || o.ttl > Duration{0};
   }
   if (config_.restore) restore_ = config_.restore();
   KVSIM_CHECK(levels_.size() == config_.tiers.size() && levels_.size() <= kMaxTiers,
@@ -264,7 +264,7 @@ RankTiers::Look RankTiers::look_at_level(const Prompt& p, Slot& s, std::int64_t 
   TierStore& store = *levels_[k].store;
   const Time now = p.about.now;
   if (tier.staged && tier.prefetch.rule == PrefetchRule::on_arrival) return Look::missing;
-  if (tier.lookup.count() > 0) {
+  if (tier.lookup > Duration{0}) {
     if (s.answer[k] == kNever) s.answer[k] = now + tier.lookup;
     if (s.answer[k] > now) {
       m.waits = tier.kind;

@@ -29,7 +29,7 @@ ObjectId TierStore::find(std::uint64_t key) const { return reachable_ ? known(ke
 
 TierStore::State TierStore::believed(ObjectId id, Time now) const {
   const Row& r = rows_[id];
-  if (options_.lag.count() == 0) return r.state;
+  if (options_.lag == Duration{0}) return r.state;
   // A directory lists what is complete.
   const State listed = now - r.changed < options_.lag ? r.before : r.state;
   return listed == State::ready ? State::ready : State::absent;
@@ -52,7 +52,7 @@ Access TierStore::access(ObjectId id, const Access& about) {
 void TierStore::touch(ObjectId id, const Access& about) {
   rows_[id].used = about.now;
   policy_->on_hit(access(id, about));
-  if (options_.ttl.count() > 0) expiries_.push_back({about.now + options_.ttl, id});
+  if (options_.ttl > Duration{0}) expiries_.push_back({about.now + options_.ttl, id});
 }
 
 void TierStore::pin(ObjectId id) {
@@ -61,7 +61,7 @@ void TierStore::pin(ObjectId id) {
 
 void TierStore::unpin(ObjectId id, Time now) {
   KVSIM_CHECK(objects_.pins[id] > 0, "chunk {} is unpinned once too often", id);
-  if (options_.lease.count() > 0 && rows_[id].state == State::ready) {
+  if (options_.lease > Duration{0} && rows_[id].state == State::ready) {
     leases_.push_back({now + options_.lease, id});  // the pin goes when the lease does
     return;
   }
@@ -126,7 +126,7 @@ void TierStore::insert(const Access& about) {
   if (parent != kNoObject) ++objects_.children[parent];
   policy_->on_insert(about);
   ++totals_.inserted;
-  if (options_.ttl.count() > 0) expiries_.push_back({about.now + options_.ttl, id});
+  if (options_.ttl > Duration{0}) expiries_.push_back({about.now + options_.ttl, id});
 }
 
 void TierStore::reserve(std::vector<ObjectId>& ids, bool forced, const Access& about,

@@ -146,7 +146,7 @@ void World::place(std::size_t i, Time now) {
   views_[i].in_flight_tokens += scratch_.prompt_tokens + scratch_.output_tokens;
   if (const char* reason = misfit(scratch_, in.spec.engine)) {
     reject(scratch_, static_cast<std::uint32_t>(i), reason);
-  } else if (in.spec.engine.front_end.count() == 0) {
+  } else if (in.spec.engine.front_end == Duration{0}) {
     deliver(scratch_, in, now);
   } else {
     std::uint32_t slot = 0;
@@ -401,7 +401,7 @@ void World::dispatch(const Event& e) {
 RunOutcome World::run() {
   bool stopped = false;
   push_arrival();
-  if (options_.sample_every.count() > 0)
+  if (options_.sample_every > Duration{0})
     queue_.push({now_ + options_.sample_every, Phase::sample, EventKind::sample, 0, 0, 0});
   fault_states_.resize(options_.faults.size());
   evacuating_.resize(instances_.size());

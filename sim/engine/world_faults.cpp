@@ -13,7 +13,7 @@ namespace kvsim {
 void World::push_fault(std::uint32_t f, Time after) {
   const FaultPlan& plan = options_.faults[f];
   Time at = after;
-  if (plan.mean_between.count() > 0) {
+  if (plan.mean_between > Duration{0}) {
     Rng draw = Rng(plan.stream, "fault").at(fault_states_[f].draws++);
     at += Duration{static_cast<std::int64_t>(
         draw.exponential(static_cast<double>(plan.mean_between.count())))};
@@ -45,9 +45,10 @@ void World::on_fault(std::uint32_t f, Time now) {
   }
   for (const std::uint32_t s : plan.stores) lose_store(s, record, true, now);
   transfers_ended(now);
-  if (plan.down.count() == 0 && (plan.kind == FaultKind::instance || plan.kind == FaultKind::node))
+  if (plan.down == Duration{0} &&
+      (plan.kind == FaultKind::instance || plan.kind == FaultKind::node))
     gone_ += static_cast<int>(plan.targets.size());
-  if (plan.down.count() > 0)
+  if (plan.down > Duration{0})
     queue_.push({now + plan.down, Phase::control, EventKind::repair, f, 0, 0});
 }
 
@@ -79,7 +80,7 @@ void World::on_repair(std::uint32_t f, Time now) {
   for (const std::uint32_t s : plan.stores) stores_[s]->set_reachable(true);
   transfers_ended(now);
   place_stranded(now);
-  if (plan.mean_between.count() > 0) push_fault(f, now);
+  if (plan.mean_between > Duration{0}) push_fault(f, now);
 }
 
 void World::lose_instance(std::uint32_t i, FaultRecord& record, Time now) {

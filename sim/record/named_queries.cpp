@@ -55,13 +55,6 @@ std::string slowest_sql() {
 
 const std::vector<NamedQuery>& named_queries() {
   static const std::vector<NamedQuery> kQueries{
-      {"tiers", "prompt tokens found in each tier, bytes moved, how full, drive life",
-       R"(SELECT run_id, tier, name, hit_tokens, hit_rate, read_bytes / 1e9 AS read_gb,
-  written_bytes / 1e9 AS written_gb, peak_usage, drive_life_years FROM tier_hit_rate ORDER BY run_id, tier)"},
-      {"links", "the links that transfers wait for the most",
-       R"(SELECT run_id, name, bytes / 1e9 AS gb, 1.0 * busy_ns / nullif(simulated_ns, 0) AS busy_share,
-  mean_flows, peak_flows FROM link JOIN run USING (run_id) WHERE busy_ns > 0
-ORDER BY run_id, mean_flows * busy_ns DESC, link LIMIT 20)"},
       {"faults", "what broke, what it cost, when goodput was back",
        R"(SELECT run_id, kind, target, at_ns / 1e9 AS at_s, (end_ns - at_ns) / 1e9 AS down_s, requests_moved AS moved,
   blocks_lost, chunks_lost, transfers_failed AS failed, goodput_before_per_s AS before, goodput_least_per_s AS least,
@@ -84,6 +77,10 @@ FROM instance i JOIN run USING (run_id) ORDER BY 1, 2, 3)"},
 FROM metric WHERE scope = 'run' AND unit IN ('ms', 'count') AND statistic <> 'value'
   AND name IN ('ttft_ms', 'tpot_ms', 'itl_ms', 'e2el_ms', 'queue_ms', 'normalized_latency_ms')
 GROUP BY run_id, name ORDER BY run_id, min(metric.rowid))"},
+      {"links", "the links that transfers wait for the most",
+       R"(SELECT run_id, link.name, bytes / 1e9 AS gb, 1.0 * busy_ns / nullif(simulated_ns, 0) AS busy_share,
+  mean_flows, peak_flows FROM link JOIN run USING (run_id) WHERE busy_ns > 0
+ORDER BY run_id, mean_flows * busy_ns DESC, link LIMIT 20)"},
       {"metrics", "every summary number", "SELECT * FROM metric ORDER BY run_id, rowid"},
       {"misses", "why prompt tokens were computed instead of found in the prefix cache",
        R"(SELECT run_id, cause, sum(tokens) AS tokens, count(*) AS requests,
@@ -106,6 +103,9 @@ FROM miss GROUP BY run_id, cause ORDER BY run_id, tokens DESC)"},
   AND (name IN ('duration', 'injected', 'completed', 'failed', 'total_input_tokens', 'total_output_tokens', 'iterations',
     'tokens_per_iteration', 'busy_share', 'kv_usage') OR name LIKE '%throughput' OR name LIKE '%goodput')
 ORDER BY run_id, rowid)"},
+      {"tiers", "prompt tokens found in each tier, bytes moved, how full, drive life",
+       R"(SELECT run_id, tier, name, hit_tokens, hit_rate, read_bytes / 1e9 AS read_gb,
+  written_bytes / 1e9 AS written_gb, peak_usage, drive_life_years FROM tier_hit_rate ORDER BY run_id, tier)"},
       {"timeline", "arrivals, completions and tokens of the completed, second by second",
        "SELECT * FROM throughput_timeline"},
       {"vllm", "the summary in the names of vllm bench serve", "SELECT * FROM vllm_bench"}};

@@ -56,7 +56,7 @@ class FaultBuilder {
     p.left = spec.left.value;
     p.forgets = !spec.keeps_data;
     p.stream = hash_combine(run_.scenario.seed, number_);
-    if (spec.mean_between.count() > 0 && spec.down.count() == 0)
+    if (spec.mean_between > Duration{0} && spec.down == Duration{0})
       error("down", "a fault that comes again must end", "give it a duration, such as down: 60 s");
     switch (p.kind) {
       case FaultKind::instance:

@@ -37,9 +37,10 @@ void add_uses(TransferPath& path, const Route& route, Bytes chunk, double share)
     const auto at = std::find_if(path.uses.begin(), path.uses.end(),
                                  [&](const FlowNetwork::Use& v) { return v.link == u.link; });
     if (at == path.uses.end()) {
-      path.uses.push_back({u.link, u.weight * share});
+      path.uses.push_back({u.link, u.weight * share, share});
     } else {
       at->weight += u.weight * share;
+      at->share += share;
     }
   }
   path.latency = std::max(path.latency, route.latency);

@@ -120,7 +120,7 @@ TEST(Tiers, PrefetchFromStorageTimesOut) {
   const std::vector<Request> requests{test::request(0, 4097, 1, {{11, 4097}}),
                                       test::request(1000 * kSecond, 4801, 1, {{22, 4801}}),
                                       test::request(3000 * kSecond, 4097, 1, {{11, 4097}})};
-  EngineConfig engine = small_engine(310);
+  EngineConfig engine = small_engine(301);
   engine.max_batched_tokens = 8192;
   const RunOutcome out = test::simulate(engine, requests, cost, std::move(options));
   const RequestOutcome& r = out.requests[2];
@@ -170,9 +170,9 @@ TEST(Faults, AnInstanceIsLostAndItsRequestsGoOnElsewhere) {
   EXPECT_EQ(r.outcome, Outcome::finished);
   EXPECT_EQ(r.instance, 1U);
   EXPECT_EQ(r.preemptions, 1U);
-  // Eleven tokens were out; the prompt and those are computed again in one iteration of the other
-  // instance, which was in the middle of one.
-  EXPECT_EQ(to_ns(r.last_token - Time{}), (11 + 30) * kIteration);
+  // The iteration under way gave the eleventh token. The other instance, whose iterations begin a
+  // nanosecond later, computes the prompt and those tokens again while it gives the twelfth.
+  EXPECT_EQ(to_ns(r.last_token - Time{}), 40 * kIteration + 1);
   ASSERT_EQ(out.faults.size(), 1U);
   EXPECT_EQ(out.faults[0].requests_moved, 1);
   EXPECT_EQ(out.faults[0].end, fault.at + fault.down);

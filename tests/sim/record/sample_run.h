@@ -76,12 +76,29 @@ inline RunOutcome sample_run(std::uint64_t requests, std::uint64_t seed = 1) {
   }
   run.iterations.push_back({1, 0, Time{Duration{5}}, Time{Duration{25}}, 3, 4, 5, 6, 7, 8, 9});
   run.samples.push_back({Time{Duration{1'000'000'000}}, 2, 1, 3, 4, 50, 60, 100, 700, 80});
-  for (std::uint32_t i = 0; i < 3; ++i)
-    run.ranks.push_back({i, 0, 1000, 200, 150, 2, 9000, 800, 10000, 4000, 11, 12});
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    RankTotals& t = run.ranks.emplace_back();
+    t.instance = i;
+    t.blocks = 1000, t.iterations = 200, t.decode_iterations = 150, t.preemptions = 2;
+    t.prefill_tokens = 9000, t.decode_tokens = 800, t.queried_tokens = 10000, t.hit_tokens = 4000;
+    t.resumed_queried_tokens = 11, t.resumed_hit_tokens = 12;
+  }
   RankTotals& t = run.ranks.back();
   t.evicted_blocks = 13, t.busy_ns = 1'000'000, t.gpu_ns = 800'000, t.host_ns = 200'000;
   t.peak_blocks = 500, t.stall_ns = 14, t.mapping_ns = 15, t.block_tokens = 16;
   t.kv.add({300, 40, 7}, 1'000'000);
+  TierTotals& tier = run.tiers.emplace_back();
+  tier.name = "cpu";
+  tier.capacity_chunks = 100, tier.chunk_bytes = 4096, tier.chunk_tokens = 16;
+  tier.inserted = 50, tier.resident = 30, tier.evicted = 20, tier.peak = 40;
+  tier.read = 9, tier.read_bytes = 9 * 4096, tier.written_bytes = 50 * 4096;
+  run.tier_samples.push_back({Time{Duration{1'000'000'000}}, 0, 0, 30, 4096, 8192});
+  run.links.push_back({"socket0>gpu0", 25e9, 123456, 5000, 2, 7.5e-6});
+  FaultRecord& fault = run.faults.emplace_back();
+  fault.target = "instance 0";
+  fault.at = Time{Duration{500'000}};
+  fault.end = Time{Duration{900'000}};
+  fault.requests_moved = 3;
   run.injected = requests;
   run.digest = 0xfedcba9876543210ULL;
   return run;

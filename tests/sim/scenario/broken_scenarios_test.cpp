@@ -105,7 +105,7 @@ s.yaml:2:54: error: engine.overhead: '1e30 d' is too large)"},
 s.yaml:1:52: error: engine.data_balancing: unknown value 'use'
     did you mean 'usage'? valid: usage, waiting
 s.yaml:2:25: error: cache.prefix.index: unknown value 'radx'
-    valid: none, hash
+    did you mean 'radix'? valid: none, hash, radix, chunk-tree
 s.yaml:3:20: error: record.requests: unknown value 'some'
     did you mean 'none'? valid: none, all)"},
     {"nothing_where_text_is_due", "name:\nengine: {overhead: }\n" + kWork,
