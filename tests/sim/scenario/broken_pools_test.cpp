@@ -11,12 +11,12 @@ const std::string kWork = "workload: {generate: {requests: 5}}\n";
 const BrokenScenario kBroken[] = {
     {"free_queue_with_a_tree",
      "engine: {unhashed_blocks_first: true}\ncache: {prefix: {index: radix}}\n" + kWork,
-     R"(s.yaml:1:34: error: engine.unhashed_blocks_first: orders vLLM's free queue, but here lru decides what is reused
+     R"(s.yaml:1:33: error: engine.unhashed_blocks_first: orders vLLM's free queue, but here lru decides what is reused
     remove it, or use cache.prefix.index: hash with the eviction lru)"},
     {"free_queue_with_a_policy",
      "engine: {unhashed_blocks_first: false}\ncache:\n  tiers: [{name: gpu, eviction: sieve}]\n" +
          kWork,
-     R"(s.yaml:1:34: error: engine.unhashed_blocks_first: orders vLLM's free queue, but here sieve decides what is reused
+     R"(s.yaml:1:33: error: engine.unhashed_blocks_first: orders vLLM's free queue, but here sieve decides what is reused
     remove it, or use cache.prefix.index: hash with the eviction lru)"},
     {"eviction_without_an_index",
      "cache:\n  prefix: {index: none}\n  tiers: [{name: gpu, eviction: sieve}]\n" + kWork,
