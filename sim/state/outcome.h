@@ -188,7 +188,7 @@ struct RankTotals {
   std::int64_t peak_blocks = 0;  // most blocks referenced at once
   std::int64_t block_tokens = 0;
   std::int64_t mapping_ns = 0;  // of host_ns: iterations waited for pages to be mapped
-  KvUse kv;
+  KvUse kv{};
 };
 
 // One store of one tier over the run.
