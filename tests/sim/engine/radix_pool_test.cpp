@@ -18,8 +18,7 @@ using test::Content;
 // A vertex is one block; a node is a run of vertices down to one that ends a node.
 class Twin {
  public:
-  Twin(std::int64_t blocks, std::string policy)
-      : blank_(blocks), total_(blocks), policy_(std::move(policy)) {
+  Twin(std::int64_t blocks, std::string policy) : blank_(blocks), policy_(std::move(policy)) {
     v_.push_back({});
     v_[0].ends = true;
   }
@@ -148,7 +147,7 @@ class Twin {
   }
 
   std::vector<V> v_;
-  std::int64_t blank_, total_, now_ = 0;
+  std::int64_t blank_, now_ = 0;
   std::string policy_;
 };
 
@@ -287,7 +286,7 @@ TEST(RadixPool, CopiesAreGivenBack) {
 // Three leaves of 4 blocks, 3 needed: one leaf goes, all of it, and its parent then is a leaf.
 TEST(RadixPool, WholeLeavesLeave) {
   RadixPool pool(test::node_options(14, {"lru", {}}));
-  for (const std::uint64_t tail : {10, 11, 12}) {
+  for (const std::uint64_t tail : {10U, 11U, 12U}) {
     const Content c{{1, 2}, {tail, 6}};
     KvPool::Hold h;
     pool.look_up(c, 6);
