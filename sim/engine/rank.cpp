@@ -127,6 +127,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
 // happens.
 bool Rank::queue_may_move() const {
   if (waiting() == 0) return false;
+  if (tiers_ && !skipped_.empty() && tiers_->shares_stores()) return true;
   if (tiers_ && (!config_.full_sequence_admission || tiers_->depends_on_time() ||
                  next_answer(planning_) != kNever))
     return true;

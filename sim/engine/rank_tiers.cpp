@@ -19,6 +19,7 @@ RankTiers::RankTiers(const OffloadConfig& config, std::int64_t block_tokens,
       listener_(transfers.add_listener(*this)) {
   for (const Level& l : levels_) {
     const TierStore::Options& o = l.store->options();
+    shares_stores_ = shares_stores_ || l.shared;
     depends_on_time_ =
         depends_on_time_ || o.lag > Duration{0} || o.lease > Duration{0} || o.ttl > Duration{0};
   }
@@ -305,15 +306,18 @@ RankTiers::Look RankTiers::take_place(const Prompt& p, std::uint32_t k, ObjectId
     found_.push_back({0, ids_.front(), chunk});
     return Look::found;
   }
-  // Brought up once and gone again: the first tier is too small for all who wait.
+  // Refused, or brought up and gone again: the first tier is too small for all who wait.
   std::vector<std::uint8_t>& raised = slot(p.slot).raised;
-  if (i < raised.size() && raised[i] != 0) return Look::missing;
+  if (raised.size() <= i) raised.resize(i + 1);
+  if (raised[i] != 0) return Look::missing;
   left_.clear();
   top.reserve(ids_, true, p.about, left_);
   if (!left_.empty()) cascade(0, left_, p.about);
-  if (ids_.empty()) return Look::missing;
+  if (ids_.empty()) {
+    raised[i] = kRefused;
+    return Look::missing;
+  }
   levels_[k].store->pin(id);
-  if (raised.size() <= i) raised.resize(i + 1);
   raised[i] = static_cast<std::uint8_t>(k);
   lift_.push_back({k, id});
   places_.push_back(ids_.front());
@@ -454,7 +458,7 @@ void RankTiers::begin_load(const Prompt& p) {
     bytes[f.level] += config_.tiers[f.level].chunk_bytes;
     const std::int64_t end = (f.chunk + 1) * config_.chunk_blocks;
     const auto i = static_cast<std::size_t>(f.chunk);
-    const bool raised = f.level == 0 && i < s.raised.size();
+    const bool raised = f.level == 0 && i < s.raised.size() && s.raised[i] != kRefused;
     s.from[raised ? s.raised[i] : f.level] += end - at;
     at = end;
   }
@@ -469,6 +473,7 @@ void RankTiers::begin_load(const Prompt& p) {
     compute.latency = plan_.compute_time;
     start(j, compute, 0);
   }
+  s.raised.clear();
   found_.clear();
 }
 

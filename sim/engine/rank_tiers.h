@@ -23,6 +23,7 @@ class RankTiers final : public Transfers::Listener {
   struct Level {
     TierStore* store = nullptr;
     TransferPath in, out;
+    bool shared = false;  // other ranks use the store
   };
   // What the rank hears. Called from transfer_ended().
   class Client {
@@ -93,6 +94,8 @@ class RankTiers final : public Transfers::Listener {
 
   // When a request set aside may have its answer although no transfer ends; kNever.
   [[nodiscard]] Time next_answer(Time now) const;
+  // What a request set aside finds may change by what other ranks do.
+  [[nodiscard]] bool shares_stores() const { return shares_stores_; }
   // Answers may change with time alone: leases end, directories learn.
   [[nodiscard]] bool depends_on_time() const { return depends_on_time_; }
   [[nodiscard]] bool loading(std::uint32_t slot) const {
@@ -108,6 +111,7 @@ class RankTiers final : public Transfers::Listener {
 
  private:
   static constexpr std::uint32_t kNoJob = 0xffffffffU;
+  static constexpr std::uint8_t kRefused = 0xff;
   using Kind = TransferKind;
   struct Part {
     std::uint32_t level = 0;
@@ -133,7 +137,8 @@ class RankTiers final : public Transfers::Listener {
     std::array<bool, kMaxTiers> closed{};        // gave a stale answer: not asked again
     std::array<std::int64_t, kMaxTiers> from{};  // blocks of the last load, by level they lay at
     std::vector<std::uint32_t> promotions;       // jobs under way
-    std::vector<std::uint8_t> raised;            // by chunk: the level it was brought up from
+    // By chunk: the level it was brought up from; kRefused: no place was found for it.
+    std::vector<std::uint8_t> raised;
     Time prefetch_until = kNever;
     bool queued = false;      // counted in the stores' queue columns
     bool prefetched = false;  // asked for before it was admitted
@@ -177,7 +182,7 @@ class RankTiers final : public Transfers::Listener {
   std::vector<Slot> slots_;
   std::vector<Job> jobs_;
   std::vector<std::uint32_t> free_jobs_;
-  bool depends_on_time_ = false;
+  bool depends_on_time_ = false, shares_stores_ = false;
   std::int64_t prefetching_ = 0;  // chunks of the first tier under promotion
   Totals totals_;
   std::unique_ptr<RestorePlanner> restore_;

@@ -127,7 +127,7 @@ void RankTiers::demote(std::uint32_t from, std::span<const ObjectId> ids, bool e
 void RankTiers::leaving(std::uint64_t segment, std::int64_t first, std::int64_t count,
                         std::int64_t at) {
   TierStore& store = *levels_[0].store;
-  for (std::int64_t i = 0; i < count; ++i) {
+  for (std::int64_t i = count - 1; i >= 0; --i) {            // the last blocks leave first
     if ((at + i + 1) % config_.chunk_blocks != 0) continue;  // a chunk leaves with its last block
     leaving_.push_back(
         store.intern(hash_combine(segment, static_cast<std::uint64_t>(first + i)), kNoObject));

@@ -151,15 +151,19 @@ void TierStore::reserve(std::vector<ObjectId>& ids, bool forced, const Access& a
     }
     while (resident_ >= options_.capacity || policy_->must_evict(a, resident_))
       if (!evict_one(a, left)) break;
-    KVSIM_CHECK(resident_ < options_.capacity, "no room for a chunk, {} of {} pinned", pinned_,
-                resident_);
+    if (resident_ >= options_.capacity) {  // what is not in use has successors that are
+      ++totals_.refused;
+      return true;
+    }
     insert(a);
     return false;
   });
   const auto high =
       static_cast<std::int64_t>(options_.watermark * static_cast<double>(options_.capacity));
-  while (resident_ > high && resident_ > pinned_)
-    if (!evict_one(about, left)) break;
+  Access last = about;
+  if (!ids.empty()) last.id = ids.back();  // for whom room is made
+  while (last.id != kNoObject && resident_ > high && resident_ > pinned_)
+    if (!evict_one(last, left)) break;
   totals_.peak = std::max(totals_.peak, resident_);
 }
 

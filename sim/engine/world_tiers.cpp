@@ -41,13 +41,16 @@ void World::build_tiers() {
     stores_.push_back(std::make_unique<TierStore>(std::move(s.options)));
     store_number_.push_back(of_tier[s.tier]++);
   }
+  std::vector<int> users(stores_.size(), 0);
+  for (const auto& ways : t.ranks)
+    for (const TierSystem::Way& w : ways) ++users[w.store];
   std::size_t i = 0;
   for (const auto& in : instances_) {
     estimators_.push_back(std::make_unique<CostEstimator>(*in->spec.cost, t.offload.project_share));
     for (const auto& rank : in->ranks) {
       std::vector<RankTiers::Level> levels;
       for (const TierSystem::Way& w : t.ranks[i])
-        levels.push_back({stores_[w.store].get(), w.in, w.out});
+        levels.push_back({stores_[w.store].get(), w.in, w.out, users[w.store] > 1});
       ++i;
       rank->attach(t.offload, std::move(levels), transfers_);
       rank->tiers()->estimate_with(estimators_.back().get());

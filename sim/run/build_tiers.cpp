@@ -11,7 +11,7 @@
 namespace kvsim {
 namespace {
 
-constexpr std::int64_t kMostChunks = std::int64_t{1} << 31;
+constexpr std::int64_t kMostChunks = std::int64_t{1} << 24;  // policies keep columns for them
 
 std::optional<TierKind> kind_by_name(const std::string& name) {
   for (const auto& [kind, text] : enum_names(TierKind{}))
@@ -168,6 +168,16 @@ class TierBuilder {
     if (p.policy != PrefetchRule::on_admission && !t.staged)
       error(number, "prefetch", "only a tier behind the first one is prefetched from",
             "put a cpu tier before it");
+    const ObjectTable none;
+    EvictionPolicy::Context context;
+    context.objects = &none;
+    if (Registry::instance()
+            .make<EvictionPolicy>(spec.eviction.name, spec.eviction.params, context)
+            ->needs_future())
+      error(number, "eviction",
+            fmt::format("{} needs to know the future, which a simulation does not",
+                        spec.eviction.name),
+            "kvsim cache replays a trace with it");
     if (!chunk_bytes(number, t)) return;
     out_.offload.tiers.push_back(t);
     add_stores(number, t);

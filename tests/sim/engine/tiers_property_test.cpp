@@ -50,6 +50,7 @@ test::TierSetup random_tier(Rng& rng, std::size_t number) {
   t.config = test::tier("", kKinds[number], 100 + static_cast<std::int64_t>(rng.below(5000)),
                         number > 0 && rng.below(3) != 0);
   t.config.name = name;
+  t.config.track_queue = rng.below(4) == 0;
   t.config.write = static_cast<WriteRule>(rng.below(3));
   t.config.write_after = 1 + static_cast<std::int64_t>(rng.below(3) == 0);
   t.config.contiguous = rng.below(4) == 0;
@@ -68,6 +69,10 @@ test::TierSetup random_tier(Rng& rng, std::size_t number) {
   t.bandwidth = 1e8 * static_cast<double>(1 + rng.below(50));
   t.latency = Duration{static_cast<std::int64_t>(rng.below(2000))};
   t.shared = rng.below(2) == 0;
+  const std::vector<std::string> policies = Registry::instance().names("eviction");
+  do {
+    t.eviction = policies[rng.below(policies.size())];
+  } while (t.eviction == "belady");
   if (rng.below(4) == 0) t.store.watermark = 0.7;
   if (rng.below(4) == 0) t.store.tenant_quota = 0.5;
   if (rng.below(4) == 0) t.store.ttl = Duration{9000};
