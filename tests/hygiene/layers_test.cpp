@@ -19,7 +19,7 @@ struct Layer {
 // README.md draws the same picture.
 const std::map<std::string, Layer> kLayers{
     {"sim/base", {{}, {}}},
-    {"kernels", {{"sim/base"}, {"Eigen", "vulkan"}}},
+    {"kernels", {{"sim/base"}, {"Eigen", "vulkan", "hwy"}}},
     {"sim/state", {{"sim/base"}, {"boost"}, {"boost/unordered/unordered_flat_map.hpp"}}},
     {"models", {{"sim/base"}, {}}},
     {"hardware", {{"sim/base"}, {"Eigen", "boost", "zlib.h", "zstd.h"}}},
@@ -52,7 +52,7 @@ const std::map<std::string, Layer> kLayers{
 
 const std::set<std::string> kKnownThirdParty{"boost",     "Eigen",  "yaml-cpp", "simdjson.h",
                                              "sqlite3.h", "zlib.h", "zstd.h",   "gtest",
-                                             "vulkan",    "mpi.h",  "fmt"};
+                                             "vulkan",    "mpi.h",  "fmt",      "hwy"};
 
 // "sim/base" of "sim/base/tree.h", "traces" of "traces/formats/azure.cpp"; "" for files at the
 // root.
