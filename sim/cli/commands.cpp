@@ -13,13 +13,14 @@
 namespace kvsim {
 
 extern const Command kRunCommand, kCheckCommand, kListCommand, kShowCommand, kSchemaCommand,
-    kQueryCommand, kTraceCommand, kCacheCommand, kValidateCommand, kCalibrateCommand, kDocCommand;
+    kQueryCommand, kTraceCommand, kCacheCommand, kValidateCommand, kCalibrateCommand,
+    kKernelsCommand, kDocCommand;
 
 const std::vector<const Command*>& commands() {
   static const std::vector<const Command*> all{
-      &kRunCommand,      &kCheckCommand,     &kListCommand,  &kShowCommand,
-      &kSchemaCommand,   &kQueryCommand,     &kTraceCommand, &kCacheCommand,
-      &kValidateCommand, &kCalibrateCommand, &kDocCommand};
+      &kRunCommand,      &kCheckCommand,     &kListCommand,    &kShowCommand,
+      &kSchemaCommand,   &kQueryCommand,     &kTraceCommand,   &kCacheCommand,
+      &kValidateCommand, &kCalibrateCommand, &kKernelsCommand, &kDocCommand};
   return all;
 }
 

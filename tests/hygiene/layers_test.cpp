@@ -45,7 +45,7 @@ const std::map<std::string, Layer> kLayers{
       {}}},
     {"sim/cli",
      {{"sim/base", "sim/state", "models", "hardware", "traces", "policies", "sim/engine",
-       "sim/scenario", "sim/record", "sim/calibrate", "sim/cache", "sim/run"},
+       "sim/scenario", "sim/record", "sim/calibrate", "sim/cache", "sim/run", "kernels"},
       {"boost"},
       {"boost/program_options.hpp"}}},
 };

@@ -1,0 +1,43 @@
+#pragma once
+// Times of the operations' twins, beside what the machine can do at best.
+#include <string>
+#include <vector>
+
+#include "kernels/harness/check.h"
+#include "kernels/timing.h"
+
+namespace kvsim::kernels {
+
+struct BenchOptions {
+  std::vector<std::string> operations;  // empty = all
+  std::vector<Tree> shapes;             // empty = each operation's own list
+  std::int64_t calls = 21;              // wanted per row, quiet ones (timing.h)
+  double budget = 2;                    // seconds per row
+  std::int64_t footprint = std::int64_t{512} << 20;
+};
+
+// Of a device, just before the rows that it stands beside. 0 = not known.
+struct MachineRates {
+  double read = 0, copy = 0, flops = 0;  // bytes/s, bytes/s (read + written), f32 flops/s
+};
+
+struct BenchRow {
+  std::string operation, shape, target;
+  Timing timing;
+  // At the median: bytes read and bytes read + written per second, flops per second.
+  double read_rate = 0, byte_rate = 0, flop_rate = 0;
+  // Of the machine's rates: reading operations against `read`, those that write as much as a tenth
+  // of what they read against `copy`; NaN when not known.
+  double of_bandwidth = 0, of_peak = 0;
+  std::string skipped_why;  // then nothing else is filled in
+};
+
+struct BenchReport {
+  std::vector<std::pair<std::string, MachineRates>> machines;  // by target
+  std::vector<BenchRow> rows;
+};
+
+BenchReport bench_kernels(const BenchOptions&, const std::vector<NamedTarget>&,
+                          const std::function<void(const std::string&)>& progress);
+
+}  // namespace kvsim::kernels

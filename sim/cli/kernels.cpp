@@ -1,0 +1,216 @@
+// kvsim kernels: the real kernels, compared with their references and timed on this machine
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cmath>
+
+#include "kernels/harness/bench.h"
+#include "sim/base/diagnostics.h"
+#include "sim/cli/command.h"
+#include "sim/cli/kernel_targets.h"
+#include "sim/cli/text_table.h"
+#include "sim/scenario/yaml.h"
+
+namespace kvsim {
+
+namespace {
+
+void declare(po::options_description& o, po::positional_options_description& p) {
+  o.add_options()("what", po::value<std::string>(),
+                  "check, bench or devices (also without the option's name)")(
+      "operation", po::value<std::vector<std::string>>(),
+      "operations, see kvsim list kernel (likewise); none = all")(
+      "device", po::value<std::vector<std::string>>(),
+      "cpu, vulkan, or part of a Vulkan device's name; may be given more than once; none = all")(
+      "isa", po::value<std::vector<std::string>>(),
+      "instruction set of the CPU: best, avx512, avx2, portable")(
+      "threads", po::value<std::vector<int>>(), "of the CPU; may be given more than once")(
+      "shape", po::value<std::vector<std::string>>(),
+      "a map of the operation's parameters instead of drawn or listed shapes, such as "
+      "'{context: 4096, element: i4}'")("cases", po::value<std::size_t>()->default_value(60),
+                                        "check: shapes drawn per operation")(
+      "seed", po::value<std::uint64_t>()->default_value(1), "check: of the shapes and inputs")(
+      "calls", po::value<std::int64_t>()->default_value(21), "bench: calls wanted per row")(
+      "budget", po::value<double>()->default_value(2), "bench: seconds per row at most")(
+      "validation", "with Vulkan's validation layer; check fails when it says anything")(
+      "json", "machine-readable");
+  p.add("what", 1).add("operation", -1);
+}
+
+std::vector<Tree> shapes_of(const po::variables_map& v) {
+  std::vector<Tree> shapes;
+  Diagnostics d;
+  for (const std::string& text : list_option(v, "shape")) {
+    shapes.push_back(parse_yaml(text, "--shape", d));
+    d.throw_if_any();
+    if (!shapes.back().is_map())
+      throw InputError("--shape: expected a map such as '{context: 4096}'");
+  }
+  if (!shapes.empty() && list_option(v, "operation").size() != 1)
+    throw InputError("--shape needs exactly one operation",
+                     "kvsim kernels bench decode-attention --shape '{context: 4096}'");
+  return shapes;
+}
+
+KernelTargetOptions target_options(const po::variables_map& v) {
+  KernelTargetOptions o;
+  o.devices = list_option(v, "device");
+  o.isas = list_option(v, "isa");
+  o.threads = option_or(v, "threads", std::vector<int>{});
+  o.validation = v.count("validation") > 0;
+  return o;
+}
+
+void progress(const std::string& what) {
+  if (isatty(STDERR_FILENO) == 1) fmt::print(stderr, "\r\033[K{}\r", what.substr(0, 99));
+}
+void end_progress() {
+  if (isatty(STDERR_FILENO) == 1) fmt::print(stderr, "\r\033[K");
+}
+
+void print_json(const Tree& t) { fmt::print("{}\n", to_json(t, true)); }
+Tree number(double value) {
+  return std::isfinite(value) ? Tree::scalar(fmt::format("{:.6g}", value)) : Tree();
+}
+
+Tree check_json(const kernels::CheckRow& r) {
+  Tree t = Tree::map();
+  t.set("operation", Tree::scalar(r.operation, {}, true));
+  t.set("target", Tree::scalar(r.target, {}, true));
+  t.set("passed", Tree::scalar(std::to_string(r.passed)));
+  t.set("failed", Tree::scalar(std::to_string(r.failed)));
+  t.set("skipped", Tree::scalar(std::to_string(r.skipped)));
+  t.set("worst_of_bound", number(r.worst));
+  t.set("worst", Tree::scalar(r.worst_text, {}, true));
+  return t;
+}
+
+int run_check(const po::variables_map& v) {
+  kernels::CheckOptions options;
+  options.operations = list_option(v, "operation");
+  options.shapes = shapes_of(v);
+  options.cases = v["cases"].as<std::size_t>();
+  options.seed = v["seed"].as<std::uint64_t>();
+  if (options.cases < 1 || options.cases > 100000)
+    throw InputError("--cases: expected 1 to 100000");
+  const KernelTargets targets(target_options(v), true);
+  const auto rows = kernels::check_kernels(options, targets.all(), progress);
+  end_progress();
+  const std::vector<std::string> messages = targets.messages();
+  bool is_good = messages.empty();
+  TextTable table({"operation", "on", ">passed", ">failed", ">skipped", ">worst/bound", "worst"});
+  Tree json = Tree::list();
+  for (const kernels::CheckRow& r : rows) {
+    is_good = is_good && r.failed == 0;
+    json.push(check_json(r));
+    table.row({r.operation, r.target, std::to_string(r.passed), std::to_string(r.failed),
+               std::to_string(r.skipped), fmt::format("{:.2g}", r.worst),
+               r.passed + r.failed > 0 ? r.worst_text : "skipped: " + r.skipped_why});
+  }
+  if (v.count("json") > 0) {
+    print_json(json);
+  } else {
+    fmt::print("{}", table.text());
+    for (const kernels::CheckRow& r : rows)
+      for (const std::string& f : r.failures)
+        fmt::print("FAILED {} on {}: {}\n", r.operation, r.target, f);
+  }
+  for (const std::string& s : targets.skipped()) fmt::print(stderr, "skipped: {}\n", s);
+  for (const std::string& m : messages) fmt::print(stderr, "validation: {}\n", m);
+  return is_good ? 0 : 3;
+}
+
+Tree bench_json(const kernels::BenchRow& r) {
+  Tree t = Tree::map();
+  t.set("operation", Tree::scalar(r.operation, {}, true));
+  t.set("shape", Tree::scalar(r.shape, {}, true));
+  t.set("target", Tree::scalar(r.target, {}, true));
+  if (!r.skipped_why.empty()) {
+    t.set("skipped", Tree::scalar(r.skipped_why, {}, true));
+    return t;
+  }
+  t.set("median_s", number(r.timing.median));
+  t.set("p5_s", number(r.timing.p5));
+  t.set("p95_s", number(r.timing.p95));
+  t.set("calls", Tree::scalar(std::to_string(r.timing.calls)));
+  t.set("rejected", Tree::scalar(std::to_string(r.timing.rejected)));
+  t.set("read_bytes_per_s", number(r.read_rate));
+  t.set("bytes_per_s", number(r.byte_rate));
+  t.set("flops_per_s", number(r.flop_rate));
+  t.set("of_bandwidth", number(r.of_bandwidth));
+  t.set("of_peak", number(r.of_peak));
+  return t;
+}
+
+std::string percent(double share) {
+  return std::isfinite(share) ? fmt::format("{:.0f} %", 100 * share) : "-";
+}
+
+void print_bench(const kernels::BenchReport& report) {
+  for (const auto& [name, m] : report.machines)
+    if (m.read > 0)
+      fmt::print(
+          "{}: reads {:.1f} GB/s, copies {:.1f} GB/s (read + written), {:.0f} GFLOP/s in f32\n",
+          name, m.read / 1e9, m.copy / 1e9, m.flops / 1e9);
+  TextTable table({"operation", "on", ">us", ">p5", ">p95", ">calls", ">dropped", ">GB/s",
+                   ">of machine", ">GFLOP/s", ">of peak", "shape"});
+  for (const kernels::BenchRow& r : report.rows) {
+    if (!r.skipped_why.empty()) {
+      table.row({r.operation, r.target, "-", "", "", "", "", "", "", "", "",
+                 r.shape + " skipped: " + r.skipped_why});
+      continue;
+    }
+    table.row({r.operation, r.target, fmt::format("{:.1f}", 1e6 * r.timing.median),
+               fmt::format("{:.1f}", 1e6 * r.timing.p5), fmt::format("{:.1f}", 1e6 * r.timing.p95),
+               std::to_string(r.timing.calls), std::to_string(r.timing.rejected),
+               fmt::format("{:.2f}", r.byte_rate / 1e9), percent(r.of_bandwidth),
+               fmt::format("{:.1f}", r.flop_rate / 1e9), percent(r.of_peak), r.shape});
+  }
+  fmt::print("{}", table.text());
+}
+
+int run_bench(const po::variables_map& v) {
+  kernels::BenchOptions options;
+  options.operations = list_option(v, "operation");
+  options.shapes = shapes_of(v);
+  options.calls = v["calls"].as<std::int64_t>();
+  options.budget = v["budget"].as<double>();
+  if (options.calls < 1 || options.calls > 100000)
+    throw InputError("--calls: expected 1 to 100000");
+  if (!(options.budget > 0) || options.budget > 600)
+    throw InputError("--budget: expected more than 0 and at most 600 seconds");
+  const KernelTargets targets(target_options(v), false);
+  const kernels::BenchReport report = kernels::bench_kernels(options, targets.all(), progress);
+  end_progress();
+  if (v.count("json") > 0) {
+    Tree json = Tree::list();
+    for (const kernels::BenchRow& r : report.rows) json.push(bench_json(r));
+    print_json(json);
+  } else {
+    print_bench(report);
+  }
+  for (const std::string& s : targets.skipped()) fmt::print(stderr, "skipped: {}\n", s);
+  return 0;
+}
+
+int run(const po::variables_map& v) {
+  const std::string what = option_or(v, "what", std::string{});
+  if (what == "check") return run_check(v);
+  if (what == "bench") return run_bench(v);
+  throw InputError(fmt::format("kvsim kernels: unknown action '{}'", what), "valid: check, bench");
+}
+
+}  // namespace
+
+extern const Command kKernelsCommand{
+    "kernels",
+    "real kernels on this machine's CPU and Vulkan devices: compared with references, timed",
+    "check | bench [OPERATION...]",
+    "  kvsim kernels check                                   every twin on every device\n"
+    "  kvsim kernels check decode-attention --isa avx2 --cases 500\n"
+    "  kvsim kernels bench decode-attention --device cpu --threads 1 --threads 2\n"
+    "  kvsim kernels bench decode-attention --shape '{context: 4096, element: i4}'",
+    declare,
+    run};
+
+}  // namespace kvsim
