@@ -2,10 +2,12 @@
 // Devices and links as the catalogue describes them (hardware/catalog). Every figure of a catalogue
 // file has its source beside it. Nodes: hardware/node.h.
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
 
+#include "hardware/kernel_profile.h"
 #include "sim/base/fields.h"
 
 namespace kvsim {
@@ -79,6 +81,7 @@ struct DeviceSpec {
                        // device gets
   LinkSpec host_link;  // to host memory there
   Efficiency efficiency;
+  std::optional<KernelProfile> kernels;       // of devices that ran this project's kernels
   std::map<std::string, std::string> source;  // figure -> where it comes from
   static constexpr std::tuple kFields{
       field("name", &DeviceSpec::name, any, "id in the catalogue"),
@@ -94,6 +97,8 @@ struct DeviceSpec {
             "link to another of its kind in a usual machine"),
       field("host_link", &DeviceSpec::host_link, any, "link to host memory in a usual machine"),
       field("efficiency", &DeviceSpec::efficiency, any, "fitted shares of the peaks"),
+      field("kernels", &DeviceSpec::kernels, any,
+            "measured times of this project's kernels, for the cost model of that name"),
       field("source", &DeviceSpec::source, any, "figure: where it comes from")};
 };
 

@@ -88,11 +88,6 @@ double Roofline::price(const Work& w, const Rows& r, bool* compute_bound) const 
 
 namespace {
 
-constexpr std::array<const char*, kOperators> kNames{
-    "embedding", "norm",    "qkv_proj",   "rotary",     "attention_prefill", "attention_decode",
-    "o_proj",    "ffn_up",  "ffn_act",    "ffn_down",   "moe_router",        "experts",
-    "lm_head",   "sampler", "all_reduce", "all_to_all", "stage_transfer"};
-
 class RooflineModel final : public CostModel {
  public:
   struct Params {
@@ -167,7 +162,7 @@ class RooflineModel final : public CostModel {
     std::vector<Part> parts;
     for (const Work& w : work_)
       if (!(s.prefills.empty() && w.op == Operator::attention_decode))
-        parts.push_back({kNames[static_cast<std::size_t>(w.op)], law_.price(w, rows)});
+        parts.push_back({operator_name(w.op), law_.price(w, rows)});
     if (s.prefills.empty() && s.decodes > 0) {
       const RealLine& r = line(s);
       double rest = 0;

@@ -21,6 +21,11 @@ double d(std::int64_t v) { return static_cast<double>(v); }
 
 // Kernels of the sampler besides the head's product: widening to fp32, the pick itself.
 constexpr double kSamplerLaunches = 2;
+// As kernels name numbers of this width.
+const char* element_name(double width) {
+  return width == 32 ? "f32" : width == 16 ? "f16" : width == 8 ? "i8" : "i4";
+}
+
 // Bytes per logit that the sampler touches: written once and read once as fp32.
 constexpr double kSamplerBytes = 8;
 
@@ -59,9 +64,39 @@ TransformerWork::TransformerWork(ModelSpec model, Parallel split, Precision prec
   for (const Group& g : groups_)
     if (g.window > 0) facts_.windows[0] = g.window;
   facts_.parallel = split_;
+  set_attention_facts(bits(precision.kv));
   if (m_.moe && split_.expert)
     remote_ranks_ = expected_remote_ranks(m_.moe->experts, m_.moe->active,
                                           std::int64_t{split_.tensor} * split_.data);
+}
+
+void TransformerWork::set_attention_facts(double kv_bits) {
+  AttentionShape& a = facts_.prefill_attention;
+  const auto heads = static_cast<std::int64_t>(heads_);
+  a = {heads,
+       static_cast<std::int64_t>(kv_heads_),
+       m_.head_width(),
+       m_.value_width(),
+       false,
+       element_name(kv_bits),
+       d(kv_elements(m_, split_.tensor)) * kv_};
+  if (m_.mla)  // prompts see latents expanded to heads, decodes the latents themselves
+    a = {heads,
+         heads,
+         m_.mla->qk_nope_head_dim + m_.mla->qk_rope_head_dim,
+         m_.mla->v_head_dim,
+         false,
+         a.element,
+         a.token_bytes};
+  facts_.decode_attention = a;
+  if (m_.mla)
+    facts_.decode_attention = {heads,
+                               1,
+                               m_.mla->kv_lora_rank + m_.mla->qk_rope_head_dim,
+                               m_.mla->kv_lora_rank,
+                               true,
+                               a.element,
+                               a.token_bytes};
 }
 
 double TransformerWork::expected_experts(double local, double experts, double active,

@@ -44,6 +44,7 @@ class TransformerWork final : public ModelWork {
                                       std::int64_t ranks);
 
  private:
+  void set_attention_facts(double kv_bits);
   // Layers whose attention does the same.
   struct Group {
     AttentionKind kind = AttentionKind::full;

@@ -12,14 +12,6 @@ namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
-MachineRates rates_of(const NamedTarget& t, double budget) {
-  if (t.target.cpu == nullptr) return {};
-  const ProbeRules rules{.bytes = std::size_t{512} << 20, .calls = 9, .budget = budget};
-  return {probe_read(*t.target.cpu, rules).median,
-          probe_copy(*t.target.cpu, rules).non_temporal.median,
-          probe_fma(*t.target.cpu, rules).median};
-}
-
 Timing time_bound(Bound& bound, const Operation& op, const NamedTarget& t, const BenchOptions& o) {
   if (t.target.cpu != nullptr)
     return time_calls({.threads = t.target.cpu->count(), .calls = o.calls, .budget = o.budget},
@@ -50,13 +42,36 @@ void fill_rates(BenchRow& row, const Operation::Traffic& traffic, const MachineR
 
 }  // namespace
 
+MachineRates machine_rates(const NamedTarget& t, double budget) {
+  if (t.target.cpu == nullptr) return {};
+  force_isa(t.isa);
+  const ProbeRules rules{.bytes = std::size_t{512} << 20, .calls = 9, .budget = budget};
+  return {probe_read(*t.target.cpu, rules).median,
+          probe_copy(*t.target.cpu, rules).non_temporal.median,
+          probe_fma(*t.target.cpu, rules).median};
+}
+
+BenchRow time_operation(const std::string& name, const Tree& shape, const NamedTarget& target,
+                        const BenchOptions& options, const MachineRates& machine) {
+  const auto op = make_operation(name, shape, {.seed = 1, .footprint = options.footprint});
+  if (target.target.cpu != nullptr) force_isa(target.isa);
+  BenchRow row;
+  row.operation = name;
+  row.shape = shape_text(shape);
+  row.target = target.name;
+  if (const auto bound = op->bind(target.target, row.skipped_why)) {
+    row.timing = time_bound(*bound, *op, target, options);
+    fill_rates(row, op->traffic(), machine);
+  }
+  return row;
+}
+
 BenchReport bench_kernels(const BenchOptions& options, const std::vector<NamedTarget>& targets,
                           const std::function<void(const std::string&)>& progress) {
   BenchReport report;
   for (const NamedTarget& t : targets) {
     if (progress) progress(t.name + ": what the machine can do");
-    if (t.target.cpu != nullptr) force_isa(t.isa);
-    report.machines.emplace_back(t.name, rates_of(t, options.budget));
+    report.machines.emplace_back(t.name, machine_rates(t, options.budget));
   }
   std::vector<std::string> names = options.operations;
   if (names.empty()) names = Registry::instance().names(Operation::kKind);
@@ -67,19 +82,9 @@ BenchReport bench_kernels(const BenchOptions& options, const std::vector<NamedTa
                    ->shapes(Operation::Purpose::bench, Rng(0, "kernels/bench"), 0);
     for (const Tree& shape : shapes) {
       if (progress) progress(name + " " + shape_text(shape));
-      const auto op = make_operation(name, shape, {.seed = 1, .footprint = options.footprint});
-      for (std::size_t t = 0; t < targets.size(); ++t) {
-        if (targets[t].target.cpu != nullptr) force_isa(targets[t].isa);
-        BenchRow row;
-        row.operation = name;
-        row.shape = shape_text(shape);
-        row.target = targets[t].name;
-        if (const auto bound = op->bind(targets[t].target, row.skipped_why)) {
-          row.timing = time_bound(*bound, *op, targets[t], options);
-          fill_rates(row, op->traffic(), report.machines[t].second);
-        }
-        report.rows.push_back(std::move(row));
-      }
+      for (std::size_t t = 0; t < targets.size(); ++t)
+        report.rows.push_back(
+            time_operation(name, shape, targets[t], options, report.machines[t].second));
     }
   }
   force_isa(Isa::best);

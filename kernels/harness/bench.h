@@ -37,6 +37,13 @@ struct BenchReport {
   std::vector<BenchRow> rows;
 };
 
+// One shape on one target: the median second of a call; skipped_why as above. Waits for quiet calls
+// as `options` say; when none was quiet within the budget the timing has calls = 0.
+BenchRow time_operation(const std::string& name, const Tree& shape, const NamedTarget&,
+                        const BenchOptions&, const MachineRates& = {});
+// What the target can do at best; `budget` in seconds per probe.
+MachineRates machine_rates(const NamedTarget&, double budget);
+
 BenchReport bench_kernels(const BenchOptions&, const std::vector<NamedTarget>&,
                           const std::function<void(const std::string&)>& progress);
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace kvsim {
@@ -88,6 +89,17 @@ struct Work {
   double launches = 0;          // kernels or collectives started
 };
 
+const char* operator_name(Operator);
+
+// One layer's attention on a rank as a kernel sees it. The most frequent kind of the model's layers
+// decides.
+struct AttentionShape {
+  std::int64_t q_heads = 0, kv_heads = 0, key_dim = 0, value_dim = 0;
+  bool latent = false;     // values are the front of the keys (absorbed MLA)
+  std::string element;     // as kernels name stored numbers: f32, f16, i8 ...
+  double token_bytes = 0;  // of KV per token and layer
+};
+
 // A model under a given split and precision, seen by the cost models. Implemented in models/.
 class ModelWork {
  public:
@@ -101,6 +113,7 @@ class ModelWork {
     double weight_bits = 16;
     std::array<std::int64_t, kMaxWindows>
         windows{};  // distinct attention windows in tokens; 0 = unused
+    AttentionShape decode_attention, prefill_attention;
     Parallel parallel;
   };
   virtual ~ModelWork() = default;

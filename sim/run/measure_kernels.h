@@ -1,0 +1,43 @@
+#pragma once
+// Measures this project's kernels on a device of this machine, for the cost model `kernels`. The
+// only place where a wall clock enters a simulation: before the event loop, into a profile that is
+// kept, so that later runs are deterministic.
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "hardware/device.h"
+#include "kernels/harness/check.h"
+#include "sim/base/work.h"
+
+namespace kvsim {
+
+// What a profile must hold for a model.
+struct KernelNeeds {
+  std::vector<std::string> linear;              // elements of weights: f16, f32
+  std::vector<AttentionShape> decode, prefill;  // token_bytes is not used
+};
+KernelNeeds needs_of(const ModelWork&);
+// What `profile` lacks of `needs`; both lists empty when nothing.
+KernelNeeds missing(const KernelNeeds& needs, const KernelProfile& profile);
+bool is_empty(const KernelNeeds&);
+
+// A measured point, for the table kernel_timing.
+struct KernelPoint {
+  std::string operation, shape, target;
+  double seconds = 0;
+  std::int64_t calls = 0;
+};
+
+// A device file with the machine's rates and the times of norms and softmax, and none of the rest.
+// memory: of the machine (CPU, half of it) or the device. `progress` may be empty.
+DeviceSpec measure_device(const kernels::NamedTarget&, const std::string& id,
+                          std::vector<KernelPoint>& points,
+                          const std::function<void(const std::string&)>& progress);
+// Adds what is needed to the device's profile. Throws InputError when the device lacks an
+// operation.
+void measure(const KernelNeeds&, const kernels::NamedTarget&, DeviceSpec&,
+             std::vector<KernelPoint>& points,
+             const std::function<void(const std::string&)>& progress);
+
+}  // namespace kvsim
