@@ -5,16 +5,14 @@
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-// After highway.h.
-#include <hwy/contrib/math/math-inl.h>
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <vector>
 
 #include "kernels/cpu/key_loader.inc"
 #include "kernels/cpu/lanes.inc"
+#include "kernels/cpu/softmax.inc"
 #include "kernels/threads.h"
 #include "sim/base/check.h"
 
@@ -47,28 +45,6 @@ void score_tile_all(const float* keys, std::size_t k_dim, const float* q, std::s
   for (; h < heads; ++h) score_tile<1>(keys, k_dim, q + h * k_dim, scale, out + h * stride, stride);
 }
 
-// x[0 .. n) -> exp(x - max) / sum, in place.
-void softmax_row(float* x, std::size_t n) {
-  const Wide d;
-  const std::size_t lanes = hn::Lanes(d), whole = n / lanes * lanes;
-  auto most = hn::Set(d, -std::numeric_limits<float>::infinity());
-  for (std::size_t i = 0; i < whole; i += lanes) most = hn::Max(most, hn::LoadU(d, x + i));
-  float top = hn::GetLane(hn::MaxOfLanes(d, most));
-  for (std::size_t i = whole; i < n; ++i) top = std::max(top, x[i]);
-  auto sums = hn::Zero(d);
-  for (std::size_t i = 0; i < whole; i += lanes) {
-    const auto e = hn::Exp(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, top)));
-    sums = hn::Add(sums, e);
-    hn::StoreU(e, d, x + i);
-  }
-  float sum = hn::GetLane(hn::SumOfLanes(d, sums));
-  for (std::size_t i = whole; i < n; ++i) sum += x[i] = std::exp(x[i] - top);
-  const auto inverse = hn::Set(d, 1 / sum);
-  for (std::size_t i = 0; i < whole; i += lanes)
-    hn::StoreU(hn::Mul(hn::LoadU(d, x + i), inverse), d, x + i);
-  for (std::size_t i = whole; i < n; ++i) x[i] /= sum;
-}
-
 // All queries of sequence s against the tiles of kv head `head`.
 void score_head(const KeyScores& a, std::size_t s, int head) {
   const KvFormat& f = a.cache.format;
@@ -96,7 +72,8 @@ void score_head(const KeyScores& a, std::size_t s, int head) {
           a.out.data() + (static_cast<std::size_t>(i) * static_cast<std::size_t>(a.q_heads) +
                           static_cast<std::size_t>(head) * group + h) *
                              columns;
-      if (a.softmax && seen > 0) softmax_row(row, seen);
+      if (a.softmax && seen > 0)
+        map_row(row, 1 / exp_row(row, row_max(row, seen), row, seen), 0, row, seen);
       std::fill(row + seen, row + columns,
                 a.softmax ? 0.0F : -std::numeric_limits<float>::infinity());
     }
