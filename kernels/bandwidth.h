@@ -1,0 +1,56 @@
+#pragma once
+// What the processor can do at best: the rates that kernels are measured against. Bytes per second
+// and flops per second over all threads of the team, medians of quiet calls (timing.h). Probe in
+// the same process as the kernel, before and after it, and use the ratio: absolute rates differ
+// between hosts of one type and between minutes of one host.
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/timing.h"
+
+namespace kvsim::kernels {
+
+class Threads;
+
+struct Rate {
+  double median = 0, best = 0;  // per second; NaN when no call was quiet
+  Timing timing;                // of one call
+};
+
+struct ProbeRules {
+  std::size_t bytes = std::size_t{2} << 30;  // of each array, all threads together
+  std::int64_t calls = 11;
+  double budget = 4;  // seconds per probe
+};
+
+// Reads an array, four streams per thread: what decode attention can reach at most.
+Rate probe_read(Threads&, const ProbeRules& = {});
+
+// Copies: bytes read plus bytes written, without the line that a plain store reads first.
+struct CopyRates {
+  Rate memcpy, non_temporal;
+};
+CopyRates probe_copy(Threads&, const ProbeRules& = {});
+
+// Read rate by working set (bytes of all threads together), ascending.
+struct SweepPoint {
+  std::size_t bytes = 0;
+  Rate rate;
+};
+std::vector<SweepPoint> probe_sweep(Threads&, std::size_t largest = std::size_t{1} << 30,
+                                    double budget_per_point = 0.5);
+// Levels found in a sweep. The LLC share is what this process gets of a last-level cache that
+// others use too, so it is measured and not asked of the system.
+struct MemoryLevels {
+  double l2 = 0, llc = 0, dram = 0;  // bytes/s; llc 0 when the sweep shows no such level
+  double llc_bytes = 0;              // largest working set that is served at nearly llc's rate
+};
+MemoryLevels levels_of(const std::vector<SweepPoint>&, std::size_t l2_bytes);
+// Of one core's L2, as the system says; 1 MiB when it says nothing.
+std::size_t l2_cache_bytes();
+
+// Multiply-adds of f32 in registers, with the instruction set in use (isa.h); flops/s.
+Rate probe_fma(Threads&, const ProbeRules& = {});
+
+}  // namespace kvsim::kernels
