@@ -10,6 +10,7 @@
 #include "models/hf_config.h"
 #include "models/transformer_work.h"
 #include "sim/run/build_faults.h"
+#include "sim/run/build_kernels.h"
 #include "sim/run/build_memory.h"
 #include "sim/run/build_pool.h"
 #include "sim/run/build_tiers.h"
@@ -202,7 +203,9 @@ namespace {
 
 class Builder {
  public:
-  Builder(const LoadedScenario& loaded, Diagnostics& d) : loaded_(loaded), d_(d) {
+  Builder(const LoadedScenario& loaded, Diagnostics& d,
+          const std::function<void(const std::string&)>& progress)
+      : loaded_(loaded), d_(d), progress_(progress) {
     out_.scenario = loaded.value;
     out_.base_dir = loaded.base_dir;
   }
@@ -288,13 +291,33 @@ class Builder {
         out_.precision.weights = *w;
     report(d_, place_of("deployment.parallel"), "deployment.parallel",
            [&] { check_split(out_.model, out_.parallel); });
+    if (s().cost.name == "kernels" && d_.empty()) use_this_machine();
     place_gpus(hardware);
+  }
+
+  // `cost: {model: kernels, device: cpu}`: what was measured here is the hardware. The resolved
+  // scenario names the measured figures in place of the device, so that it means the same on
+  // another machine.
+  void use_this_machine() {
+    Tree& params = s().cost.params;
+    const Tree* device = params.find("device");
+    if (device == nullptr || device->text().empty()) return;
+    if (const Tree* given = loaded_.tree.find("deployment");
+        given != nullptr && given->find("hardware") != nullptr)
+      return error("deployment.hardware", "cost.device already names the hardware",
+                   "remove one of the two");
+    report(d_, place_of("cost.device"), "cost.device", [&] {
+      const TransformerWork work(out_.model, out_.parallel, out_.precision);
+      out_.device = local_profile(device->text(), work, out_.kernel_points, progress_);
+      out_.interconnect = out_.device.gpu_link;
+    });
+    params.erase("device");
   }
 
   // An instance lives in one node: what collectives cost is known for the links within it.
   void place_gpus(const Hardware& hardware) {
     const int gpus = out_.parallel.gpus();
-    out_.node = hardware.bare ? implied_node(hardware.device, gpus) : hardware.node;
+    out_.node = hardware.bare ? implied_node(out_.device, gpus) : hardware.node;
     out_.storage = hardware.storage;
     if (gpus > out_.node.devices && d_.empty())
       error("deployment.parallel",
@@ -434,13 +457,15 @@ class Builder {
 
   const LoadedScenario& loaded_;
   Diagnostics& d_;
+  const std::function<void(const std::string&)>& progress_;
   BuiltRun out_;
 };
 
 }  // namespace
 
-BuiltRun build_run(const LoadedScenario& loaded, bool with_trace, Diagnostics& d) {
-  return Builder(loaded, d).build(with_trace);
+BuiltRun build_run(const LoadedScenario& loaded, bool with_trace, Diagnostics& d,
+                   const std::function<void(const std::string&)>& progress) {
+  return Builder(loaded, d, progress).build(with_trace);
 }
 
 }  // namespace kvsim

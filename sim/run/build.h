@@ -1,6 +1,7 @@
 #pragma once
 // From a scenario to the parts of a run: model, hardware, engine settings, cost model, trace.
 // Everything that can be wrong is reported here, all at once, before anything runs.
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "policies/memory/memory.h"
 #include "policies/router/router.h"
 #include "sim/engine/world.h"
+#include "sim/run/measure_kernels.h"
 #include "sim/scenario/scenario.h"
 #include "traces/trace_source.h"
 
@@ -36,16 +38,18 @@ struct BuiltRun {
   std::unique_ptr<TraceSource> trace;
   std::unique_ptr<Router> router;
   std::unique_ptr<MemoryManager> memory_manager;  // the engine's settings point to it
-  std::optional<TierSystem> tiers;  // below the GPU
+  std::optional<TierSystem> tiers;                // below the GPU
   std::vector<FaultPlan> faults;
   Tree
       resolved;  // the scenario with model and hardware spelled out: its text is the run's identity
   std::string base_dir;
+  std::vector<KernelPoint> kernel_points;  // measured while building (cost model kernels)
 };
 
 // Mistakes go to Diagnostics; the result is usable only when there are none. `with_trace` opens the
-// trace.
-BuiltRun build_run(const LoadedScenario&, bool with_trace, Diagnostics&);
+// trace. `progress` hears what is being measured, should a cost model need that.
+BuiltRun build_run(const LoadedScenario&, bool with_trace, Diagnostics&,
+                   const std::function<void(const std::string&)>& progress = {});
 
 // The parts alone, for `kvsim show` and other users. `path` names the key in messages.
 ModelSpec build_model(const Tree& given, const std::string& base_dir, const std::string& path,

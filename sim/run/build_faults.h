@@ -11,7 +11,8 @@ namespace kvsim {
 std::vector<FaultPlan> build_faults(const BuiltRun&, const Tree& scenario, Diagnostics&);
 
 // Fills goodput_before, goodput_least and recovery of every fault from the finished requests that
-// meet the objectives. Windows of ten seconds, one a second; `before` is the minute up to the fault.
+// meet the objectives. Windows of ten seconds, one a second; `before` is the minute up to the
+// fault.
 void measure_faults(RunOutcome&, const Slo&);
 
 }  // namespace kvsim

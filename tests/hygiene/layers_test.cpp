@@ -41,7 +41,7 @@ const std::map<std::string, Layer> kLayers{
       {"Eigen"}}},
     {"sim/run",
      {{"sim/base", "sim/state", "models", "hardware", "traces", "policies", "sim/engine",
-       "sim/scenario", "sim/record"},
+       "sim/scenario", "sim/record", "kernels"},
       {}}},
     {"sim/cli",
      {{"sim/base", "sim/state", "models", "hardware", "traces", "policies", "sim/engine",
