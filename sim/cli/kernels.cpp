@@ -1,6 +1,5 @@
 // kvsim kernels: the real kernels, compared with their references and timed on this machine
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cmath>
 
@@ -8,6 +7,7 @@
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
 #include "sim/cli/kernel_targets.h"
+#include "sim/cli/kernels_calibrate.h"
 #include "sim/cli/text_table.h"
 #include "sim/scenario/yaml.h"
 
@@ -17,7 +17,7 @@ namespace {
 
 void declare(po::options_description& o, po::positional_options_description& p) {
   o.add_options()("what", po::value<std::string>(),
-                  "check, bench or devices (also without the option's name)")(
+                  "check, bench, calibrate or loop (also without the option's name)")(
       "operation", po::value<std::vector<std::string>>(),
       "operations, see kvsim list kernel (likewise); none = all")(
       "device", po::value<std::vector<std::string>>(),
@@ -33,7 +33,17 @@ void declare(po::options_description& o, po::positional_options_description& p) 
       "calls", po::value<std::int64_t>()->default_value(21), "bench: calls wanted per row")(
       "budget", po::value<double>()->default_value(2), "bench: seconds per row at most")(
       "validation", "with Vulkan's validation layer; check fails when it says anything")(
-      "json", "machine-readable");
+      "json", "check and bench: machine-readable")(
+      "scenario", po::value<std::string>(),
+      "calibrate: measure what this scenario's model needs instead of usual shapes; loop: the "
+      "model")(
+      "output,o", po::value<std::string>(),
+      "calibrate: the profile goes here; else to the user's cache folder, where scenarios with "
+      "cost.device find it")("batch", po::value<std::int64_t>()->default_value(4),
+                             "loop: sequences")("context",
+                                                po::value<std::int64_t>()->default_value(512),
+                                                "loop: tokens of each at the start")(
+      "steps", po::value<std::int64_t>()->default_value(24), "loop: iterations");
   p.add("what", 1).add("operation", -1);
 }
 
@@ -59,13 +69,6 @@ KernelTargetOptions target_options(const po::variables_map& v) {
   o.threads = option_or(v, "threads", std::vector<int>{});
   o.validation = v.count("validation") > 0;
   return o;
-}
-
-void progress(const std::string& what) {
-  if (isatty(STDERR_FILENO) == 1) fmt::print(stderr, "\r\033[K{}\r", what.substr(0, 99));
-}
-void end_progress() {
-  if (isatty(STDERR_FILENO) == 1) fmt::print(stderr, "\r\033[K");
 }
 
 void print_json(const Tree& t) { fmt::print("{}\n", to_json(t, true)); }
@@ -94,8 +97,8 @@ int run_check(const po::variables_map& v) {
   if (options.cases < 1 || options.cases > 100000)
     throw InputError("--cases: expected 1 to 100000");
   const KernelTargets targets(target_options(v), true);
-  const auto rows = kernels::check_kernels(options, targets.all(), progress);
-  end_progress();
+  const auto rows = kernels::check_kernels(options, targets.all(), kernel_progress);
+  end_kernel_progress();
   const std::vector<std::string> messages = targets.messages();
   bool is_good = messages.empty();
   TextTable table({"operation", "on", ">passed", ">failed", ">skipped", ">worst/bound", "worst"});
@@ -180,8 +183,9 @@ int run_bench(const po::variables_map& v) {
   if (!(options.budget > 0) || options.budget > 600)
     throw InputError("--budget: expected more than 0 and at most 600 seconds");
   const KernelTargets targets(target_options(v), false);
-  const kernels::BenchReport report = kernels::bench_kernels(options, targets.all(), progress);
-  end_progress();
+  const kernels::BenchReport report =
+      kernels::bench_kernels(options, targets.all(), kernel_progress);
+  end_kernel_progress();
   if (v.count("json") > 0) {
     Tree json = Tree::list();
     for (const kernels::BenchRow& r : report.rows) json.push(bench_json(r));
@@ -197,7 +201,10 @@ int run(const po::variables_map& v) {
   const std::string what = option_or(v, "what", std::string{});
   if (what == "check") return run_check(v);
   if (what == "bench") return run_bench(v);
-  throw InputError(fmt::format("kvsim kernels: unknown action '{}'", what), "valid: check, bench");
+  if (what == "calibrate") return run_kernel_calibrate(v);
+  if (what == "loop") return run_kernel_loop_verb(v);
+  throw InputError(fmt::format("kvsim kernels: unknown action '{}'", what),
+                   "valid: check, bench, calibrate, loop");
 }
 
 }  // namespace
@@ -205,11 +212,13 @@ int run(const po::variables_map& v) {
 extern const Command kKernelsCommand{
     "kernels",
     "real kernels on this machine's CPU and Vulkan devices: compared with references, timed",
-    "check | bench [OPERATION...]",
+    "check | bench [OPERATION...], calibrate, loop",
     "  kvsim kernels check                                   every twin on every device\n"
     "  kvsim kernels check decode-attention --isa avx2 --cases 500\n"
     "  kvsim kernels bench decode-attention --device cpu --threads 1 --threads 2\n"
-    "  kvsim kernels bench decode-attention --shape '{context: 4096, element: i4}'",
+    "  kvsim kernels bench decode-attention --shape '{context: 4096, element: i4}'\n"
+    "  kvsim kernels calibrate -o cpu.yaml                   this CPU as hardware of scenarios\n"
+    "  kvsim kernels loop --scenario scenarios/examples/this-machine.yaml",
     declare,
     run};
 
