@@ -66,6 +66,7 @@ struct LinkSpec {
       field("source", &LinkSpec::source, any, "where the figures come from"),
       field("chunk_half", &LinkSpec::chunk_half, any, "size of chunks that reach half of it")};
 };
+KVSIM_FIELDS_ELSEWHERE(LinkSpec)
 
 struct DeviceSpec {
   std::string name, vendor, text;
@@ -96,5 +97,6 @@ struct DeviceSpec {
       field("efficiency", &DeviceSpec::efficiency, any, "fitted shares of the peaks"),
       field("source", &DeviceSpec::source, any, "figure: where it comes from")};
 };
+KVSIM_FIELDS_ELSEWHERE(DeviceSpec)
 
 }  // namespace kvsim

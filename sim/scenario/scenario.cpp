@@ -9,6 +9,8 @@
 
 namespace kvsim {
 
+KVSIM_FIELDS_HERE(Scenario)
+
 bool Codec<ExpertRanks>::read(const Tree& t, ExpertRanks& out, Reader& r) {
   if (t.is_scalar() && (t.text() == "true" || t.text() == "false"))
     return out.count = t.text() == "true" ? 0 : 1, true;
