@@ -81,18 +81,17 @@ class OffloadBuilder {
 
   // Scales come on top of what is stored in fewer than 16 bits.
   [[nodiscard]] double weight_bytes() const {
-    const double stored = d(rank_weight_bytes(run_.model, run_.parallel, run_.precision).count());
+    const double stored = to_double(rank_weight_bytes(run_.model, run_.parallel, run_.precision));
     if (!(offload_.weight_scale_bytes > 0)) return stored;
     Precision wide = run_.precision;
     wide.weights = run_.precision.activations;
-    const double full = d(rank_weight_bytes(run_.model, run_.parallel, wide).count());
+    const double full = to_double(rank_weight_bytes(run_.model, run_.parallel, wide));
     const double saved = (bits(wide.weights) - bits(run_.precision.weights)) / 8.0;  // per number
     return stored + (full - stored) / saved * offload_.weight_scale_bytes;
   }
   [[nodiscard]] double block_bytes() const {
-    const double stored = d(kv_block_bytes(run_.model, run_.parallel, run_.precision.kv,
-                                           run_.scenario.engine.block_tokens)
-                                .count());
+    const double stored = to_double(kv_block_bytes(run_.model, run_.parallel, run_.precision.kv,
+                                                   run_.scenario.engine.block_tokens));
     return stored * (1 + offload_.kv_scale_bytes * 8 / bits(run_.precision.kv));
   }
 
@@ -101,7 +100,7 @@ class OffloadBuilder {
     Topology graph = build_topology(run_.node, 1, run_.storage);
     const auto capacity = [&](VertexKind kind) {
       double sum = 0;
-      for (const VertexId v : graph.of_kind(kind)) sum += d(graph.vertex(v).capacity.count());
+      for (const VertexId v : graph.of_kind(kind)) sum += to_double(graph.vertex(v).capacity);
       return sum;
     };
     const Offload& o = offload_;
@@ -110,8 +109,8 @@ class OffloadBuilder {
         d(*e.max_batched_tokens) * d(run_.model.hidden) * bits(run_.precision.activations) / 8.0;
     const double passing = 2 * weights / d(run_.model.layers) * (1 - o.weights.gpu) +
                            hidden / o.micro_batches * (1 - o.activations.gpu) +
-                           d(e.activation_memory.value_or(Bytes{0}).count());
-    return {Memory{"GPU memory", d(run_.device.memory.count()) * e.gpu_memory_utilization.value,
+                           to_double(e.activation_memory.value_or(Bytes{0}));
+    return {Memory{"GPU memory", to_double(run_.device.memory) * e.gpu_memory_utilization.value,
                    weights * o.weights.gpu, hidden * o.activations.gpu, passing, o.kv.gpu},
             Memory{"host memory", capacity(VertexKind::dram), weights * o.weights.cpu,
                    hidden * o.activations.cpu, 0, o.kv.cpu},
