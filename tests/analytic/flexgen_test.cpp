@@ -156,6 +156,18 @@ TEST(FlexGenCapacity, IsWhatTheFullestMemoryHolds) {
   EXPECT_EQ(*half.scenario.engine.kv_blocks, static_cast<std::int64_t>(gpu / 0.5 / block));
 }
 
+// Sliding windows, requests that come and go, streams that take turns in being the slowest.
+TEST(FlexGenClaim, SteppingGivesTheSameEventsUnderLoad) {
+  for (const char* overlap : {"all", "pairs", "none"}) {
+    const std::vector<std::string> load{
+        std::string("cost.overlap=") + overlap, "model=gemma-2-9b",
+        "engine.max_batched_tokens=16384",
+        "workload.generate={requests: 40, arrivals: {rate: 0.05 /s}, prompt: {law: uniform, min: "
+        "100, max: 6000}, output: {law: uniform, min: 10, max: 1500}}"};
+    EXPECT_EQ(simulated("30b", load).digest, simulated("30b", load, true).digest) << overlap;
+  }
+}
+
 TEST(FlexGenCapacity, FourBitsTakeFourAndAHalf) {
   const BuiltRun run = build("175b-4bit");
   const Parameters p = parameters(run.model);
