@@ -30,13 +30,13 @@ struct BuiltRun {
   Precision precision;
   Parallel parallel;
   EngineConfig engine;
-  std::optional<MemoryBudget> memory;  // absent when kv_blocks was given
+  std::optional<MemoryBudget> memory;  // absent when kv_blocks was given or KV is offloaded
   std::unique_ptr<ModelWork> work;
   std::unique_ptr<CostModel> cost;
   std::unique_ptr<TraceSource> trace;
   std::unique_ptr<Router> router;
   std::unique_ptr<MemoryManager> memory_manager;  // the engine's settings point to it
-  std::optional<TierSystem> tiers;  // below the GPU
+  std::optional<TierSystem> tiers;                // below the GPU
   std::vector<FaultPlan> faults;
   Tree
       resolved;  // the scenario with model and hardware spelled out: its text is the run's identity
