@@ -4,6 +4,10 @@
 
 namespace kvsim {
 
+KVSIM_FIELDS_HERE(LinkSpec)
+KVSIM_FIELDS_HERE(DeviceSpec)
+KVSIM_FIELDS_HERE(NodeSpec)
+
 namespace {
 
 void need(std::vector<std::string>& out, bool good, std::string text) {

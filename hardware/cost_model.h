@@ -2,6 +2,7 @@
 // What an iteration costs on the GPU: the contract that every cost law implements.
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -11,10 +12,12 @@
 
 namespace kvsim {
 
-struct DeviceSpec;  // hardware/device.h
-struct LinkSpec;    // hardware/device.h
+struct DeviceSpec;   // hardware/device.h
+struct LinkSpec;     // hardware/device.h
+struct NodeSpec;     // hardware/node.h
+struct StorageSpec;  // hardware/storage.h
 
-// Price of a decode-only iteration as an integer linear form, in units of 2^-24 ns:
+// Price of a decode-only iteration as an integer linear form, in units of 2^-shift ns:
 //   price = base + per_context * decode_context_sum + per_max * decode_context_max
 //           + sum_i per_window[i] * decode_window_sum[i]
 // The coefficients depend only on the cell that the shape lies in (number of decodes, table cells),
@@ -26,7 +29,10 @@ struct DecodeLine {
   // in this cell. >= 1.
   std::int64_t iterations = 1;
 
+  // Room for iterations of 270 s. A cost law of longer ones takes a coarser unit, the same for
+  // every shape.
   static constexpr int kShift = 24;
+  int shift = kShift;
   // In the line's own unit.
   [[nodiscard]] std::int64_t value(const StepShape& s) const {
     std::int64_t v = base + per_context * s.decode_context_sum + per_max * s.decode_context_max;
@@ -34,10 +40,23 @@ struct DecodeLine {
     return v;
   }
   // To whole nanoseconds.
-  static constexpr std::int64_t round_up(std::int64_t v) {
-    return (v + ((std::int64_t{1} << kShift) - 1)) >> kShift;
+  [[nodiscard]] constexpr std::int64_t round_up(std::int64_t v) const {
+    return (v + ((std::int64_t{1} << shift) - 1)) >> shift;
   }
   [[nodiscard]] Duration at(const StepShape& s) const { return Duration{round_up(value(s))}; }
+};
+
+// Where an engine that runs with less GPU memory than the model needs keeps its parts. Shares from
+// 0 to 1 of all bytes; what is neither on the GPU nor in host memory is on drives.
+struct Placement {
+  double gpu = 1, cpu = 0;
+  [[nodiscard]] double ssd() const { return 1 - gpu - cpu; }
+};
+struct Offload {
+  Placement weights, kv, activations;
+  int micro_batches = 1;  // of a block of sequences
+  // Bytes of scales per number that is stored in fewer than 16 bits.
+  double weight_scale_bytes = 0, kv_scale_bytes = 0;
 };
 
 class CostModel {
@@ -50,6 +69,10 @@ class CostModel {
     const LinkSpec* interconnect = nullptr;  // between the GPUs of one instance
     Parallel parallel;
     std::string base_dir;  // relative paths of parameters start here
+    // The machine around the device: a law that moves data through it needs them.
+    const NodeSpec* node = nullptr;
+    const std::map<std::string, StorageSpec>* storage = nullptr;  // its drives by id
+    double kv_bits = 16;                                          // of a cached number
   };
 
   virtual ~CostModel() = default;
@@ -64,6 +87,8 @@ class CostModel {
     double ns = 0;
   };
   [[nodiscard]] virtual std::vector<Part> explain(const StepShape&) = 0;
+  // Nothing: weights, KV and activations live on the GPU. Otherwise memory below it counts as well.
+  [[nodiscard]] virtual const Offload* offload() const { return nullptr; }
 };
 
 }  // namespace kvsim

@@ -1,5 +1,7 @@
 #pragma once
 // From a decode-only price in doubles to the integer form of DecodeLine.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -13,29 +15,33 @@ struct RealLine {
   std::array<double, kMaxWindows> per_window{};
 };
 
-// Ends the cell early where the price could leave 62 bits (about 270 s); throws InputError when it
-// already has: tables or figures must be wrong.
-inline DecodeLine to_integers(const RealLine& r, const StepShape& s, std::int64_t iterations) {
-  constexpr double kOne = static_cast<double>(std::int64_t{1} << DecodeLine::kShift);
+// Ends the cell early where the price could leave 62 bits (270 s at the usual shift); throws
+// InputError when it already has: tables or figures must be wrong.
+inline DecodeLine to_integers(const RealLine& r, const StepShape& s, std::int64_t iterations,
+                              int shift = DecodeLine::kShift) {
+  const auto one = static_cast<double>(std::int64_t{1} << shift);
   constexpr double kMostIterations = 1 << 20;
   const auto n = static_cast<double>(s.decodes), sum = static_cast<double>(s.decode_context_sum);
   double slope = std::abs(r.per_context);
   for (const double w : r.per_window) slope += std::abs(w);
   const double size = std::abs(r.base) + slope * (sum + n) +
                       std::abs(r.per_max) * (static_cast<double>(s.decode_context_max) + 1);
-  const double room = 0x1p62 / kOne - size, growth = slope * n + std::abs(r.per_max);
+  const double room = 0x1p62 / one - size, growth = slope * n + std::abs(r.per_max);
   if (!(room > 0))
     throw InputError(
-        "an iteration would take more than 270 s: check the cost tables, efficiencies and links");
+        fmt::format("an iteration would take more than {:.0f} s: check the cost tables, "
+                    "efficiencies and links",
+                    std::floor(0x1p62 / one / 1e10) * 10));
   DecodeLine line;
+  line.shift = shift;
   const double most =
       growth * kMostIterations < room ? kMostIterations : std::max(room / growth, 1.0);
   line.iterations = std::clamp<std::int64_t>(iterations, 1, static_cast<std::int64_t>(most));
-  line.base = std::llround(r.base * kOne);
-  line.per_context = std::llround(r.per_context * kOne);
-  line.per_max = std::llround(r.per_max * kOne);
+  line.base = std::llround(r.base * one);
+  line.per_context = std::llround(r.per_context * one);
+  line.per_max = std::llround(r.per_max * one);
   for (std::size_t i = 0; i < kMaxWindows; ++i)
-    line.per_window[i] = std::llround(r.per_window[i] * kOne);
+    line.per_window[i] = std::llround(r.per_window[i] * one);
   return line;
 }
 

@@ -68,6 +68,7 @@ struct LinkSpec {
       field("source", &LinkSpec::source, any, "where the figures come from"),
       field("chunk_half", &LinkSpec::chunk_half, any, "size of chunks that reach half of it")};
 };
+KVSIM_FIELDS_ELSEWHERE(LinkSpec)
 
 struct DeviceSpec {
   std::string name, vendor, text;
@@ -101,5 +102,6 @@ struct DeviceSpec {
             "measured times of this project's kernels, for the cost model of that name"),
       field("source", &DeviceSpec::source, any, "figure: where it comes from")};
 };
+KVSIM_FIELDS_ELSEWHERE(DeviceSpec)
 
 }  // namespace kvsim

@@ -159,5 +159,6 @@ struct NodeSpec {
       field("graph", &NodeSpec::graph, any, "parts that the counts cannot say"),
       field("source", &NodeSpec::source, any, "figure: where it comes from")};
 };
+KVSIM_FIELDS_ELSEWHERE(NodeSpec)
 
 }  // namespace kvsim

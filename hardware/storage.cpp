@@ -5,6 +5,8 @@
 
 namespace kvsim {
 
+KVSIM_FIELDS_HERE(StorageSpec)
+
 namespace {
 
 double seconds_per_byte(Bandwidth bandwidth, Rate requests, Bytes chunk) {

@@ -37,6 +37,7 @@ struct StorageSpec {
             "bytes the flash writes for a byte of the host, above what the endurance rating holds"),
       field("source", &StorageSpec::source, any, "figure: where it comes from")};
 };
+KVSIM_FIELDS_ELSEWHERE(StorageSpec)
 
 // Device seconds that one byte costs in requests of `chunk` bytes: bandwidth or request rate,
 // whichever is dearer. chunk 0 = large requests.

@@ -6,6 +6,8 @@
 
 namespace kvsim {
 
+KVSIM_FIELDS_HERE(ModelSpec)
+
 namespace {
 
 AttentionKind kind_of(const ModelSpec& m, std::int64_t layer) {

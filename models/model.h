@@ -195,6 +195,7 @@ struct ModelSpec {
     return v_head_dim > 0 ? v_head_dim : head_width();
   }
 };
+KVSIM_FIELDS_ELSEWHERE(ModelSpec)
 
 struct Layer {
   AttentionKind attention = AttentionKind::full;

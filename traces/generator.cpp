@@ -8,6 +8,8 @@
 #include "traces/session_source.h"
 
 namespace kvsim {
+
+KVSIM_FIELDS_HERE(GeneratorParams)
 namespace {
 
 constexpr std::int64_t kMaxTurns = 100'000;  // requests of one session

@@ -96,6 +96,7 @@ struct GeneratorParams {
       field("requests", &GeneratorParams::requests, between<std::int64_t>(1, 1'000'000'000),
             "requests in all")};
 };
+KVSIM_FIELDS_ELSEWHERE(GeneratorParams)
 
 // Context: seed, rate_scale (divides arrivals, not pauses), limit; `path` is the folder where files
 // of lengths are looked for. Throws InputError for parameters that do not fit together.

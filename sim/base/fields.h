@@ -478,4 +478,15 @@ std::vector<FieldInfo> describe_fields() {
   return all;
 }
 
+// For a large struct: its header says ELSEWHERE, one .cpp says HERE, and the code that reads,
+// writes and describes it (seconds of compilation) is made once. In namespace kvsim.
+#define KVSIM_FIELDS_ELSEWHERE(S)                                                          \
+  extern template bool read_fields<S>(S&, const Tree&, Reader&, std::vector<std::string>); \
+  extern template Tree write_fields<S>(const S&);                                          \
+  extern template std::vector<FieldInfo> describe_fields<S>();
+#define KVSIM_FIELDS_HERE(S)                                                        \
+  template bool read_fields<S>(S&, const Tree&, Reader&, std::vector<std::string>); \
+  template Tree write_fields<S>(const S&);                                          \
+  template std::vector<FieldInfo> describe_fields<S>();
+
 }  // namespace kvsim

@@ -14,7 +14,8 @@ namespace kvsim {
 
 namespace {
 
-constexpr std::size_t kRecordBytes = 24;
+constexpr std::size_t kRecordBytes = 24, kOpNsBytes = 3;
+constexpr std::uint8_t kGet = 1;
 
 template <class T>
 T little_endian(const char* bytes) {
@@ -30,42 +31,56 @@ void put_little_endian(std::string& out, T value) {
     out.push_back(static_cast<char>(value >> 8 * i & 0xff));
 }
 
-}  // namespace
-
-bool is_oracle_general(const std::string& path) {
-  const std::string sign = ".oracleGeneral";
+// The file's name has `sign` in it, as its end or before another dot.
+bool names(const std::string& path, const std::string& sign) {
   const std::string name = path.substr(path.find_last_of('/') + 1);
   const std::size_t at = name.find(sign);
   return at != std::string::npos &&
          (at + sign.size() == name.size() || name[at + sign.size()] == '.');
 }
 
+std::size_t record_bytes(const std::string& path) {
+  return kRecordBytes + (names(path, ".oracleGeneralOpNS") ? kOpNsBytes : 0);
+}
+
+}  // namespace
+
+bool is_oracle_general(const std::string& path) {
+  return names(path, ".oracleGeneral") || names(path, ".oracleGeneralOpNS");
+}
+
+OracleGeneralReader::OracleGeneralReader(const std::string& path)
+    : path_(path), bytes_(path), record_bytes_(record_bytes(path)), buffer_(record_bytes_ * 4096) {}
+
 bool OracleGeneralReader::next(Record& out) {
   const auto fail = [&](const std::string& what) {
     throw InputError(fmt::format("{}: record {}: {}", path_, records_ + 1, what),
-                     "expected oracleGeneral records: u32 time, u64 object, u32 size, i64 next "
-                     "access, little-endian, packed");
+                     record_bytes_ == kRecordBytes
+                         ? "expected oracleGeneral records: u32 time, u64 object, u32 size, i64 "
+                           "next access, little-endian, packed"
+                         : "expected oracleGeneralOpNS records: u32 time, u64 object, u32 size, u8 "
+                           "operation, u16 name space, i64 next access, little-endian, packed");
   };
   if (at_ == size_) {
     at_ = size_ = 0;
-    while (size_ < sizeof buffer_) {
-      const std::size_t n = bytes_.read(buffer_ + size_, sizeof buffer_ - size_);
+    while (size_ < buffer_.size()) {
+      const std::size_t n = bytes_.read(buffer_.data() + size_, buffer_.size() - size_);
       if (n == 0) break;
       size_ += n;
     }
     if (size_ == 0) return false;
   }
-  if (size_ - at_ < kRecordBytes)
-    fail(fmt::format("the file ends after {} of 24 bytes", size_ - at_));
-  const char* p = buffer_ + at_;
+  if (size_ - at_ < record_bytes_)
+    fail(fmt::format("the file ends after {} of {} bytes", size_ - at_, record_bytes_));
+  const char* p = buffer_.data() + at_;
   const auto time = little_endian<std::uint32_t>(p);
-  const auto next = static_cast<std::int64_t>(little_endian<std::uint64_t>(p + 16));
+  const auto next = static_cast<std::int64_t>(little_endian<std::uint64_t>(p + record_bytes_ - 8));
   if (time < time_) fail(fmt::format("time {} s comes after {} s", time, time_));
   // Files of libCacheSim write "never" as -1 or as the largest number.
   if (next < -1) fail(fmt::format("its next access is {}", next));
   time_ = time;
   ++records_;
-  at_ += kRecordBytes;
+  at_ += record_bytes_;
   out = {Time{std::chrono::seconds(time)}, little_endian<std::uint64_t>(p + 4)};
   return true;
 }
@@ -89,6 +104,7 @@ BlockStream load_oracle_general(const std::string& path, std::uint64_t limit) {
 
 std::uint64_t write_oracle_general(const BlockStream& s, const std::string& path) {
   const std::vector<std::int64_t> next = next_uses(s);
+  const bool op_ns = record_bytes(path) > kRecordBytes;
   ByteSink sink(path);
   std::string bytes;
   for (std::size_t r = 0; r < s.requests(); ++r) {
@@ -101,6 +117,10 @@ std::uint64_t write_oracle_general(const BlockStream& s, const std::string& path
       put_little_endian(bytes, time);
       put_little_endian(bytes, s.objects.key[s.access[i]]);
       put_little_endian(bytes, std::uint32_t{1});
+      if (op_ns) {
+        put_little_endian(bytes, kGet);
+        put_little_endian(bytes, std::uint16_t{0});
+      }
       put_little_endian(bytes,
                         static_cast<std::uint64_t>(next[i] == kNoNextUse ? -1 : next[i] + 1));
     }

@@ -197,7 +197,7 @@ std::int64_t StepGroup::price_run(std::int64_t n, std::int64_t most, bool graph)
   const std::int64_t step = even ? line.value(by) - line.base : 0;
   Time end = ends_.back();
   for (std::int64_t i = 0; i < run; ++i, value += step) {
-    const std::int64_t gpu = DecodeLine::round_up(value);
+    const std::int64_t gpu = line.round_up(value);
     end += Duration{step_ns(gpu, graph)};
     gpus_.push_back(gpu);
     ends_.push_back(end);

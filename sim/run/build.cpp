@@ -12,6 +12,7 @@
 #include "sim/run/build_faults.h"
 #include "sim/run/build_kernels.h"
 #include "sim/run/build_memory.h"
+#include "sim/run/build_offload.h"
 #include "sim/run/build_pool.h"
 #include "sim/run/build_tiers.h"
 #include "sim/scenario/catalog.h"
@@ -214,8 +215,8 @@ class Builder {
     const std::size_t before = d_.all().size();
     build_parts();
     if (d_.all().size() == before) {
-      size_engine();
       build_cost();
+      size_engine();
     }
     report(d_, {}, "router", [&] {
       out_.router = Registry::instance().make<Router>(
@@ -399,8 +400,11 @@ class Builder {
 
   void size_cache() {
     choose_memory();
+    if (out_.cost == nullptr) return;  // it says which memories hold KV
     EngineSpec& e = s().engine;
-    if (!e.kv_blocks) {
+    if (out_.cost->offload() != nullptr) {
+      build_offload(out_, loaded_.tree, d_);
+    } else if (!e.kv_blocks) {
       MemoryPlan plan;
       plan.total = out_.device.memory;
       plan.utilization = e.gpu_memory_utilization;
@@ -425,7 +429,8 @@ class Builder {
       out_.work = std::make_unique<TransformerWork>(out_.model, out_.parallel, out_.precision);
       out_.cost = Registry::instance().make<CostModel>(
           s().cost.name, s().cost.params,
-          {out_.work.get(), &out_.device, &out_.interconnect, out_.parallel, out_.base_dir});
+          {out_.work.get(), &out_.device, &out_.interconnect, out_.parallel, out_.base_dir,
+           &out_.node, &out_.storage, static_cast<double>(bits(out_.precision.kv))});
       out_.engine.windows = out_.work->facts().windows;
     });
   }

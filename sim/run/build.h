@@ -32,7 +32,7 @@ struct BuiltRun {
   Precision precision;
   Parallel parallel;
   EngineConfig engine;
-  std::optional<MemoryBudget> memory;  // absent when kv_blocks was given
+  std::optional<MemoryBudget> memory;  // absent when kv_blocks was given or KV is offloaded
   std::unique_ptr<ModelWork> work;
   std::unique_ptr<CostModel> cost;
   std::unique_ptr<TraceSource> trace;

@@ -9,6 +9,8 @@
 
 namespace kvsim {
 
+KVSIM_FIELDS_HERE(Scenario)
+
 bool Codec<ExpertRanks>::read(const Tree& t, ExpertRanks& out, Reader& r) {
   if (t.is_scalar() && (t.text() == "true" || t.text() == "false"))
     return out.count = t.text() == "true" ? 0 : 1, true;
@@ -188,7 +190,7 @@ void apply_cache_preset(Tree& root, Diagnostics& d) {
   Tree* cache = root.find("cache");
   if (cache == nullptr || !cache->is_map()) return;
   const Tree* named = cache->find("preset");
-  if (named == nullptr || !named->is_scalar()) return;
+  if (named == nullptr || !named->is_scalar() || named->text().empty()) return;
   const Tree preset =
       load_catalog(CatalogKind::cache_preset, named->text(), named->place(), "cache.preset", d);
   if (const Tree* offload = preset.find("offload")) {

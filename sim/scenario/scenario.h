@@ -319,6 +319,7 @@ struct Scenario {
       field("measured", &Scenario::measured, any,
             "measurements to compare with (`kvsim validate`)")};
 };
+KVSIM_FIELDS_ELSEWHERE(Scenario)
 
 // A scenario, the tree it was read from, and the folder its relative paths start at.
 struct LoadedScenario {

@@ -104,7 +104,7 @@ TEST(Catalog, EveryNodeIsAGraph) {
 TEST(Catalog, FlexGenConstantsAreTheRoutesOfItsMachine) {
   Topology t = build_topology(load_all<NodeSpec>("nodes").at("flexgen-t4"), 1, {});
   const auto rate = [&](const char* from, const char* to) {
-    return t.bottleneck(t.route(t.find(from).value(), t.find(to).value())) / 1e9;
+    return t.bottleneck(t.route(t.find(from).value(), t.find(to).value())) / 0x1p30;
   };
   EXPECT_DOUBLE_EQ(rate("dram0", "gpu0"), 12.89);
   EXPECT_DOUBLE_EQ(rate("gpu0", "dram0"), 4.82);

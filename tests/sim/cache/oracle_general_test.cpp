@@ -31,10 +31,27 @@ TEST(OracleGeneral, RecordsAreLaidOutAsInLibCacheSim) {
   EXPECT_EQ(hex.substr(48, 4), std::string("\1\0\0\0", 4));  // the second request: at 1 s
 }
 
+TEST(OracleGeneral, OpNsRecordsHaveOperationAndNameSpace) {
+  const TempFile file("", ".oracleGeneralOpNS");
+  EXPECT_EQ(write_oracle_general(test::stream_of({{0x1234, 7}, {0x1234}}), file.path()), 3U);
+  const std::string bytes = bytes_of(file.path());
+  ASSERT_EQ(bytes.size(), 81U);
+  // time 0, object 0x1234, size 1, get, name space 0, next access is record 3
+  EXPECT_EQ(bytes.substr(0, 27),
+            std::string("\0\0\0\0\x34\x12\0\0\0\0\0\0\1\0\0\0\1\0\0\3\0\0\0\0\0\0\0", 27));
+  // Others' operations and name spaces read as accesses.
+  std::string others = bytes;
+  others[16] = 9;
+  others[27 + 17] = 5;
+  const TempFile read(others, ".oracleGeneralOpNS");
+  EXPECT_EQ(load_oracle_general(read.path()).access, load_oracle_general(file.path()).access);
+}
+
 TEST(OracleGeneral, GivesBackWhatWasWritten) {
   Rng rng(2, "oracle");
   const BlockStream s = test::random_trie_stream(rng, 3000, 6, 200);
-  for (const char* suffix : {".oracleGeneral", ".oracleGeneral.bin.zst", ".oracleGeneral.gz"}) {
+  for (const char* suffix : {".oracleGeneral", ".oracleGeneral.bin.zst", ".oracleGeneral.gz",
+                             ".oracleGeneralOpNS", ".oracleGeneralOpNS.zst"}) {
     const TempFile file("", suffix);
     EXPECT_TRUE(is_oracle_general(file.path()));
     write_oracle_general(s, file.path());
@@ -50,12 +67,14 @@ TEST(OracleGeneral, GivesBackWhatWasWritten) {
 TEST(OracleGeneral, IsKnownByItsName) {
   EXPECT_TRUE(is_oracle_general("a/w01.oracleGeneral.bin.zst"));
   EXPECT_FALSE(is_oracle_general("a.oracleGeneral/t.jsonl"));
-  EXPECT_FALSE(is_oracle_general("w01.oracleGeneralOpNS.zst"));
+  EXPECT_TRUE(is_oracle_general("w01.oracleGeneralOpNS.zst"));
+  EXPECT_FALSE(is_oracle_general("w01.oracleGeneralSys.zst"));
   EXPECT_FALSE(is_oracle_general("t.jsonl"));
 }
 
-void expect_refused(const std::string& bytes, const std::string& part) {
-  const TempFile file(bytes, ".oracleGeneral");
+void expect_refused(const std::string& bytes, const std::string& part,
+                    const char* suffix = ".oracleGeneral") {
+  const TempFile file(bytes, suffix);
   try {
     load_oracle_general(file.path());
     ADD_FAILURE() << "read: " << part;
@@ -70,6 +89,8 @@ TEST(OracleGeneral, DamagedFilesAreNamedWithTheirRecord) {
   const std::string bytes = bytes_of(good.path());
   expect_refused(bytes.substr(0, 60), "record 3: the file ends after 12 of 24 bytes");
   expect_refused(bytes.substr(48) + bytes.substr(0, 24), "record 3: time 0 s comes after 2 s");
+  expect_refused(bytes.substr(0, 60), "record 3: the file ends after 6 of 27 bytes",
+                 ".oracleGeneralOpNS");
   std::string wrong = bytes;
   wrong[16 + 7] = '\x80';
   expect_refused(wrong, "record 1: its next access is -92");
