@@ -37,10 +37,10 @@ class Call {
         out_(device, std::max<std::size_t>(16, a.out.size_bytes()), "the result") {
     std::vector<Step> steps;
     items_ = filled<AttentionItem>(device, p.items, "the list of work");
-    add_steps(steps, device.info(), items_, p.items.size(), own, p.causal);
+    add_steps(steps, device.info(), items_, p.items.size(), own);
     if (shared) {
       shared_items_ = filled<AttentionItem>(device, p.shared, "the list of shared work");
-      add_steps(steps, device.info(), shared_items_, p.shared.size(), *shared, false);
+      add_steps(steps, device.info(), shared_items_, p.shared.size(), *shared);
     }
     add_merge(steps, device.info(), p.slots.size());
     recording_.emplace(device, steps);
@@ -64,7 +64,7 @@ class Call {
   static int mask_words(const PrefillAttention& a) { return a.mask.empty() ? 0 : a.mask_words; }
 
   void add_steps(std::vector<Step>& steps, const DeviceInfo& info, const Buffer& items,
-                 std::size_t count, const Blocking& b, bool causal) const {
+                 std::size_t count, const Blocking& b) const {
     const KvFormat& f = arguments_.cache.format;
     Step step;
     step.shader = "attention";
@@ -81,7 +81,6 @@ class Call {
                       word(b.heads),
                       word(b.tokens),
                       word(b.groups),
-                      word(causal),
                       word(mask_words(arguments_) > 0)};
     step.buffers = {&pages_, &table_, &items, &slots_, &queries_, &mask_, &stats_, &sums_};
     step.push = {0,
