@@ -1,0 +1,73 @@
+#include "kernels/cpu/tile_reader.h"
+
+#include "kernels/cpu/stage.h"
+
+namespace kvsim::kernels::cpu {
+
+void TileReader::open(const KvFormat& f) {
+  format_ = f;
+  keys_in_place_ = !is_quantised(f.element) && f.key_order == KeyOrder::dim_major;
+  values_in_place_ = !is_quantised(f.element) && !f.values_in_keys;
+  const auto tile_bytes = [&](int dim) {
+    return static_cast<std::size_t>(dim) * kTileTokens *
+           static_cast<std::size_t>(bits_of(f.element)) / 8;
+  };
+  key_tile_ = tile_bytes(f.k_dim);
+  value_tile_ = tile_bytes(f.v_dim);
+  values_offset_ = f.values_offset();
+}
+
+const std::byte* TileReader::keys_at(const TileGroup& g, std::size_t tile) const {
+  return g.head_page[tile] + static_cast<std::size_t>(g.slot[tile] / kTileTokens) * key_tile_;
+}
+const std::byte* TileReader::values_at(const TileGroup& g, std::size_t tile) const {
+  return g.head_page[tile] + values_offset_ +
+         static_cast<std::size_t>(g.slot[tile] / kTileTokens) * value_tile_;
+}
+
+void TileReader::read(const TileGroup& g, std::uint64_t visible, KeyTiles& keys,
+                      ValueTiles& values) {
+  keys.element = keys_in_place_ ? format_.element : Element::f32;
+  keys.k_dim = format_.k_dim;
+  values.element = values_in_place_ ? format_.element : Element::f32;
+  values.v_dim = format_.v_dim;
+  limit_rows(values, g.tiles, visible);
+  const std::size_t key_numbers = static_cast<std::size_t>(format_.k_dim) * kTileTokens;
+  const std::size_t value_numbers = static_cast<std::size_t>(format_.v_dim) * kTileTokens;
+  const bool needs_keys = !keys_in_place_ || format_.values_in_keys;
+  float* key_stage = needs_keys ? keys_.at_least(key_numbers * kGroupTiles) : nullptr;
+  float* value_stage = values_in_place_ ? nullptr : values_.at_least(value_numbers * kGroupTiles);
+  for (std::size_t c = 0; c < kGroupTiles; ++c) {
+    const bool repeats = static_cast<int>(c) >= g.tiles;
+    float* staged = needs_keys ? key_stage + c * key_numbers : nullptr;
+    if (needs_keys && !repeats) stage_keys(format_, g.head_page[c], g.slot[c], staged);
+    keys.tile[c] = keys_in_place_
+                       ? keys_at(g, c)
+                       : reinterpret_cast<const std::byte*>(repeats ? key_stage : staged);
+    if (repeats) continue;
+    if (values_in_place_) {
+      values.tile[c] = values_at(g, c);
+      continue;
+    }
+    float* to = value_stage + c * value_numbers;
+    if (format_.values_in_keys)
+      stage_values_in_keys(staged, format_.v_dim, to);
+    else
+      stage_values(format_, g.head_page[c], g.slot[c], to);
+    values.tile[c] = reinterpret_cast<const std::byte*>(to);
+  }
+}
+
+Prefetch TileReader::keys_of(const TileGroup& g) const {
+  Prefetch p{.parts = g.tiles, .lines = static_cast<int>((key_tile_ + 63) / 64)};
+  for (std::size_t c = 0; c < static_cast<std::size_t>(g.tiles); ++c) p.part[c] = keys_at(g, c);
+  return p;
+}
+Prefetch TileReader::values_of(const TileGroup& g) const {
+  if (format_.values_in_keys) return {};
+  Prefetch p{.parts = g.tiles, .lines = static_cast<int>((value_tile_ + 63) / 64)};
+  for (std::size_t c = 0; c < static_cast<std::size_t>(g.tiles); ++c) p.part[c] = values_at(g, c);
+  return p;
+}
+
+}  // namespace kvsim::kernels::cpu

@@ -1,0 +1,45 @@
+#pragma once
+// Gives the tiles of a group in a form that score() and accumulate() read: in place where the
+// format allows it, else staged as f32. One per thread.
+#include <memory>
+#include <vector>
+
+#include "kernels/cpu/walk.h"
+
+namespace kvsim::kernels::cpu {
+
+// Floats on a line boundary; grows, never shrinks, keeps nothing when it grows.
+class Scratch {
+ public:
+  float* at_least(std::size_t count) {
+    if (count + 16 > data_.size()) data_.assign(count + 16, 0.0F);
+    void* p = data_.data();
+    std::size_t space = data_.size() * sizeof(float);
+    return static_cast<float*>(std::align(64, count * sizeof(float), p, space));
+  }
+
+ private:
+  std::vector<float> data_;
+};
+
+class TileReader {
+ public:
+  void open(const KvFormat& format);
+  // The results point into the cache or into the reader, until the next call.
+  void read(const TileGroup&, std::uint64_t visible, KeyTiles&, ValueTiles&);
+  // What a pass over this group will read from the cache.
+  [[nodiscard]] Prefetch keys_of(const TileGroup&) const;
+  [[nodiscard]] Prefetch values_of(const TileGroup&) const;
+
+ private:
+  [[nodiscard]] const std::byte* keys_at(const TileGroup&, std::size_t tile) const;
+  [[nodiscard]] const std::byte* values_at(const TileGroup&, std::size_t tile) const;
+
+  KvFormat format_;
+  bool keys_in_place_ = false, values_in_place_ = false;
+  std::size_t key_tile_ = 0, value_tile_ = 0;  // bytes of a tile in the cache
+  std::size_t values_offset_ = 0;
+  Scratch keys_, values_;
+};
+
+}  // namespace kvsim::kernels::cpu
