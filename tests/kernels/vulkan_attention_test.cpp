@@ -1,6 +1,6 @@
 // Attention on a Vulkan device against the double reference, on shapes drawn at random; what lies
 // behind a sequence's end is NaN.
-#include "kernels/vulkan/attention.h"
+#include "kernels/vulkan/operations.h"
 
 #include <fmt/format.h>
 
@@ -118,7 +118,7 @@ void expect_same(Arguments a, Device& device, const std::string& what) {
   reference::attend(a);
   std::fill(out.begin(), out.end(), kNan);
   a.out = out;
-  vulkan::attend(a, device);
+  vulkan::once(a, device);
   EXPECT_LE(worst(out, expected, z(a.cache.format.v_dim)), bound(a.cache.format.element)) << what;
 }
 
@@ -224,20 +224,35 @@ TEST_F(VulkanAttention, PeaksAndExtremesStayExact) {
   expect_same(a, device(), "scores of nothing");
 }
 
-TEST_F(VulkanAttention, NoSequencesAndCachesThatDoNotFit) {
+// A cache that no shader can see as a whole: its unused pages stay behind.
+TEST_F(VulkanAttention, OfALargeCacheOnlyTheNamedPagesAreCopied) {
+  Rng rng(7, "vulkan large");
+  KvFormat f{.kv_heads = 1, .k_dim = 64, .v_dim = 64};
+  Batch batch(f, {40, 0, 5}, rng);
+  const std::vector<float> q = draw(3 * 64, rng);
+  std::vector<float> out(q.size());
+  DecodeAttention a{batch.cache(), batch.table(), 1, 0.1F, {}, {}, q, out};
+  for (std::int32_t& page : std::span(batch.pages).subspan(z(batch.max_pages), z(batch.max_pages)))
+    page = -1;
+  // Only the beginning is there; its size is what counts.
+  a.cache.pages = {batch.bytes().data(), z(std::int64_t{1} << 40)};
+  expect_same(a, device(), "cut");
+}
+
+TEST_F(VulkanAttention, NoSequencesAndPagesThatDoNotFit) {
   Rng rng(7, "vulkan none");
   KvFormat f;
   Batch batch(f, {}, rng);
-  vulkan::attend(DecodeAttention{batch.cache(), batch.table(), 8, 1, {}, {}, {}, {}}, device());
-  f.kv_heads = 1024;
-  f.k_dim = f.v_dim = 1024;
+  vulkan::once(DecodeAttention{batch.cache(), batch.table(), 8, 1, {}, {}, {}, {}}, device());
+  f.kv_heads = f.k_dim = f.v_dim = 1024;
   std::vector<float> q(1024 * 1024), out(1024 * 1024);
-  const std::vector<std::int32_t> pages{0}, lengths{1};
-  // Never touched: only its size matters.
+  const std::vector<std::int32_t> lengths{1600};
+  std::vector<std::int32_t> pages(100);
+  std::iota(pages.begin(), pages.end(), 0);
   const std::span<const std::byte> huge(reinterpret_cast<const std::byte*>(q.data()),
                                         z(std::int64_t{1} << 40));
-  EXPECT_THROW(vulkan::attend(DecodeAttention{{f, huge}, {pages, 1, lengths}, 1024, 1, {}, {}, q, out},
-                              device()),
+  EXPECT_THROW(vulkan::once(DecodeAttention{{f, huge}, {pages, 100, lengths}, 1024, 1, {}, {}, q, out},
+                            device()),
                InputError);
 }
 

@@ -129,7 +129,9 @@ TEST_F(VulkanDevice, RecordingsRunAgainAndTakeTime) {
       std::vector<float> result(4);
       out.get<float>(result);
       EXPECT_EQ(result, (std::vector<float>{22 / 3.5F, 23 / 3.5F, 24 / 3.5F, 25 / 3.5F}));
-      if (d->info().timestamp_bits > 0) EXPECT_GT(recording.seconds(), 0);
+      if (d->info().timestamp_bits > 0) {
+        EXPECT_GT(recording.seconds(), 0);
+      }
     }
   }
 }
