@@ -7,6 +7,7 @@
 #include "kernels/attention.h"
 #include "kernels/cases/kv_inputs.h"
 #include "kernels/operation.h"
+#include "kernels/vulkan/operations.h"
 
 namespace kvsim::kernels {
 namespace {
@@ -126,9 +127,16 @@ class DecodeCase final : public Operation {
     Threads& threads_;
   };
 
-  std::unique_ptr<Bound> bind_vulkan(vulkan::Device&, std::string& why) {
-    why = "no Vulkan twin yet";
-    return nullptr;
+  std::unique_ptr<Bound> bind_vulkan(vulkan::Device& device, std::string& why) {
+    is_vulkan_ = true;
+    std::vector<DecodeAttention> all;
+    for (std::int64_t copy = 0; copy < copies(); ++copy) all.push_back(arguments(copy));
+    try {
+      return vulkan::bind(device, all);
+    } catch (const InputError& e) {
+      why = e.what();
+      return nullptr;
+    }
   }
 
   DecodeAttention arguments(std::int64_t copy) {

@@ -10,9 +10,6 @@ namespace kvsim::kernels::vulkan {
 
 namespace {
 
-// Rows that an invocation can keep sums for in registers.
-constexpr int kRows = 8;
-
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 std::int64_t shared_bytes(const KvFormat& f, const Blocking& b) {
@@ -32,10 +29,16 @@ struct Range {
   std::int32_t begin = 0, end = 0;
 };
 
+// Where ranges may begin: not inside a tile of keys nor inside a group of scales.
+std::int32_t grain_of(const KvFormat& f) {
+  return is_quantised(f.element) ? f.group_tokens : kTileTokens;
+}
+
 // What queries at positions first .. last see together, in at most two ranges (sinks and window).
-std::vector<Range> visible_ranges(std::int32_t first, std::int32_t last, const Visibility& v) {
+std::vector<Range> visible_ranges(std::int32_t first, std::int32_t last, const Visibility& v,
+                                  std::int32_t grain) {
   if (last < 0) return {};
-  const std::int32_t from = v.window > 0 ? std::max(0, first - v.window + 1) / 16 * 16 : 0;
+  const std::int32_t from = v.window > 0 ? std::max(0, first - v.window + 1) / grain * grain : 0;
   if (from <= v.sinks) return {{0, last + 1}};
   std::vector<Range> ranges;
   if (v.sinks > 0) ranges.push_back({0, v.sinks});
@@ -91,11 +94,12 @@ Blocking blocking(const DeviceInfo& device, const KvFormat& f, int q_heads, bool
   Blocking b;
   b.width = device.software ? 16 : 128;
   const int most_tokens = device.software ? 4 : 2;
-  for (int rows = std::min(group, kRows); rows >= 1; --rows) {
+  const int most_rows = device.software ? 4 : 8;  // whose sums stay in registers
+  for (int rows = std::min(group, most_rows); rows >= 1; --rows) {
     b.head_blocks = ceil_div(group, rows);
     b.heads = ceil_div(group, b.head_blocks);
     b.queries = many_queries
-                    ? static_cast<int>(std::bit_floor(static_cast<unsigned>(kRows / b.heads)))
+                    ? static_cast<int>(std::bit_floor(static_cast<unsigned>(most_rows / b.heads)))
                     : 1;
     for (; b.queries >= 1; b.queries /= 2)
       for (b.tokens = most_tokens; b.tokens >= 1; b.tokens /= 2) {
@@ -112,9 +116,10 @@ AttentionPlan plan(const DecodeAttention& a, const Blocking& b, const Blocking& 
   AttentionPlan p;
   const std::size_t sequences = a.table.lengths.size();
   Cutter cutter(p, sequences);
+  const std::int32_t grain = grain_of(a.cache.format);
   std::int64_t tokens = 0;
   for (const std::int32_t length : a.table.lengths)
-    for (const Range r : visible_ranges(length - 1, length - 1, a.visible))
+    for (const Range r : visible_ranges(length - 1, length - 1, a.visible, grain))
       tokens += r.end - r.begin;
   const std::int32_t chunk = chunk_of(tokens * a.cache.format.kv_heads * b.head_blocks, workgroups,
                                       kDecodeLeast, b.tile());
@@ -130,12 +135,11 @@ AttentionPlan plan(const DecodeAttention& a, const Blocking& b, const Blocking& 
   for (std::size_t s = 0; s < sequences; ++s) {
     const std::int32_t length = a.table.lengths[s];
     const auto row = static_cast<std::int32_t>(s);
-    for (Range r : visible_ranges(length - 1, length - 1, a.visible)) {
+    for (Range r : visible_ranges(length - 1, length - 1, a.visible, grain)) {
       r.begin = std::max(r.begin, own[s]);
       cutter.cut(p.items, {row, row, 1, length - 1, 0, 0, 0, 0}, r, chunk);
     }
   }
-  p.causal = a.visible.window > 0;
   cutter.finish();
   return p;
 }
@@ -143,6 +147,7 @@ AttentionPlan plan(const DecodeAttention& a, const Blocking& b, const Blocking& 
 AttentionPlan plan(const PrefillAttention& a, const Blocking& b, int workgroups) {
   AttentionPlan p;
   Cutter cutter(p, static_cast<std::size_t>(a.starts.back()));
+  const std::int32_t grain = grain_of(a.cache.format);
   std::vector<std::pair<AttentionItem, Range>> whole;
   std::int64_t tokens = 0;
   std::int32_t mask_row = 0;
@@ -153,7 +158,7 @@ AttentionPlan plan(const PrefillAttention& a, const Blocking& b, int workgroups)
       const std::int32_t n = std::min(b.queries, count - i);
       const AttentionItem item{static_cast<std::int32_t>(s), a.starts[s] + i, n, before + i, 0, 0,
                                0, mask_row + i / 64};
-      for (const Range r : visible_ranges(before + i, before + i + n - 1, a.visible)) {
+      for (const Range r : visible_ranges(before + i, before + i + n - 1, a.visible, grain)) {
         whole.emplace_back(item, r);
         tokens += r.end - r.begin;
       }
@@ -163,7 +168,6 @@ AttentionPlan plan(const PrefillAttention& a, const Blocking& b, int workgroups)
   const std::int32_t chunk = chunk_of(tokens * a.cache.format.kv_heads * b.head_blocks, workgroups,
                                       kPrefillLeast, b.tile());
   for (const auto& [item, range] : whole) cutter.cut(p.items, item, range, chunk);
-  p.causal = true;
   cutter.finish();
   return p;
 }

@@ -40,7 +40,6 @@ struct AttentionPlan {
   std::vector<AttentionItem> shared;  // over shared prefixes: several queries each
   std::vector<Slots> slots;           // [query]
   std::uint32_t total_slots = 0;
-  bool causal = false;  // some row sees less than its item's range
 };
 // `workgroups`: how many keep the device busy.
 AttentionPlan plan(const DecodeAttention&, const Blocking&, const Blocking& shared, int workgroups);

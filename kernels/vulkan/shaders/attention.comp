@@ -24,8 +24,7 @@ layout(constant_id = 9) const int QUERIES = 1;  // of a row block
 layout(constant_id = 10) const int HEADS = 4;   // of a row block
 layout(constant_id = 11) const int TOKENS = 2;  // of an invocation in a tile
 layout(constant_id = 12) const int GROUPS = 1;  // of key scales that a tile may touch
-layout(constant_id = 13) const int CAUSAL = 0;  // rows see less than the item's range
-layout(constant_id = 14) const int BLOCK_MASK = 0;
+layout(constant_id = 13) const int BLOCK_MASK = 0;
 
 const int ROWS = QUERIES * HEADS;
 const int ROWS4 = (ROWS + 3) / 4;
@@ -107,16 +106,19 @@ vec4 dim_major4(uint tile, int token, int d) {
               dim_major_number(tile, token, d + 2), dim_major_number(tile, token, d + 3));
 }
 
+bool block_visible(int block) {
+  return BLOCK_MASK == 0 || (mask[mask_row * mask_words * 2 + block / 32] >> (block % 32) & 1u) != 0;
+}
 bool is_visible(int row, int t) {
-  if (CAUSAL != 0) {
-    const int at = position + row / HEADS;
-    if (t > at || (window > 0 && t <= at - window && t >= sinks)) return false;
-  }
-  if (BLOCK_MASK != 0) {
-    const int block = t / 64;
-    if ((mask[(mask_row * mask_words) * 2 + block / 32] >> (block % 32) & 1u) == 0) return false;
-  }
-  return t < end;
+  const int at = position + row / HEADS;
+  if (t > at || (window > 0 && t <= at - window && t >= sinks)) return false;
+  return t < end && block_visible(t / 64);
+}
+// Whether any row may see any token of the tile.
+bool tile_visible(int tile) {
+  for (int block = tile / 64; block * 64 < min(tile + TILE, end); ++block)
+    if (block_visible(block)) return true;
+  return false;
 }
 
 // Puts the queries into shared memory; quantised: multiplied with the scales of the tile's groups.
@@ -154,10 +156,10 @@ void score_tile(int tile) {
     [[unroll]] for (int r = 0; r < ROWS; ++r)
       scores[i * ROWS + r] = QUANTISED ? biases[groups[i] * ROWS + r] : 0.0;
   }
-  for (int c = 0; c < K_DIM / PER_CHUNK; ++c) {
+  for (int c = 0; c * PER_CHUNK < K_DIM; ++c) {
     uvec4 chunk[TOKENS];
     if (DIM_MAJOR == 0) [[unroll]] for (int i = 0; i < TOKENS; ++i) chunk[i] = pages4[keys[i] + c * 16];
-    [[unroll]] for (int v = 0; v < PER_CHUNK / 4; ++v) {
+    for (int v = 0; v < min(PER_CHUNK / 4, K4 - c * PER_CHUNK / 4); ++v) {
       const int d4 = c * (PER_CHUNK / 4) + v;
       vec4 x[TOKENS];
       [[unroll]] for (int i = 0; i < TOKENS; ++i)
@@ -296,10 +298,14 @@ void main() {
 
   [[unroll]] for (int r = 0; r < ROWS; ++r) best[r] = NEVER, total[r] = 0, zero[r] = 0;
   [[unroll]] for (int i = 0; i < PER * ROWS * 2; ++i) sum[i] = vec4(0);
-  if (!QUANTISED) load_queries(0);
+  bool queries_loaded = false;
   for (int tile = begin; tile < end; tile += TILE) {
-    if (QUANTISED) load_queries(tile);
-    if (QUANTISED || tile == begin) barrier();
+    if (!tile_visible(tile)) continue;
+    if (QUANTISED || !queries_loaded) {
+      load_queries(tile);
+      barrier();
+      queries_loaded = true;
+    }
     score_tile(tile);
     [[unroll]] for (int r = 0; r < ROWS; ++r) {
       float most = NEVER;
