@@ -83,6 +83,10 @@ std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
                        first ? "" : ";", t.name, percent(get("hit_rate")),
                        bytes_text(get("read_bytes")), bytes_text(get("written_bytes")),
                        percent(get("peak_usage")));
+    if (t.pooled)
+      out += fmt::format(", {} of the hits at other nodes, {} copied",
+                         percent(get("far_hit_tokens") / std::max(1.0, get("hit_tokens"))),
+                         bytes_text(get("copied_bytes")));
     if (const double years = get("drive_life"); years > 0)
       out += fmt::format(", drives last {:.1f} years", years);
     first = false;

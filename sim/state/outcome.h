@@ -92,6 +92,7 @@ struct RequestOutcome {
   std::int64_t prompt_tokens = 0, output_tokens = 0;
   std::int64_t hit_tokens = 0;                        // prefix hits at first admission
   std::array<std::int64_t, kMaxTiers> tier_tokens{};  // loaded from each tier below instead
+  std::array<std::int64_t, kMaxTiers> far_tokens{};   // of these, from another node's memory
   std::int64_t queried_tokens = 0;                    // known tokens at first admission
   std::int64_t recomputed_tokens = 0;                 // computed again after preemptions
   Time arrival{}, scheduled = kNever, first_token = kNever, last_token = kNever;
@@ -201,6 +202,10 @@ struct TierTotals {
   std::int64_t inserted = 0, evicted = 0, expired = 0, lost = 0, refused = 0, abandoned = 0;
   std::int64_t read = 0, stale = 0;
   std::int64_t read_bytes = 0, written_bytes = 0;
+  // Of a pool that lies with those who wrote it: chunks that other nodes read here, copies that
+  // were made here, and those of `evicted` that another store still had.
+  bool pooled = false;
+  std::int64_t far_read = 0, far_read_bytes = 0, copied = 0, copied_bytes = 0, dropped = 0;
   double drive_life_years = 0;  // at the run's rate of writing; 0 = no drive, or nothing written
 };
 
@@ -252,11 +257,12 @@ struct LinkUse {
   double flow_seconds = 0;  // integral of the number of flows: / busy = mean while busy
 };
 
-enum class TransferKind : std::uint8_t { load, promote, store, demote };
+enum class TransferKind : std::uint8_t { load, promote, store, demote, replicate };
 constexpr auto enum_names(TransferKind) {
   return std::array{
       std::pair{TransferKind::load, "load"}, std::pair{TransferKind::promote, "promote"},
-      std::pair{TransferKind::store, "store"}, std::pair{TransferKind::demote, "demote"}};
+      std::pair{TransferKind::store, "store"}, std::pair{TransferKind::demote, "demote"},
+      std::pair{TransferKind::replicate, "replicate"}};
 }
 
 // Everything a run produced.
