@@ -170,6 +170,7 @@ void RankTiers::record(const Job& job, Time end, bool failed) {
   r.rank = rank_;
   r.kind = static_cast<std::uint8_t>(job.kind);
   if (job.kind == Kind::promote || job.kind == Kind::demote) r.from = job.from + 1;
+  if (job.kind == Kind::replicate && !job.read.empty()) r.from = job.from + 1;
   if (job.kind == Kind::load) r.from = job.read.empty() ? 0 : job.read.back().level + 1;
   if (job.kind != Kind::load) r.to = job.to + 1;
   r.start = job.began;

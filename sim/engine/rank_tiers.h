@@ -4,9 +4,9 @@
 //
 // A prompt is looked at in chunks of `chunk_blocks` blocks from its start; a chunk is named by the
 // content of its last block. Time is the planner's: a transfer starts when it is decided.
+#include <algorithm>
 #include <array>
 #include <boost/unordered/unordered_flat_map.hpp>
-#include <boost/unordered/unordered_flat_set.hpp>
 #include <cstdint>
 #include <span>
 #include <utility>
@@ -103,7 +103,9 @@ class RankTiers final : public Transfers::Listener {
   // Copies that read memory which has been given away since the last call: they must end before it
   // is written to. Appended to `out`.
   void take_flushes(std::vector<std::uint64_t>& out);
-  [[nodiscard]] bool copying(std::uint64_t copy) const { return copies_.contains(copy); }
+  [[nodiscard]] bool copying(std::uint64_t copy) const {
+    return std::binary_search(copies_.begin(), copies_.end(), copy);
+  }
   [[nodiscard]] bool copying() const { return !copies_.empty(); }
   // Blocks of the prompt from the `at`-th that were stored here and were lost to a fault.
   [[nodiscard]] std::int64_t lost_blocks(const Prompt&, std::int64_t at);
@@ -243,9 +245,9 @@ class RankTiers final : public Transfers::Listener {
   std::vector<Found> found_;
   std::vector<Part> lift_;
   std::vector<ObjectId> places_, left_, ids_, leaving_;
-  // Copies out of GPU memory under way: all, by the chunk and level they write, and those that the
-  // next iteration must wait for.
-  boost::unordered_flat_set<std::uint64_t> copies_;
+  // Copies out of GPU memory under way: all, in the order of their begin; by the chunk and level
+  // that they write; those that the next iteration must wait for.
+  std::vector<std::uint64_t> copies_;
   boost::unordered_flat_map<std::uint64_t, std::uint64_t> copy_of_;
   std::vector<std::uint64_t> flushes_;
   std::uint64_t copies_begun_ = 0;

@@ -108,7 +108,7 @@ void RankTiers::store_from_gpu(Kind kind, std::uint32_t k, std::uint32_t slot,
     job.to = k;
     job.write = ids_;
     job.copy = ++copies_begun_;
-    copies_.insert(job.copy);
+    copies_.push_back(job.copy);
     for (const ObjectId id : ids_) copy_of_[hash_combine(store.key(id), k)] = job.copy;
     start(j, levels_[k].out, static_cast<std::int64_t>(ids_.size()) * config_.tiers[k].chunk_bytes);
   }
@@ -118,7 +118,7 @@ void RankTiers::store_from_gpu(Kind kind, std::uint32_t k, std::uint32_t slot,
 // Its sources in GPU memory may be overwritten.
 void RankTiers::let_go(const Job& job) {
   if (job.copy == 0) return;
-  copies_.erase(job.copy);
+  std::erase(copies_, job.copy);
   for (const ObjectId id : job.write) {
     const auto at = copy_of_.find(hash_combine(levels_[job.to].store().key(id), job.to));
     if (at != copy_of_.end() && at->second == job.copy) copy_of_.erase(at);

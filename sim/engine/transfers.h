@@ -17,7 +17,7 @@ struct TransferPath {
   std::vector<FlowNetwork::Use> uses;
   Duration latency{};
   double rate_cap = 0;  // bytes/s of one flow; 0 = none
-  double convert = 0;   // seconds per byte to change the precision, serial with the transfer
+  double convert = 0;   // ns per byte to change the precision, before or after the transfer
 };
 
 // A rank's store of a tier, and the way there.
@@ -44,7 +44,7 @@ class Transfers {
   }
   FlowId start(Time now, const TransferPath& path, std::int64_t bytes, std::uint32_t listener,
                std::uint32_t job) {
-    const double convert = std::ceil(path.convert * static_cast<double>(bytes) * 1e9);
+    const double convert = std::ceil(path.convert * static_cast<double>(bytes));
     return network_.start(now, path.uses, bytes,
                           path.latency + Duration{static_cast<std::int64_t>(convert)},
                           (std::uint64_t{listener} << 32) | job, path.rate_cap);
@@ -57,7 +57,7 @@ class Transfers {
     double most = path.rate_cap > 0 ? path.rate_cap : std::numeric_limits<double>::infinity();
     for (const FlowNetwork::Use& u : path.uses)
       most = std::min(most, network_.bandwidth(u.link) / u.weight);
-    return path.convert > 0 ? 1 / (1 / most + path.convert) : most;
+    return path.convert > 0 ? 1 / (1 / most + path.convert * 1e-9) : most;
   }
   [[nodiscard]] Time next() { return network_.next_completion(); }
   // Tells the listeners of every transfer that has ended; true when there was one.

@@ -411,8 +411,8 @@ class TierBuilder {
     return cut_ && cut_->reachable(from, to) ? cut_->route(from, to) : graph_.route(from, to);
   }
 
-  // Seconds per byte stored: it is read in one precision and written in the other, by all GPUs of a
-  // rank at once, or by the host of a staged tier.
+  // Nanoseconds per byte stored: it is read in one precision and written in the other, by all GPUs
+  // of a rank at once, or by the host of a staged tier.
   double conversion(std::size_t number, const TierConfig& t, double share, VertexId end) {
     const TierSpec& spec = cache_.tiers[number];
     const std::int64_t above = t.staged ? out_.offload.tiers.front().chunk_bytes
@@ -427,7 +427,7 @@ class TierBuilder {
     double rate = spec.convert.value;
     if (rate <= 0) rate = t.staged ? memory_rate(end) : gpu_rate();
     const auto stored = static_cast<double>(t.chunk_bytes);
-    return share * (stored + static_cast<double>(above)) / stored / rate;
+    return share * (stored + static_cast<double>(above)) / stored / rate * 1e9;
   }
 
   [[nodiscard]] double gpu_rate() const {

@@ -13,7 +13,7 @@ struct TierSetup {
   bool shared = false;       // one store for all instances
   double far_bandwidth = 0;  // > 0: a pool; a rank reads other ranks' stores over a link of its own
   Duration far_latency{};
-  double convert = 0;  // seconds per byte
+  double convert = 0;  // ns per byte
   std::string eviction = "lru";
   TierStore::Options store{};
 };

@@ -75,7 +75,7 @@ test::TierSetup random_tier(Rng& rng, std::size_t number) {
     t.config.replicate_after = static_cast<std::int64_t>(rng.below(3));
     t.config.most_copies = static_cast<std::int64_t>(rng.below(4));
   }
-  if (rng.below(4) == 0) t.convert = 1e-9 * static_cast<double>(rng.below(3));
+  if (rng.below(4) == 0) t.convert = 0.5 * static_cast<double>(rng.below(5));
   const std::vector<std::string> policies = Registry::instance().names("eviction");
   do {
     t.eviction = policies[rng.below(policies.size())];

@@ -78,10 +78,10 @@ TEST(TiersBuild, AnotherPrecisionCostsMemoryBandwidth) {
   };
   EXPECT_EQ(convert(""), 0);
   EXPECT_EQ(convert(", dtype: bf16"), 0);
-  EXPECT_DOUBLE_EQ(convert(", dtype: fp8, convert: 1 TB/s"), (1 + 2) / 1e12 / 4);
+  EXPECT_DOUBLE_EQ(convert(", dtype: fp8, convert: 1 TB/s"), 3.0 / 1e12 / 4 * 1e9);
   const BuiltRun run = build(kHead);
   EXPECT_DOUBLE_EQ(convert(", dtype: fp8"),
-                   3.0 / (run.device.bandwidth.value * run.device.efficiency.memory) / 4);
+                   3.0 / (run.device.bandwidth.value * run.device.efficiency.memory) / 4 * 1e9);
 }
 
 // Between memory and drives the host converts.
@@ -92,7 +92,8 @@ TEST(TiersBuild, AStagedTierIsConvertedByTheHost) {
       "cache: {dtype: bf16, tiers: [{name: gpu}, {name: cpu, capacity: 100 GiB}, {name: ssd, "
       "capacity: 1 TiB, dtype: fp8}]}\n");
   EXPECT_EQ(run.tiers->ranks[0][0].in.convert, 0);
-  EXPECT_DOUBLE_EQ(run.tiers->ranks[0][1].out.convert, 3.0 / run.node.memory_link.bandwidth.value);
+  EXPECT_DOUBLE_EQ(run.tiers->ranks[0][1].out.convert,
+                   3.0 / run.node.memory_link.bandwidth.value * 1e9);
 }
 
 // HCache on multi-head attention: hidden states are half of the KV, so stored layers weigh between
