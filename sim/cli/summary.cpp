@@ -101,7 +101,7 @@ std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
   if (busiest != nullptr && busiest->busy_ns > 0)
     out += fmt::format(
         "links      {}: {} passed, busy {} of the time, then {:.2f} transfers at once, at most {}; "
-        "iterations waited {} s for loads\n",
+        "iterations waited {} s for loads and copies\n",
         busiest->name, bytes_text(static_cast<double>(busiest->bytes)),
         percent(static_cast<double>(busiest->busy_ns) / static_cast<double>(to_ns(o.end))),
         busiest->flow_seconds / (static_cast<double>(busiest->busy_ns) / 1e9), busiest->peak_flows,

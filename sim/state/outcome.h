@@ -30,7 +30,7 @@ enum class Interval : std::uint8_t {
   decode,          // GPU time of iterations that compute its next token
   decode_wait,     // iterations that ran without it between two of its tokens
   host,            // host overhead of iterations it took part in
-  load_stall,      // iterations it took part in waited for KV from below
+  load_stall,      // iterations it took part in waited for KV from below, or for copies of it
   fetch_cpu,       // set aside until its KV has come from CPU memory; step boundaries included
   fetch_ssd,       // the same, from SSD
   fetch_remote,    // the same, from a remote pool
@@ -185,7 +185,7 @@ struct RankTotals {
   std::array<std::int64_t, kMaxTiers> tier_tokens{};                // first admissions
   std::int64_t evicted_blocks = 0;
   std::int64_t busy_ns = 0, gpu_ns = 0, host_ns = 0;
-  std::int64_t stall_ns = 0;     // iterations that waited for loads
+  std::int64_t stall_ns = 0;     // iterations that waited for loads or copies
   std::int64_t peak_blocks = 0;  // most blocks referenced at once
   std::int64_t block_tokens = 0;
   std::int64_t mapping_ns = 0;  // of host_ns: iterations waited for pages to be mapped

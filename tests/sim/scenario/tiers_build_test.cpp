@@ -44,6 +44,24 @@ TEST(TiersBuild, APoolPlacedLocallyIsAStoreForEachNode) {
   }
 }
 
+TEST(TiersBuild, ANodeTakesItsPartOfAPlacedPoolOnly) {
+  const std::string faults =
+      "faults: [{kind: node, target: 1, at: 1 s}, {kind: tier, name: remote, target: 1, at: 1 s}, "
+      "{kind: directory, name: remote, at: 1 s}]\n";
+  const auto stores = [&](const std::string& tier) {
+    std::vector<std::vector<std::uint32_t>> out;
+    const BuiltRun run =
+        build(kHead + "cache: {tiers: [{name: gpu}, {name: remote, capacity: 1 TiB" + tier +
+              "}]}\n" + (tier.empty() ? "faults: [{kind: node, target: 1, at: 1 s}]\n" : faults));
+    for (const FaultPlan& f : run.faults)
+      out.push_back(f.kind == FaultKind::node ? f.stores : f.targets);
+    return out;
+  };
+  using Stores = std::vector<std::vector<std::uint32_t>>;
+  EXPECT_EQ(stores(", placement: local"), (Stores{{1}, {1}, {0, 1}}));
+  EXPECT_EQ(stores(""), (Stores{{}}));
+}
+
 // With one adapter down its GPUs' way to the other node leads over another one; no way is left to
 // a memory whose only link is down.
 TEST(TiersBuild, DetoursAvoidLinksThatAreDown) {
