@@ -83,6 +83,10 @@ std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
                        first ? "" : ";", t.name, percent(get("hit_rate")),
                        bytes_text(get("read_bytes")), bytes_text(get("written_bytes")),
                        percent(get("peak_usage")));
+    if (t.pooled)
+      out += fmt::format(", {} of the hits at other nodes, {} copied",
+                         percent(get("far_hit_tokens") / std::max(1.0, get("hit_tokens"))),
+                         bytes_text(get("copied_bytes")));
     if (const double years = get("drive_life"); years > 0)
       out += fmt::format(", drives last {:.1f} years", years);
     first = false;
@@ -97,7 +101,7 @@ std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
   if (busiest != nullptr && busiest->busy_ns > 0)
     out += fmt::format(
         "links      {}: {} passed, busy {} of the time, then {:.2f} transfers at once, at most {}; "
-        "iterations waited {} s for loads\n",
+        "iterations waited {} s for loads and copies\n",
         busiest->name, bytes_text(static_cast<double>(busiest->bytes)),
         percent(static_cast<double>(busiest->busy_ns) / static_cast<double>(to_ns(o.end))),
         busiest->flow_seconds / (static_cast<double>(busiest->busy_ns) / 1e9), busiest->peak_flows,

@@ -113,7 +113,8 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() &&
               out.late.empty() && waiting_.size() == before && skipped_.size() == aside &&
               draining_ == 0 && prefilling_.empty() && !queue_may_move() && !writes_back_ &&
-              out.mapping_ns + out.mapping_ahead_ns == 0;
+              out.mapping_ns + out.mapping_ahead_ns + out.restore_ns == 0 &&
+              !(tiers_ && tiers_->copying());
   finish_plan(out);
   if (!out.finishing.empty() || out.shape.decodes == 0) out.plain = false;
   if (writes_back_) {
@@ -121,6 +122,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
     about.now = now;
     tiers_->write_leaving(about);
   }
+  if (tiers_) tiers_->take_flushes(out.flushes);
 }
 
 // Whether the head of the queue could be admitted, or dropped, later although nothing but decoding

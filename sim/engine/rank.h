@@ -70,6 +70,7 @@ class Rank final : public RankTiers::Client {
     return skipped_.empty() || !tiers_ ? kNever : tiers_->next_answer(now);
   }
   [[nodiscard]] bool loading(std::uint32_t slot) const { return tiers_ && tiers_->loading(slot); }
+  [[nodiscard]] bool copying(std::uint64_t copy) const { return tiers_ && tiers_->copying(copy); }
   [[nodiscard]] RankTiers* tiers() { return tiers_.get(); }
   void load_ended(std::uint32_t slot, std::int64_t blocks, Time at) override;
   // Tokens of in-batch loads that failed since the last call: the iteration computes them itself.
@@ -106,7 +107,7 @@ class Rank final : public RankTiers::Client {
   Verdict blocked(Sequence&, Time now);
   Verdict set_aside(Sequence&, TierKind, Time now);
   void end_waits(Sequence&, Time now);
-  void begin_load(std::uint32_t slot, const RankTiers::Prompt&, std::int64_t front);
+  void begin_load(std::uint32_t slot, const RankTiers::Prompt&, std::int64_t front, Plan&);
   void record_admission(Sequence&, std::int64_t hit_blocks, const RankTiers::Match&,
                         const RankTiers::Prompt*);
   std::deque<std::uint32_t>& next_queue();

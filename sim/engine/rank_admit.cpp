@@ -12,7 +12,6 @@ void Rank::attach(const OffloadConfig& config, std::vector<RankTiers::Level> lev
   tiers_ = std::make_unique<RankTiers>(config, config_.block_tokens, std::move(levels), transfers,
                                        *this);
   writes_back_ = config.tiers.front().write == WriteRule::back;
-  if (!writes_back_) return;
   pool_.on_leaving([this](std::uint64_t key, std::int64_t first, std::int64_t n, std::int64_t at) {
     tiers_->leaving(key, first, n, at);
   });
@@ -175,7 +174,7 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   s.load_blocks = below.blocks;
   if (below.blocks > 0) {
     pool_.take(s.hold, below.recompute + below.blocks);
-    begin_load(slot, prompt, below.recompute);
+    begin_load(slot, prompt, below.recompute, out);
     if (async) {
       s.fetch = Sequence::Fetch::loading;
       load_reserve_ += config_.blocks_for(known) - s.hold.blocks();
@@ -255,8 +254,9 @@ void Rank::record_admission(Sequence& s, std::int64_t hit_blocks, const RankTier
   }
 }
 
-void Rank::begin_load(std::uint32_t slot, const RankTiers::Prompt& prompt, std::int64_t front) {
-  tiers_->begin_load(prompt);
+void Rank::begin_load(std::uint32_t slot, const RankTiers::Prompt& prompt, std::int64_t front,
+                      Plan& out) {
+  out.restore_ns += to_ns(tiers_->begin_load(prompt));
   Sequence& s = sequences_[slot];
   const std::int64_t bt = config_.block_tokens;
   std::int64_t left = std::min(s.load_blocks * bt, s.known() - 1 - (prompt.local + front) * bt);
@@ -264,10 +264,11 @@ void Rank::begin_load(std::uint32_t slot, const RankTiers::Prompt& prompt, std::
     s.outcome.recomputed_tokens -= left;
     return;
   }
-  const auto& from = tiers_->loaded_blocks(slot);
+  const auto &from = tiers_->loaded_blocks(slot), &far = tiers_->far_blocks(slot);
   for (std::size_t k = 0; k < from.size(); ++k) {
     const std::int64_t tokens = std::min(left, from[k] * bt);
     s.outcome.tier_tokens[k] += tokens;
+    s.outcome.far_tokens[k] += std::min(tokens, far[k] * bt);
     totals_.tier_tokens[k] += tokens;
     left -= tokens;
   }
@@ -284,7 +285,7 @@ void Rank::load_ended(std::uint32_t slot, std::int64_t blocks, Time) {
       for (std::size_t k = 0; k < kMaxTiers; ++k) {
         tokens += s.outcome.tier_tokens[k];
         totals_.tier_tokens[k] -= s.outcome.tier_tokens[k];
-        s.outcome.tier_tokens[k] = 0;
+        s.outcome.tier_tokens[k] = s.outcome.far_tokens[k] = 0;
       }
       s.outcome.miss_tokens[static_cast<std::size_t>(MissCause::lost_fault)] += tokens;
     } else {

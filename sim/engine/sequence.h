@@ -71,11 +71,13 @@ struct Plan {
   std::vector<std::uint32_t> starved;    // decoding sequences left out
   std::vector<std::uint32_t> late;       // in this one, left out of the one before
   std::vector<std::uint32_t> awaits;     // slots whose KV must have come before it can end
+  std::vector<std::uint64_t> flushes;    // copies that must have left its blocks before it begins
   std::int64_t preemptions = 0;
   // Driver time: of pages that nobody could foresee, and of pages that can be mapped while the
   // iteration before runs.
   std::int64_t mapping_ns = 0, mapping_ahead_ns = 0;
-  KvOccupancy occupancy;  // while it runs
+  std::int64_t restore_ns = 0;  // GPU time that loads begun with it need: K and V projections
+  KvOccupancy occupancy;        // while it runs
   void clear() {
     empty = true;
     plain = false;
@@ -86,7 +88,8 @@ struct Plan {
     starved.clear();
     late.clear();
     awaits.clear();
-    preemptions = mapping_ns = mapping_ahead_ns = 0;
+    flushes.clear();
+    preemptions = mapping_ns = mapping_ahead_ns = restore_ns = 0;
     occupancy = {};
   }
 };

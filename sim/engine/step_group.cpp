@@ -63,7 +63,8 @@ void StepGroup::describe_group() {
 std::int64_t StepGroup::price(Lane& l) {
   if (l.running.empty) return 0;
   const StepShape& s = l.running.shape;
-  return to_ns(s.prefills.empty() ? cost_.decode_line(s).at(s) : cost_.mixed_step(s));
+  return l.running.restore_ns +
+         to_ns(s.prefills.empty() ? cost_.decode_line(s).at(s) : cost_.mixed_step(s));
 }
 
 // Pages that could be foreseen were mapped while the iteration before ran.
@@ -85,7 +86,10 @@ void StepGroup::start(Time now) {
   step_ns_ = mapping_ns_ + step_ns(gpu_ns_, runs_graph());
   stall_ns_ = 0;
   busy_ = true;
-  stalled_ = loads_outstanding();
+  loaded_ns_ = flushed_ns_ = 0;
+  loading_ = loads_outstanding();
+  flushing_ = copies_outstanding();
+  stalled_ = loading_ || flushing_;
   next_end_ = stalled_ ? kNever : now + Duration{step_ns_};
 }
 
@@ -96,10 +100,28 @@ bool StepGroup::loads_outstanding() const {
   });
 }
 
+bool StepGroup::copies_outstanding() const {
+  return std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& l) {
+    return std::any_of(l.running.flushes.begin(), l.running.flushes.end(),
+                       [&](std::uint64_t copy) { return l.rank->copying(copy); });
+  });
+}
+
 // Layer i computes when layer i - 1 has and its own KV is there: of a load of X after the start,
-// cut into L layers, and Y of computation, T = max(X / L + Y, X + Y / L) (taxonomy K6).
+// cut into L layers, and Y of computation, T = max(X / L + Y, X + Y / L) (taxonomy K6). What a copy
+// still reads is not overwritten: nothing is computed before the copies have ended (vLLM's flush,
+// SGLang's write-back).
 void StepGroup::loads_ended(Time now) {
-  if (!stalled_ || loads_outstanding()) return;
+  if (!stalled_) return;
+  if (loading_ && !loads_outstanding()) {
+    loading_ = false;
+    loaded_ns_ = to_ns(now - start_);
+  }
+  if (flushing_ && !copies_outstanding()) {
+    flushing_ = false;
+    flushed_ns_ = to_ns(now - start_);
+  }
+  if (loading_ || flushing_) return;
   stalled_ = false;
   for (Lane& l : lanes_) {
     const std::int64_t tokens = l.rank->take_failed_tokens();
@@ -111,13 +133,13 @@ void StepGroup::loads_ended(Time now) {
     gpu_ns_ += again;
     step_ns_ += again;
   }
-  const std::int64_t load = to_ns(now - start_);
   std::int64_t layers = 1;
   for (const Lane& l : lanes_)
     if (const RankTiers* t = l.rank->tiers())
       layers = t->config().load == LoadMode::overlap ? t->config().load_layers : 1;
   const auto up = [&](std::int64_t ns) { return (ns + layers - 1) / layers; };
-  const std::int64_t all = std::max(up(load) + step_ns_, load + up(step_ns_));
+  const std::int64_t all =
+      std::max({up(loaded_ns_) + step_ns_, loaded_ns_ + up(step_ns_), flushed_ns_ + step_ns_});
   stall_ns_ = all - step_ns_;
   next_end_ = start_ + Duration{all};
 }

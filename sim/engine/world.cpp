@@ -354,6 +354,8 @@ void World::check_invariants() {
   for (const auto& in : instances_)
     for (const auto& r : in->ranks) r->check_invariants();
   for (const auto& s : stores_) s->check(false);
+  for (const auto& p : pools_)
+    if (p) p->check();
   KVSIM_CHECK(injected_ == completed_ + inside_, "{} requests came in, {} are over, {} inside",
               injected_, completed_, inside_);
 }

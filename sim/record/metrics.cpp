@@ -87,7 +87,7 @@ struct Totals {
   std::int64_t input = 0, output = 0;  // of finished requests
   std::int64_t prompt = 0, queried = 0, hit = 0, recomputed = 0, preemptions = 0;
   std::array<std::int64_t, kMissCauses> missed{};
-  std::array<std::int64_t, kMaxTiers> below{};
+  std::array<std::int64_t, kMaxTiers> below{}, far{};
   Time first = kNever, last{};
 };
 
@@ -110,7 +110,8 @@ Totals add_up(const RunOutcome& run, const Slo& slo) {
     t.recomputed += r.recomputed_tokens;
     t.preemptions += r.preemptions;
     for (std::size_t i = 0; i < kMissCauses; ++i) t.missed[i] += r.miss_tokens[i];
-    for (std::size_t i = 0; i < kMaxTiers; ++i) t.below[i] += r.tier_tokens[i];
+    for (std::size_t i = 0; i < kMaxTiers; ++i)
+      t.below[i] += r.tier_tokens[i], t.far[i] += r.far_tokens[i];
     t.first = std::min(t.first, r.arrival);
     if (r.last_token != kNever) t.last = std::max(t.last, r.last_token);
   }
@@ -169,6 +170,9 @@ void tier_rows(Rows& rows, const RunOutcome& run, const Totals& t) {
     sum.capacity_chunks += s.capacity_chunks;
     sum.evicted += s.evicted;
     sum.stale += s.stale;
+    sum.pooled = s.pooled;
+    sum.copied_bytes += s.copied_bytes;
+    sum.dropped += s.dropped;
     if (s.drive_life_years > 0)  // the drive that wears out first
       sum.drive_life_years = sum.drive_life_years > 0
                                  ? std::min(sum.drive_life_years, s.drive_life_years)
@@ -187,6 +191,11 @@ void tier_rows(Rows& rows, const RunOutcome& run, const Totals& t) {
     rows.count(fmt::format("tier_{}_evicted_chunks", sum.name), sum.evicted);
     rows.ratio(fmt::format("tier_{}_peak_usage", sum.name), static_cast<double>(sum.peak),
                static_cast<double>(sum.capacity_chunks), "ratio");
+    if (sum.pooled) {
+      rows.count(fmt::format("tier_{}_far_hit_tokens", sum.name), t.far[tier], "tokens");
+      rows.count(fmt::format("tier_{}_copied_bytes", sum.name), sum.copied_bytes, "bytes");
+      rows.count(fmt::format("tier_{}_dropped_copies", sum.name), sum.dropped);
+    }
     if (sum.drive_life_years > 0)
       rows.value(fmt::format("tier_{}_drive_life", sum.name), sum.drive_life_years, "years");
   }

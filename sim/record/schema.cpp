@@ -187,6 +187,11 @@ TableInfo tier_table() {
        {"stale_chunks", "INTEGER NOT NULL", "promised by the directory, but gone"},
        {"read_bytes", "INTEGER NOT NULL", ""},
        {"written_bytes", "INTEGER NOT NULL", ""},
+       {"far_read_chunks", "INTEGER NOT NULL", "of a pool placed locally: read by other nodes"},
+       {"far_read_bytes", "INTEGER NOT NULL", ""},
+       {"copied_chunks", "INTEGER NOT NULL", "written here as copies of other nodes' chunks"},
+       {"copied_bytes", "INTEGER NOT NULL", ""},
+       {"dropped_chunks", "INTEGER NOT NULL", "of the evicted: another node still had them"},
        {"drive_life_years", "REAL", "at the run's rate of writing; NULL = no drive"}},
       "PRIMARY KEY (run_id, tier, store)"};
 }
@@ -197,7 +202,8 @@ TableInfo tier_hit_table() {
           {kRunId,
            {"request", "INTEGER NOT NULL", "index in the workload"},
            {"tier", "INTEGER NOT NULL", "where they lay, before any prefetch"},
-           {"tokens", "INTEGER NOT NULL", ""}},
+           {"tokens", "INTEGER NOT NULL", ""},
+           {"far_tokens", "INTEGER NOT NULL", "of these, from another node's memory"}},
           "PRIMARY KEY (run_id, request, tier)"};
 }
 
@@ -236,7 +242,8 @@ TableInfo transfer_table() {
            {"instance", "INTEGER NOT NULL", ""},
            {"rank", "INTEGER NOT NULL", ""},
            {"kind", "TEXT NOT NULL",
-            "load: to the GPU; promote: up a tier; store: from the GPU; demote: down a tier"},
+            "load: to the GPU; promote: up a tier; store: from the GPU; demote: down a tier; "
+            "replicate: what was read from another node, to this one"},
            {"from_tier", "INTEGER NOT NULL", "0 = the GPU"},
            {"to_tier", "INTEGER NOT NULL", "0 = the GPU"},
            {"start_ns", "INTEGER NOT NULL", "since the start of the run"},

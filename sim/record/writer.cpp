@@ -110,7 +110,8 @@ void RunWriter::write(const RequestOutcome& r) {
   for (const std::int64_t tokens : r.miss_tokens) row << tokens;
   row.run();
   for (std::size_t k = 0; k < kMaxTiers; ++k)
-    if (r.tier_tokens[k] > 0) (Row(tier_hit_) << r.index << k + 1 << r.tier_tokens[k]).run();
+    if (r.tier_tokens[k] > 0)
+      (Row(tier_hit_) << r.index << k + 1 << r.tier_tokens[k] << r.far_tokens[k]).run();
 }
 
 void RunWriter::write(const TierTotals& t) {
@@ -118,7 +119,8 @@ void RunWriter::write(const TierTotals& t) {
   row << t.tier + 1 << t.store << t.name << name_of(enum_names(TierKind{}), t.kind)
       << t.capacity_chunks << t.chunk_bytes << t.chunk_tokens << t.resident << t.peak << t.inserted
       << t.evicted << t.expired << t.lost << t.abandoned << t.refused << t.read << t.stale
-      << t.read_bytes << t.written_bytes;
+      << t.read_bytes << t.written_bytes << t.far_read << t.far_read_bytes << t.copied
+      << t.copied_bytes << t.dropped;
   t.drive_life_years > 0 ? row << t.drive_life_years : row.null();
   row.run();
 }
