@@ -27,6 +27,9 @@ struct Sequence {
   std::int64_t reserved = 0;   // blocks it holds at least, whatever it computed
   std::int64_t region = 0;     // where they begin, when they lie in one piece
   std::int64_t premapped = 0;  // pages mapped for it before it came
+  // Blocks set aside for its KV in host memory: all it has while it is swapped out, else the share
+  // of the layers that are not on the GPU.
+  std::int64_t host_room = 0, host_layers = 0;
   std::int32_t priority = 0;
   std::uint64_t order = 0;  // of admission: position in the running list
   std::vector<ContentChunk> content;
@@ -71,6 +74,7 @@ struct Plan {
   std::vector<std::uint32_t> starved;    // decoding sequences left out
   std::vector<std::uint32_t> late;       // in this one, left out of the one before
   std::vector<std::uint32_t> awaits;     // slots whose KV must have come before it can end
+  std::vector<std::uint32_t> resumed;    // decode again, having been swapped out
   std::int64_t preemptions = 0;
   // Driver time: of pages that nobody could foresee, and of pages that can be mapped while the
   // iteration before runs.
@@ -86,6 +90,7 @@ struct Plan {
     starved.clear();
     late.clear();
     awaits.clear();
+    resumed.clear();
     preemptions = mapping_ns = mapping_ahead_ns = 0;
     occupancy = {};
   }

@@ -35,6 +35,11 @@ struct TierSystem {
     TransferPath in, out;
   };
   std::vector<std::vector<Way>> ranks;
+  // By rank: the way to host memory for KV of admitted requests; empty when none goes there.
+  struct HostWay {
+    TransferPath in, out;
+  };
+  std::vector<HostWay> hosts;
   struct Link {
     std::string name;
     double bandwidth = 0;

@@ -57,18 +57,20 @@ class TierBuilder {
     const bool first_is_gpu = !cache_.tiers.empty() && cache_.tiers.front().name == "gpu";
     if (!cache_.tiers.empty() && !first_is_gpu)
       error(0, "name", "the first tier must be the GPU", "begin the list with {name: gpu}");
-    if (cache_.tiers.size() < 2 || !first_is_gpu) return std::nullopt;
-    if (cache_.tiers.size() - 1 > kMaxTiers) {
+    const bool below = cache_.tiers.size() >= 2 && first_is_gpu;
+    if (!below && run_.engine.host_blocks == 0) return std::nullopt;
+    if (cache_.tiers.size() > kMaxTiers + 1) {
       error(kMaxTiers + 1, "", fmt::format("more than {} tiers below the GPU", kMaxTiers));
       return std::nullopt;
     }
-    if (!run_.engine.prefix_caching)
+    if (below && !run_.engine.prefix_caching)
       error(1, "", "without a prefix index nothing can be found in a tier",
             "set cache.prefix.index: hash");
     place_instances();
     const std::size_t before = d_.all().size();
     settings();
-    for (std::size_t k = 1; k < cache_.tiers.size(); ++k) add_tier(k);
+    for (std::size_t k = 1; below && k < cache_.tiers.size(); ++k) add_tier(k);
+    if (run_.engine.host_blocks > 0 && d_.all().size() == before) add_hosts();
     if (d_.all().size() != before) return std::nullopt;
     for (const Link& l : graph_.links()) out_.links.push_back({l.name, l.capacity});
     return std::move(out_);
@@ -297,26 +299,68 @@ class TierBuilder {
                 : "use several nodes, or give the node a remote pool");
       return false;
     }
-    // Of each byte stored: what passes over a GPU's link (all of it where ranks hold copies).
-    const Bytes one{kv_token_bytes(run_.model, run_.precision.kv)};
-    const Bytes shard{kv_token_bytes(run_.model, run_.precision.kv, run_.parallel.tensor)};
-    const double per_gpu = static_cast<double>(shard.count()) / static_cast<double>(one.count()) /
-                           run_.parallel.pipeline;
     std::vector<VertexId> ends = gpus;
-    double share = per_gpu;
+    double share = share_of_gpu();
     if (t.staged) {
       ends = homes(TierKind::cpu, gpus.front(), node_of(instance));
       share = 1;
     }
-    const Bytes chunk{t.chunk_bytes};
+    connect(home, ends, share, Bytes{t.chunk_bytes}, way.in, way.out);
+    return true;
+  }
+
+  // Of each byte of KV: what passes over a GPU's link (all of it where ranks hold copies).
+  [[nodiscard]] double share_of_gpu() const {
+    const Bytes one{kv_token_bytes(run_.model, run_.precision.kv)};
+    const Bytes shard{kv_token_bytes(run_.model, run_.precision.kv, run_.parallel.tensor)};
+    return static_cast<double>(shard.count()) / static_cast<double>(one.count()) /
+           run_.parallel.pipeline;
+  }
+
+  void connect(const std::vector<VertexId>& home, const std::vector<VertexId>& ends, double share,
+               Bytes chunk, TransferPath& in, TransferPath& out) {
     for (const VertexId h : home) {
       for (const VertexId e : ends) {
         const double part = share / static_cast<double>(home.size());
-        add_uses(way.in, graph_.route(h, e), chunk, part);
-        add_uses(way.out, graph_.route(e, h), chunk, part);
+        add_uses(in, graph_.route(h, e), chunk, part);
+        add_uses(out, graph_.route(e, h), chunk, part);
       }
     }
-    return true;
+  }
+
+  // The way of each rank to the memory of its node, for KV that leaves the GPU outside the tiers.
+  void add_hosts() {
+    const bool swap = run_.engine.swap;
+    const std::string path = swap ? "engine.preemption" : "cache.memory";
+    // Layers, and K and V, lie apart: a copy is of one block of one of them.
+    const Bytes piece{
+        kv_layer_bytes(run_.model, bits(run_.precision.kv), run_.parallel.tensor).count() /
+        (run_.model.mla ? 1 : 2) * run_.engine.block_tokens};
+    for (int i = 0; i < run_.scenario.deployment.replicas; ++i) {
+      for (int r = 0; r < run_.parallel.data; ++r) {
+        const std::vector<VertexId> gpus = gpus_of(i, r);
+        const std::vector<VertexId> home = homes(TierKind::cpu, gpus.front(), node_of(i));
+        if (home.empty())
+          return d_.add(scenario_.place(), path,
+                        fmt::format("{} has no host memory that its GPUs reach", run_.node.name),
+                        "use a node of the catalogue (kvsim list node), or give it host_memory");
+        TierSystem::HostWay& way = out_.hosts.emplace_back();
+        connect(home, gpus, share_of_gpu(), piece, way.in, way.out);
+      }
+    }
+    double there = 0;
+    for (const VertexId v : graph_.of_kind(VertexKind::dram, 0))
+      there += static_cast<double>(graph_.vertex(v).capacity.count());
+    const Bytes space =
+        swap ? run_.scenario.engine.preemption.space : run_.engine.memory.host_bytes;
+    const int gpus = std::min(per_node_, run_.scenario.deployment.replicas) * run_.parallel.gpus();
+    const double taken = static_cast<double>(space.count()) * gpus + host_tiers_;
+    if (there > 0 && taken > there)
+      d_.add(scenario_.place(), path + ".space",
+             fmt::format("with the cpu tiers, {} GPUs of a node take {:.0f} GiB of host memory, "
+                         "there are {:.0f} GiB",
+                         gpus, taken / 0x1p30, there / 0x1p30),
+             "lower it, or use a larger machine");
   }
 
   // What the stores of one node take must be there; drives wear by what all of them write.
@@ -349,6 +393,7 @@ class TierBuilder {
         out_.stores[s].drives = static_cast<std::uint32_t>(node);
       }
       if (taken > 0 && there > 0 && taken > there) return;  // once is enough
+      if (t.kind == TierKind::cpu && node == 0) host_tiers_ += taken;
     }
   }
 
@@ -360,6 +405,7 @@ class TierBuilder {
   Topology graph_;
   int per_node_ = 1, nodes_ = 1;
   std::int64_t capacity_ = 0;
+  double host_tiers_ = 0;  // bytes of the first node's memory that cpu tiers take
 };
 
 }  // namespace
