@@ -1,9 +1,10 @@
 // KV handed out layer by layer: a long prompt need not wait until there is room for all layers of
-// it. It comes in with some on the GPU; the others go to host memory as they are computed, come
-// back for every later iteration while others compute, and stay as room is found.
+// it. It comes in with some on the GPU; the others go to host memory as they are computed. How it
+// decodes then, the paper's abstract does not say: both ways are here.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "policies/memory/memory.h"
@@ -13,16 +14,26 @@ namespace {
 
 using namespace literals;
 
+enum class Decode { wait, stream };
+constexpr auto enum_names(Decode) {
+  return std::array{std::pair{Decode::wait, "wait"}, std::pair{Decode::stream, "stream"}};
+}
+
 class LayerWise final : public MemoryManager {
  public:
   struct Params {
     std::int64_t resident = 0;
+    Decode decode = Decode::wait;
     Bytes space = 64_GiB;
     Duration tpot{};
     static constexpr std::tuple kFields{
         field("resident", &Params::resident, between<std::int64_t>(0, 1 << 16),
               "layers of such a prompt that stay on the GPU; 0 = as few as leave the rest time to "
               "move to host memory while the prompt is computed"),
+        field("decode", &Params::decode, any,
+              "wait: after its first token the request waits in host memory until all of its KV "
+              "has room; stream: it decodes at once, and the layers come for every iteration, "
+              "beside the computing of others"),
         field("space", &Params::space, any, "host memory for the others, a GPU"),
         field("tpot", &Params::tpot, any,
               "prompts are admitted only while the running decodes keep this mean time per token; "
@@ -42,6 +53,7 @@ class LayerWise final : public MemoryManager {
     r.block_tokens = context_.block_tokens;
     r.layers = context_.layers;
     r.host_bytes = params_.space;
+    r.parks = params_.decode == Decode::wait;
     r.tpot_bound = params_.tpot;
     return r;
   }

@@ -31,6 +31,9 @@ struct MemoryRules {
   // with KV of some layers on the GPU; that of the others moves to host memory as it is computed.
   std::int64_t layers = 0;
   Bytes host_bytes{};  // of host memory for them, a GPU
+  // With its first token such a request leaves the batch, and all its KV the GPU, until there is
+  // room for it; so does who is preempted. Else it decodes, its layers come for every iteration.
+  bool parks = false;
   // Prompts come in only while the running decodes keep this mean time per token; 0 = always.
   Duration tpot_bound{};
 };

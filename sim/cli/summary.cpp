@@ -77,10 +77,9 @@ std::string host_line(const std::vector<Metric>& m) {
     out += fmt::format(" {} preempted requests swapped out, {} back;", number(swaps, 0),
                        number(find(m, "swaps_in"), 0));
   if (prompts) out += fmt::format(" {} prompts came in layer by layer;", number(prompts, 0));
-  return out + fmt::format(" {} to host memory, {} back; iterations waited {} s for KV\n",
+  return out + fmt::format(" {} to host memory, {} back\n",
                            bytes_text(find(m, "to_host_bytes").value_or(0)),
-                           bytes_text(find(m, "from_host_bytes").value_or(0)),
-                           number(find(m, "load_stall"), 2));
+                           bytes_text(find(m, "from_host_bytes").value_or(0)));
 }
 
 // Hits and traffic of each tier below the GPU, then the link that is queued for the most.

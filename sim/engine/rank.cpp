@@ -106,6 +106,8 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   pool_.set_now(now);
   stranded_ = 0;
   slack_known_ = false;
+  const bool layers_move = !layered_.empty();
+  if (config_.memory.parks && layers_move) settle_layers(now, ahead);
   const bool fast = !config_.exact_steps && can_plan_fast();
   const std::int64_t budget = fast ? plan_running_fast(out) : plan_running_exact(out, now, ahead);
   if (config_.request_timeout > Duration{0}) drop_expired(now);
@@ -113,7 +115,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   if (out.preemptions == 0) plan_waiting(out, now, budget, ahead);
   out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() &&
               out.late.empty() && waiting_.size() == before && skipped_.size() == aside &&
-              swapped_.size() == out_there && layered_.empty() && draining_ == 0 &&
+              swapped_.size() == out_there && !layers_move && layered_.empty() && draining_ == 0 &&
               prefilling_.empty() && !queue_may_move() && !writes_back_ &&
               out.mapping_ns + out.mapping_ahead_ns == 0;
   if (!layered_.empty()) plan_layers(out);
@@ -314,6 +316,20 @@ void Rank::give_back(std::uint32_t slot) {
 void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int64_t extra_blocks,
                    Kept kept) {
   Sequence& s = sequences_[slot];
+  const bool swaps = kept == Kept::if_possible && can_swap_out(slot);
+  leave_batch(slot, now, ahead, extra_blocks, swaps ? Fate::swapped : Fate::given_up);
+  ++s.outcome.preemptions;
+  ++totals_.preemptions;
+  ++out.preemptions;
+  KVSIM_CHECK(s.outcome.preemptions < 100'000, "request {} is preempted for ever", s.outcome.index);
+  if (!swaps) return;
+  ++s.outcome.swaps;
+  ++totals_.swaps_out;
+}
+
+void Rank::leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t extra_blocks,
+                       Fate fate) {
+  Sequence& s = sequences_[slot];
   const bool decoded = group_.contains(slot) || s.draining;
   sync_decoding(slot);
   s.hold.blank += extra_blocks;
@@ -322,13 +338,14 @@ void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int
   if (config_.publish_preempted)
     pool_.publish(s.hold, s.content, std::max(s.hold.hashed, known / config_.block_tokens));
   if (s.draining) draining_unfilled_ -= unfilled(s);
+  const std::int64_t there = away(s, s.computed);
   give_back(slot);
-  const bool swaps = kept == Kept::if_possible && can_swap_out(s);
-  if (swaps) {
-    swap_out(s);
-  } else {
+  if (fate == Fate::given_up) {
     if (!s.draining) s.outcome.recomputed_tokens += s.computed;
     s.computed = 0;
+  } else {
+    move_out(s, there);
+    s.parked = fate == Fate::parked;
   }
   if (std::exchange(s.skip_to, 0) > 0) --skipping_;
   if (s.starved) {
@@ -338,14 +355,10 @@ void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int
   std::erase(prefilling_, slot);
   std::erase(running_, slot);
   if (s.known_output) --known_outputs_running_;
-  ++s.outcome.preemptions;
-  ++totals_.preemptions;
-  ++out.preemptions;
-  KVSIM_CHECK(s.outcome.preemptions < 100'000, "request {} is preempted for ever", s.outcome.index);
   s.state = Sequence::State::waiting;
   s.settled = false;
   s.lost = true;
-  push(swaps ? swapped_ : waiting_, slot, true);
+  push(fate == Fate::given_up ? waiting_ : swapped_, slot, fate != Fate::parked);
   if (ahead) {
     closing_.push_back(slot);  // the running iteration may still be its own
   } else {

@@ -158,8 +158,12 @@ class Rank final : public RankTiers::Client {
   enum class Kept : std::uint8_t { if_possible, nothing };  // of its KV
   void preempt(std::uint32_t slot, Plan&, Time now, bool ahead, std::int64_t extra_blocks,
                Kept = Kept::if_possible);
-  [[nodiscard]] bool can_swap_out(const Sequence&) const;
-  void swap_out(Sequence&);
+  // Takes it out of the batch; its KV moves to host memory, or is given up.
+  enum class Fate : std::uint8_t { given_up, swapped, parked };
+  void leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t extra_blocks, Fate);
+  [[nodiscard]] bool can_swap_out(std::uint32_t slot) const;
+  void settle_layers(Time now, bool ahead);
+  void move_out(Sequence&, std::int64_t there);
   void bring_back_swapped(Plan&, Time now, std::int64_t& budget);
   bool swap_in(std::uint32_t slot, Plan&, Time now, std::int64_t& budget);
   void resume_decoding(std::uint32_t slot, Plan&, Time now);

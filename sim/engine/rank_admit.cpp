@@ -46,7 +46,9 @@ void Rank::plan_waiting(Plan& out, Time now, std::int64_t budget, bool ahead) {
   if (tiers_ && tiers_->config().look_ahead > 0) look_ahead(now);
   asides_.clear();
   if (!swapped_.empty()) bring_back_swapped(out, now, budget);
-  while (swapped_.empty() && budget > 0 && running() < config_.max_running && waiting() > 0) {
+  const bool blocks = !swapped_.empty() && !config_.memory.parks;
+  while (!blocks && budget > 0 && running() < config_.max_running &&
+         !(skipped_.empty() && waiting_.empty())) {
     std::deque<std::uint32_t>& queue = next_queue();
     const std::uint32_t slot = queue.front();
     const Verdict verdict = admit(slot, out, now, budget, ahead);
@@ -165,7 +167,9 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
         config_.full_sequence_admission ? known : std::max(found + piece, hit_tokens);
     return fits(must_fit, watermark() + (async ? load_reserve_ : activations(piece, budget)));
   };
-  if (async ? !has_room(0) : !shrink_to(n, has_room)) {
+  // While others wait in host memory for room, nobody takes it before them.
+  const bool behind = config_.memory.parks && !swapped_.empty();
+  if (async ? !has_room(0) : behind || !shrink_to(n, has_room)) {
     if (!leave_layers(s) || !has_room(n)) {
       s.host_room = s.host_layers = 0;
       return blocked(s, now);

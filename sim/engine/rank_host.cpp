@@ -26,18 +26,19 @@ void Rank::forget_host(std::uint32_t slot) {
 
 // What is computed while a load of it is under way is not in one piece; who has its last token
 // planned leaves anyway.
-bool Rank::can_swap_out(const Sequence& s) const {
-  return config_.swap && host_ && !s.draining && s.skip_to == 0 && s.computed > 0 &&
-         host_->free() >= config_.blocks_for(s.computed);
+bool Rank::can_swap_out(std::uint32_t slot) const {
+  const Sequence& s = sequences_[slot];
+  const std::int64_t computed = group_.contains(slot) ? group_.computed(slot) : s.computed;
+  return (config_.swap || config_.memory.parks) && host_ && !s.draining && s.skip_to == 0 &&
+         computed > 0 && host_->free() + s.host_room >= config_.blocks_for(computed);
 }
 
-// All its blocks travel, shared ones too: whoever shares them may be gone when it comes back.
-void Rank::swap_out(Sequence& s) {
+// All its blocks travel but those that are `there`; shared ones too: whoever shares them may be
+// gone when it comes back.
+void Rank::move_out(Sequence& s, std::int64_t there) {
   s.host_room = config_.blocks_for(s.computed);
   host_->take(s.host_room);
-  host_->ask_out(s.host_room);
-  ++s.outcome.swaps;
-  ++totals_.swaps_out;
+  host_->ask_out(s.host_room - there, config_.memory.layers);
 }
 
 // In order, before anybody is admitted.
@@ -47,15 +48,19 @@ void Rank::bring_back_swapped(Plan& out, Time now, std::int64_t& budget) {
     swapped_.pop_front();
 }
 
-// False: there is no room yet. What is still cached on the GPU need not travel.
+// False: there is no room yet, or the iteration that still computes it runs. What is still cached
+// on the GPU need not travel.
 bool Rank::swap_in(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget) {
   Sequence& s = sequences_[slot];
+  if (std::find(closing_.begin(), closing_.end(), slot) != closing_.end()) return false;
   const std::int64_t known = s.known(), blocks = config_.blocks_for(s.computed);
   const KvPool::Hit hit = pool_.look_up(s.content, s.computed / config_.block_tokens);
   std::int64_t n = known - s.computed;
   if (!cut_to_budget(n, budget)) return false;
+  // Who is brought back beside decodes leaves them their next blocks.
+  const std::int64_t kept = watermark() + (config_.memory.parks ? group_.size() : 0);
   const auto has_room = [&](std::int64_t piece) {
-    return config_.blocks_for(known) - hit.blocks + hit.queued + watermark() +
+    return config_.blocks_for(known) - hit.blocks + hit.queued + kept +
                activations(piece, budget) <=
            pool_.free();
   };
@@ -63,9 +68,9 @@ bool Rank::swap_in(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget
   budget -= n;
   s.hold.owner = {s.outcome.session, s.outcome.tenant, s.priority};
   pool_.take_hit(s.hold, s.content);
-  host_->ask_in(blocks - hit.blocks);
+  host_->ask_in(blocks - hit.blocks, config_.memory.layers);
   forget_host(slot);
-  ++totals_.swaps_in;
+  if (!std::exchange(s.parked, false)) ++totals_.swaps_in;
   if (s.sampled > 0 && known - s.computed == 1) {
     resume_decoding(slot, out, now);
   } else {
@@ -106,6 +111,7 @@ void Rank::lose_swapped(Time now) {
     swapped_.pop_back();
     forget_host(slot);
     Sequence& s = sequences_[slot];
+    s.parked = false;
     s.outcome.recomputed_tokens += std::exchange(s.computed, 0);
     waiting_.push_front(slot);
   }
@@ -113,13 +119,15 @@ void Rank::lose_swapped(Time now) {
 
 // ---- layers
 
-// Sets aside host memory for the layers that a prompt can leave there; false when there are none.
+// Sets aside host memory for the layers that a prompt can leave there, or for all of it when it is
+// to be parked; false when there are none, or no room.
 bool Rank::leave_layers(Sequence& s) {
   const std::int64_t layers = config_.memory.layers, blocks = config_.blocks_for(s.known());
   if (layers == 0 || !host_) return false;
   s.host_layers = layers - config_.memory_manager->resident_layers(steps_->prefill(0, s.known()),
                                                                    host_->idle_time(blocks));
   s.host_room = blocks * s.host_layers / layers;
+  if (config_.memory.parks && blocks > host_->free()) return false;
   return s.host_room > 0 && s.host_room <= host_->free();
 }
 
@@ -145,6 +153,23 @@ bool Rank::keeps_pace(const Sequence& s, Time now) {
   if (takes > slack_) return false;
   slack_ -= takes;
   return true;
+}
+
+// Those whose prompt is computed come home if all of it has room, and else wait in host memory.
+void Rank::settle_layers(Time now, bool ahead) {
+  scratch_.clear();
+  for (const std::uint32_t slot : layered_)
+    if (group_.contains(slot)) scratch_.push_back(slot);
+  for (const std::uint32_t slot : scratch_) {
+    Sequence& s = sequences_[slot];
+    if (swapped_.empty() && s.host_room <= pool_.free() - watermark() - (group_.size() - 1)) {
+      host_->ask_in(s.host_room, s.host_layers);
+      pool_.pop(s.host_room);
+      forget_host(slot);
+    } else if (can_swap_out(slot)) {
+      leave_batch(slot, now, ahead, 0, Fate::parked);
+    }
+  }
 }
 
 // What this iteration moves of those with layers in host memory. A layer that is used comes to the

@@ -19,7 +19,8 @@ struct Sequence {
   bool starved = false;       // decodes, but had no part in the last planned iteration
   bool known_output = false;  // content covers the output: other requests may hit it
   bool admitted = false;      // was scheduled at least once
-  bool lost = false;          // preempted and not admitted since
+  bool lost = false;          // preempted or parked, and not admitted since
+  bool parked = false;        // all its KV is in host memory although nobody preempted it
   bool resuming = false;  // admitted after a preemption, its first iteration since has not ended
   std::int64_t prompt = 0, output = 0;
   std::int64_t computed = 0;   // tokens with KV; the decode group knows better while it decodes

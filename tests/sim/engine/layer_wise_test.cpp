@@ -45,11 +45,15 @@ std::int64_t at(Time t) { return to_ns(t - Time{}); }
 // A holds 7 blocks of 10. B's 8 blocks of 4 layers do not fit; with one layer they take 2, and 6
 // blocks' worth goes out: 6 ms in 3 layers beside 1 ms of computing, max(1, 6/3 + 3/4, 6 + 1/4).
 // Every iteration after it reads the 6 again, until A is gone and they stay.
-TEST(LayerWise, LayersLeaveAndComeBack) {
-  const std::vector<Request> requests{test::request(0, 96, 10),
-                                      test::request(5 * kStep / 2, 128, 20)};
+std::vector<Request> two() {
+  return {test::request(0, 96, 10), test::request(5 * kStep / 2, 128, 20)};
+}
+
+TEST(LayerWise, LayersComeForEveryIteration) {
+  const std::vector<Request> requests = two();
   test::LinearCost cost(kStep, 0, 0);
-  const RunOutcome out = run(layered("layer-wise", {{"resident", "1"}}), requests, cost);
+  const RunOutcome out =
+      run(layered("layer-wise", {{"resident", "1"}, {"decode", "stream"}}), requests, cost);
   const RequestOutcome &a = out.requests[0], &b = out.requests[1];
   constexpr std::int64_t kStalled = 6 * kStep + kStep / 4;
   EXPECT_EQ(at(b.scheduled), 3 * kStep);
@@ -69,6 +73,38 @@ TEST(LayerWise, LayersLeaveAndComeBack) {
   test::LinearCost same(kStep, 0, 0);
   const RunOutcome paged = run(layered("paged"), requests, same);
   EXPECT_EQ(at(paged.requests[1].scheduled), 10 * kStep);
+}
+
+// As before until B's first token. Then its other layer leaves too, 2 blocks beside 1 ms of A's:
+// max(1, 2/4 + 1, 2 + 1/4). At A's end all of it comes back: max(1, 8/4 + 1, 8 + 1/4).
+TEST(LayerWise, ItWaitsInHostMemoryUntilAllHasRoom) {
+  test::LinearCost cost(kStep, 0, 0);
+  const RunOutcome out = run(layered("layer-wise", {{"resident", "1"}}), two(), cost);
+  const RequestOutcome &a = out.requests[0], &b = out.requests[1];
+  const std::int64_t first = 3 * kStep + 6 * kStep + kStep / 4;
+  EXPECT_EQ(at(b.first_token), first);
+  const std::int64_t last = first + 2 * kStep + kStep / 4 + 5 * kStep;
+  EXPECT_EQ(at(a.last_token), last);
+  EXPECT_EQ(b.after_ns[static_cast<std::size_t>(Interval::preempted)], last - first);
+  EXPECT_EQ(at(b.last_token), last + 8 * kStep + kStep / 4 + 18 * kStep);
+  const RankTotals& r = out.ranks[0];
+  EXPECT_EQ(r.to_host_bytes, 8'000'000);
+  EXPECT_EQ(r.from_host_bytes, 8'000'000);
+  EXPECT_EQ(r.peak_host_blocks, 8);
+  EXPECT_EQ(r.layered_prompts, 1);
+  EXPECT_EQ(r.preemptions + r.swaps_out + r.swaps_in, 0);
+}
+
+// What has room at once comes home without waiting: A has ended meanwhile.
+TEST(LayerWise, ItStaysWhereThereIsRoom) {
+  test::LinearCost cost(kStep, 0, 0);
+  const RunOutcome out =
+      run(layered("layer-wise", {{"resident", "1"}}),
+          {test::request(0, 96, 4), test::request(5 * kStep / 2, 128, 20)}, cost);
+  const std::int64_t first = 3 * kStep + 6 * kStep + kStep / 4;
+  EXPECT_EQ(at(out.requests[0].last_token), first);
+  EXPECT_EQ(at(out.requests[1].last_token), first + 6 * kStep + kStep / 4 + 18 * kStep);
+  EXPECT_EQ(out.ranks[0].from_host_bytes, 6'000'000);
 }
 
 // A prompt needs ceil(blocks * x / L) blocks: it is admitted with them, and not with one less.
