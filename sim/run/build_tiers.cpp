@@ -87,6 +87,19 @@ class TierBuilder {
     const Tree* at = key.empty() ? nullptr : item.find(key);
     return at == nullptr ? item.place() : at->place();
   }
+  // Of "engine.preemption.space", or of as much of it as is written.
+  [[nodiscard]] Place place(std::string_view path) const {
+    const Tree* t = &scenario_;
+    Place place = t->place();
+    while (!path.empty()) {
+      const std::size_t dot = path.find('.');
+      t = t->find(path.substr(0, dot));
+      if (t == nullptr) break;
+      if (t->place().file) place = t->place();
+      path.remove_prefix(dot == std::string_view::npos ? path.size() : dot + 1);
+    }
+    return place;
+  }
   void error(std::size_t tier, const std::string& key, const std::string& message,
              const std::string& hint = {}) {
     d_.add(place(tier, key), fmt::format("cache.tiers.{}{}{}", tier, key.empty() ? "" : ".", key),
@@ -341,7 +354,7 @@ class TierBuilder {
         const std::vector<VertexId> gpus = gpus_of(i, r);
         const std::vector<VertexId> home = homes(TierKind::cpu, gpus.front(), node_of(i));
         if (home.empty())
-          return d_.add(scenario_.place(), path,
+          return d_.add(place(path), path,
                         fmt::format("{} has no host memory that its GPUs reach", run_.node.name),
                         "use a node of the catalogue (kvsim list node), or give it host_memory");
         TierSystem::HostWay& way = out_.hosts.emplace_back();
@@ -356,7 +369,7 @@ class TierBuilder {
     const int gpus = std::min(per_node_, run_.scenario.deployment.replicas) * run_.parallel.gpus();
     const double taken = static_cast<double>(space.count()) * gpus + host_tiers_;
     if (there > 0 && taken > there)
-      d_.add(scenario_.place(), path + ".space",
+      d_.add(place(path + ".space"), path + ".space",
              fmt::format("with the cpu tiers, {} GPUs of a node take {:.0f} GiB of host memory, "
                          "there are {:.0f} GiB",
                          gpus, taken / 0x1p30, there / 0x1p30),
