@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 
 #include "policies/memory/memory.h"
 
@@ -62,10 +61,7 @@ class LayerWise final : public MemoryManager {
   [[nodiscard]] std::int64_t resident_layers(Duration compute, Duration move) const override {
     if (params_.resident > 0) return params_.resident;
     if (move <= Duration{0}) return 1;
-    const double hidden = static_cast<double>(context_.layers) *
-                          static_cast<double>(compute.count()) / static_cast<double>(move.count());
-    const auto leave = static_cast<std::int64_t>(
-        std::floor(std::min(hidden, static_cast<double>(context_.layers))));
+    const std::int64_t leave = std::min(context_.layers, compute * context_.layers / move);
     return std::max<std::int64_t>(1, context_.layers - leave);
   }
 

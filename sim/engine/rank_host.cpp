@@ -111,7 +111,10 @@ void Rank::lose_swapped(Time now) {
     swapped_.pop_back();
     forget_host(slot);
     Sequence& s = sequences_[slot];
-    s.parked = false;
+    if (std::exchange(s.parked, false)) {  // nobody has counted it yet
+      ++s.outcome.preemptions;
+      ++totals_.preemptions;
+    }
     s.outcome.recomputed_tokens += std::exchange(s.computed, 0);
     waiting_.push_front(slot);
   }

@@ -410,7 +410,7 @@ class Builder {
     const Bytes block =
         kv_block_bytes(out_.model, out_.parallel, out_.precision.kv, c.block_tokens);
     c.host_block_bytes = kv_token_bytes(out_.model, out_.precision.kv).count() * c.block_tokens;
-    c.host_blocks = block.count() > 0 ? space / block : 0;
+    c.host_blocks = block > Bytes{0} ? space / block : 0;
     if (c.host_blocks < 1)
       error(c.swap ? "engine.preemption.space" : "cache.memory.space", "holds not one block of KV",
             "give more");

@@ -343,33 +343,37 @@ class TierBuilder {
 
   // The way of each rank to the memory of its node, for KV that leaves the GPU outside the tiers.
   void add_hosts() {
-    const bool swap = run_.engine.swap;
-    const std::string path = swap ? "engine.preemption" : "cache.memory";
+    const std::string path = run_.engine.swap ? "engine.preemption" : "cache.memory";
     // Layers, and K and V, lie apart: a copy is of one block of one of them.
-    const Bytes piece{
-        kv_layer_bytes(run_.model, bits(run_.precision.kv), run_.parallel.tensor).count() /
-        (run_.model.mla ? 1 : 2) * run_.engine.block_tokens};
+    const Bytes piece = kv_layer_bytes(run_.model, bits(run_.precision.kv), run_.parallel.tensor) *
+                        run_.engine.block_tokens / (run_.model.mla ? 1 : 2);
     for (int i = 0; i < run_.scenario.deployment.replicas; ++i) {
       for (int r = 0; r < run_.parallel.data; ++r) {
         const std::vector<VertexId> gpus = gpus_of(i, r);
         const std::vector<VertexId> home = homes(TierKind::cpu, gpus.front(), node_of(i));
-        if (home.empty())
-          return d_.add(place(path), path,
-                        fmt::format("{} has no host memory that its GPUs reach", run_.node.name),
-                        "use a node of the catalogue (kvsim list node), or give it host_memory");
         TierSystem::HostWay& way = out_.hosts.emplace_back();
         connect(home, gpus, share_of_gpu(), piece, way.in, way.out);
+        if (home.empty() || way.in.uses.empty() || way.out.uses.empty())
+          return d_.add(
+              place(path), path,
+              fmt::format("{} has no host memory that its GPUs reach over a link", run_.node.name),
+              "use a node of the catalogue (kvsim list node), or give it host_memory and "
+              "a host_link");
       }
     }
+    check_host_room(path + ".space");
+  }
+
+  void check_host_room(const std::string& path) {
     double there = 0;
     for (const VertexId v : graph_.of_kind(VertexKind::dram, 0))
-      there += static_cast<double>(graph_.vertex(v).capacity.count());
+      there += to_double(graph_.vertex(v).capacity);
     const Bytes space =
-        swap ? run_.scenario.engine.preemption.space : run_.engine.memory.host_bytes;
+        run_.engine.swap ? run_.scenario.engine.preemption.space : run_.engine.memory.host_bytes;
     const int gpus = std::min(per_node_, run_.scenario.deployment.replicas) * run_.parallel.gpus();
-    const double taken = static_cast<double>(space.count()) * gpus + host_tiers_;
+    const double taken = to_double(space * gpus) + host_tiers_;
     if (there > 0 && taken > there)
-      d_.add(place(path + ".space"), path + ".space",
+      d_.add(place(path), path,
              fmt::format("with the cpu tiers, {} GPUs of a node take {:.0f} GiB of host memory, "
                          "there are {:.0f} GiB",
                          gpus, taken / 0x1p30, there / 0x1p30),

@@ -34,10 +34,13 @@ Layered layered(const char* name, std::vector<std::pair<const char*, const char*
   return l;
 }
 
-RunOutcome run(const Layered& l, std::vector<Request> requests, CostModel& cost) {
+RunOutcome run(const Layered& l, std::vector<Request> requests, CostModel& cost, int instances = 1,
+               std::vector<FaultPlan> faults = {}) {
   World::Options options;
-  options.tiers = test::with_hosts({}, 1, 1e9);
-  return test::simulate(l.engine, std::move(requests), cost, std::move(options));
+  options.tiers = test::with_hosts({}, static_cast<std::size_t>(instances), 1e9);
+  options.faults = std::move(faults);
+  return test::simulate(l.engine, std::move(requests), cost, std::move(options), 1, false,
+                        instances);
 }
 
 std::int64_t at(Time t) { return to_ns(t - Time{}); }
@@ -155,6 +158,25 @@ TEST(LayerWise, DecodesKeepTheirPace) {
   EXPECT_EQ(at(run(layered("layer-wise"), requests, cost).requests[1].scheduled), 2 * kStep);
   const RunOutcome out = run(layered("layer-wise", {{"tpot", "3100 us"}}), requests, cost);
   EXPECT_EQ(at(out.requests[1].scheduled), 2 * kStep + 11 * kStep / 10);
+}
+
+// B waits in host memory of instance 0 when that is lost, or (earlier) its layers are on the way.
+TEST(LayerWise, AFaultLosesWhatIsInHostMemory) {
+  for (const std::int64_t at_ns : {5 * kStep, 11 * kStep, 13 * kStep}) {
+    FaultPlan fault;
+    fault.targets = {0};
+    fault.at = Time{Duration{at_ns}};
+    fault.down = Duration{1000 * kStep};
+    std::vector<Request> requests = two();
+    requests.insert(requests.begin() + 1, test::request(1, 16, 1));  // to the other instance
+    test::LinearCost cost(kStep, 0, 0);
+    const RunOutcome out =
+        run(layered("layer-wise", {{"resident", "1"}}), requests, cost, 2, {fault});
+    for (const RequestOutcome& r : out.requests) EXPECT_EQ(r.outcome, Outcome::finished);
+    EXPECT_EQ(out.requests[2].preemptions, 1U) << at_ns;
+    EXPECT_GE(out.requests[2].recomputed_tokens, 128) << at_ns;
+    EXPECT_EQ(out.requests[2].instance, 1U);
+  }
 }
 
 // Without room in host memory it is paging.

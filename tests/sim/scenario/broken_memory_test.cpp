@@ -8,6 +8,9 @@ using test::BrokenScenario;
 
 const std::string kWork = "workload: {generate: {requests: 5}}\n";
 
+const std::string kNoHost =
+    "deployment: {hardware: {base: h100-sxm, host_link: {bandwidth: 0 GB/s}}}\n";
+
 const BrokenScenario kBroken[] = {
     {"regions_cannot_share", "cache: {memory: {manager: reserved, by: pow2}}\n" + kWork,
      R"(s.yaml:1:17: error: cache.memory: contiguous regions cannot share prefixes
@@ -39,14 +42,15 @@ const BrokenScenario kBroken[] = {
     set cache.prefix.index: none, or cache.memory: paged)"},
     {"more_layers_than_the_model_has",
      "cache: {prefix: {index: none}, memory: {manager: layer-wise, resident: 33}}\n" + kWork,
-     R"(s.yaml:1:41: error: cache.memory: 33 layers are to stay, the model has 32 with KV
+     R"(s.yaml:1:40: error: cache.memory: 33 layers are to stay, the model has 32 with KV
     lower cache.memory.resident, or 0 to have it chosen)"},
-    {"swapping_without_host_memory", "engine: {preemption: swap}\n" + kWork,
-     R"(s.yaml:1:22: error: engine.preemption: h100-sxm has no host memory that its GPUs reach
-    use a node of the catalogue (kvsim list node), or give it host_memory)"},
-    {"layers_without_host_memory", "cache: {prefix: {index: none}, memory: layer-wise}\n" + kWork,
-     R"(s.yaml:1:40: error: cache.memory: h100-sxm has no host memory that its GPUs reach
-    use a node of the catalogue (kvsim list node), or give it host_memory)"},
+    {"swapping_without_host_memory", "engine: {preemption: swap}\n" + kNoHost + kWork,
+     R"(s.yaml:1:22: error: engine.preemption: h100-sxm has no host memory that its GPUs reach over a link
+    use a node of the catalogue (kvsim list node), or give it host_memory and a host_link)"},
+    {"layers_without_host_memory",
+     "cache: {prefix: {index: none}, memory: layer-wise}\n" + kNoHost + kWork,
+     R"(s.yaml:1:40: error: cache.memory: h100-sxm has no host memory that its GPUs reach over a link
+    use a node of the catalogue (kvsim list node), or give it host_memory and a host_link)"},
     {"swap_space_below_a_block",
      "engine: {preemption: {mode: swap, space: 1 MiB}}\ndeployment: {hardware: dgx-h100}\n" + kWork,
      R"(s.yaml:1:42: error: engine.preemption.space: holds not one block of KV
