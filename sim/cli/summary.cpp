@@ -69,6 +69,19 @@ std::string bytes_text(double bytes) {
   return fmt::format("{:.0f} B", bytes);
 }
 
+std::string host_line(const std::vector<Metric>& m) {
+  const auto swaps = find(m, "swaps_out"), prompts = find(m, "layered_prompts");
+  if (!swaps && !prompts) return "";
+  std::string out = "host      ";
+  if (swaps)
+    out += fmt::format(" {} preempted requests swapped out, {} back;", number(swaps, 0),
+                       number(find(m, "swaps_in"), 0));
+  if (prompts) out += fmt::format(" {} prompts came in layer by layer;", number(prompts, 0));
+  return out + fmt::format(" {} to host memory, {} back\n",
+                           bytes_text(find(m, "to_host_bytes").value_or(0)),
+                           bytes_text(find(m, "from_host_bytes").value_or(0)));
+}
+
 // Hits and traffic of each tier below the GPU, then the link that is queued for the most.
 std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
   std::string out = o.tiers.empty() ? "" : "tiers     ";
@@ -152,6 +165,7 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
       "engine     {} iterations, {} preemptions, {} KV blocks a rank, at most {} of them in use\n",
       number(find(m, "iterations"), 0), number(find(m, "preemptions"), 0), run.engine.kv_blocks,
       percent(find(m, "peak_kv_usage")));
+  out += host_line(m);
   out += tier_lines(m, o);
   if (s.slo.ttft || s.slo.tpot || s.slo.e2e)
     out += fmt::format("SLO        {} of the requests meet it, goodput {} requests/s\n",

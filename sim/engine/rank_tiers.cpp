@@ -161,6 +161,9 @@ void RankTiers::transfer_ended(std::uint32_t j, Time at) {
     case Kind::demote:
       ++totals_.demotions;
       break;
+    case Kind::to_host:  // host_copies.h
+    case Kind::from_host:
+      break;
   }
 }
 

@@ -50,6 +50,8 @@ class StepGroup {
   void start(Time now);
   [[nodiscard]] bool loads_outstanding() const;
   [[nodiscard]] bool copies_outstanding() const;
+  [[nodiscard]] bool flushes_outstanding() const;
+  [[nodiscard]] std::int64_t stalled_ns() const;
   void fast_forward();
   void observe(Lane&, std::int64_t k);
   // The first n silent iterations have ended.
@@ -68,12 +70,15 @@ class StepGroup {
   DurationHistogram& itl_;
   std::vector<Lane> lanes_;
   bool busy_ = false, stalled_ = false, closed_ = false;
-  bool loading_ = false, flushing_ = false;      // what a stalled iteration waits for
-  std::int64_t loaded_ns_ = 0, flushed_ns_ = 0;  // when that was over, from its start
   Time start_{}, next_end_{};
-  std::int64_t gpu_ns_ = 0;      // of the running iteration
-  std::int64_t step_ns_ = 0;     // it would take without waiting for loads
-  std::int64_t stall_ns_ = 0;    // it waited
+  std::int64_t gpu_ns_ = 0;    // of the running iteration
+  std::int64_t step_ns_ = 0;   // it would take without waiting for loads
+  std::int64_t stall_ns_ = 0;  // it waited
+  // What a stalled iteration waits for: loads that it needs, copies to tiers that still read its
+  // blocks, copies to and from host memory that belong to it; and when that was over, from its
+  // start.
+  bool loading_ = false, flushing_ = false, copying_ = false;
+  std::int64_t load_ns_ = 0, flush_ns_ = 0, copy_ns_ = 0;
   std::int64_t mapping_ns_ = 0;  // of step_ns_: pages are mapped before it can run
   // Silent iterations: ends_[i] is the end of the i-th from now, gpus_[i] its GPU time; the last
   // entry is next_end_.

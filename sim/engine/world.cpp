@@ -444,6 +444,7 @@ void World::finish_outcome() {
       out_.ranks.push_back(r->totals());
       RankTotals& t = out_.ranks.back();
       t.evicted_blocks = r->pool().evicted();
+      if (const HostCopies* host = r->host()) host->report(t);
       for (const std::int64_t v :
            {t.iterations, t.gpu_ns, t.host_ns, t.prefill_tokens, t.decode_tokens, t.evicted_blocks})
         digest_.add(v);

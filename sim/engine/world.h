@@ -31,6 +31,11 @@ struct TierSystem {
   // Of each data-parallel rank of each instance, in order: its store of each tier and the way
   // there.
   std::vector<std::vector<TierWay>> ranks;
+  // By rank: the way to host memory for KV of admitted requests; empty when none goes there.
+  struct HostWay {
+    TransferPath in, out;
+  };
+  std::vector<HostWay> hosts;
   struct Link {
     std::string name;
     double bandwidth = 0;

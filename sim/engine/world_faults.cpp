@@ -93,6 +93,7 @@ void World::lose_instance(std::uint32_t i, FaultRecord& record, Time now) {
   ++down_;
   evacuating_[i] = static_cast<std::size_t>(&record - out_.faults.data());
   for (const auto& rank : in.ranks) {
+    if (rank->host() != nullptr) record.transfers_failed += rank->host()->cancel(now);
     if (rank->tiers() == nullptr) continue;
     const std::int64_t before = rank->tiers()->totals().failed;
     rank->tiers()->fail_all(now);

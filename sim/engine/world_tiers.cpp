@@ -23,9 +23,16 @@ void World::build_tiers() {
   for (const auto& in : instances_) {
     estimators_.push_back(std::make_unique<CostEstimator>(*in->spec.cost, t.offload.project_share));
     for (const auto& rank : in->ranks) {
+      if (!t.hosts.empty()) {
+        rank->attach_host(t.hosts[i].in, t.hosts[i].out, transfers_, *estimators_.back());
+        if (options_.record_transfers)
+          rank->host()->record_transfers(&out_.transfers, rank->totals().instance,
+                                         rank->totals().rank);
+      }
       std::vector<RankTiers::Level> levels;
       for (const TierWay& w : t.ranks[i]) levels.push_back(level(w, users[w.store] > 1));
       ++i;
+      if (levels.empty()) continue;
       rank->attach(t.offload, std::move(levels), transfers_);
       rank->tiers()->estimate_with(estimators_.back().get());
       if (options_.record_transfers)

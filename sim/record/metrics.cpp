@@ -200,9 +200,28 @@ void tier_rows(Rows& rows, const RunOutcome& run, const Totals& t) {
       rows.value(fmt::format("tier_{}_drive_life", sum.name), sum.drive_life_years, "years");
   }
   rows.ratio("total_hit_rate", static_cast<double>(t.hit + below), prompts, "ratio");
-  std::int64_t stall = 0;
-  for (const RankTotals& r : run.ranks) stall += r.stall_ns;
-  rows.value("load_stall", static_cast<double>(stall) / 1e9, "s");
+}
+
+// KV of admitted requests in host memory, and what iterations waited for KV in all.
+void host_rows(Rows& rows, const RunOutcome& run) {
+  RankTotals t;
+  for (const RankTotals& r : run.ranks) {
+    t.swaps_out += r.swaps_out;
+    t.swaps_in += r.swaps_in;
+    t.layered_prompts += r.layered_prompts;
+    t.to_host_bytes += r.to_host_bytes;
+    t.from_host_bytes += r.from_host_bytes;
+    t.stall_ns += r.stall_ns;
+  }
+  if (t.swaps_out > 0) rows.count("swaps_out", t.swaps_out);
+  if (t.swaps_out > 0) rows.count("swaps_in", t.swaps_in);
+  if (t.layered_prompts > 0) rows.count("layered_prompts", t.layered_prompts);
+  if (t.to_host_bytes > 0) {
+    rows.count("to_host_bytes", t.to_host_bytes, "bytes");
+    rows.count("from_host_bytes", t.from_host_bytes, "bytes");
+  }
+  if (!run.tiers.empty() || t.to_host_bytes > 0)
+    rows.value("load_stall", static_cast<double>(t.stall_ns) / 1e9, "s");
 }
 
 // What the KV memory held while iterations ran; ranks weighted by that time.
@@ -291,6 +310,7 @@ std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo) {
   throughput_rows(rows, run, totals, slo);
   cache_rows(rows, totals);
   tier_rows(rows, run, totals);
+  host_rows(rows, run);
   const auto simulated_ns = static_cast<double>(to_ns(run.end));
   rank_rows(rows, run.ranks, simulated_ns, true);
   std::map<std::uint32_t, std::vector<RankTotals>> instances;

@@ -73,6 +73,7 @@ TableInfo request_table() {
                {"queried_tokens", "INTEGER NOT NULL", "looked up at first admission"},
                {"recomputed_tokens", "INTEGER NOT NULL", "computed again after preemptions"},
                {"preemptions", "INTEGER NOT NULL", "how often it lost its KV blocks"},
+               {"swaps", "INTEGER NOT NULL", "how often its KV was kept in host memory then"},
                {"arrival_ns", "INTEGER NOT NULL", "since the start of the run"},
                {"scheduled_ns", "INTEGER", "first scheduled; NULL = never"},
                {"first_token_ns", "INTEGER", "NULL = never"},
@@ -158,7 +159,14 @@ TableInfo instance_table() {
            {"unfilled_tokens_peak", "INTEGER NOT NULL", ""},
            {"stranded_blocks_mean", "REAL NOT NULL",
             "free, but in holes too small for the head of the queue: external fragmentation"},
-           {"stranded_blocks_peak", "INTEGER NOT NULL", ""}},
+           {"stranded_blocks_peak", "INTEGER NOT NULL", ""},
+           {"swaps_out", "INTEGER NOT NULL", "preemptions that kept KV in host memory"},
+           {"swaps_in", "INTEGER NOT NULL", "returns from there"},
+           {"layered_prompts", "INTEGER NOT NULL",
+            "admitted with only some of their layers on the GPU"},
+           {"to_host_bytes", "INTEGER NOT NULL", "KV of admitted requests, outside the tiers"},
+           {"from_host_bytes", "INTEGER NOT NULL", "the same, to the GPU"},
+           {"peak_host_blocks", "INTEGER NOT NULL", "KV blocks there at once"}},
           "PRIMARY KEY (run_id, instance, rank)"};
 }
 
@@ -243,7 +251,8 @@ TableInfo transfer_table() {
            {"rank", "INTEGER NOT NULL", ""},
            {"kind", "TEXT NOT NULL",
             "load: to the GPU; promote: up a tier; store: from the GPU; demote: down a tier; "
-            "replicate: what was read from another node, to this one"},
+            "replicate: what was read from another node, to this one; "
+            "to_host, from_host: KV of admitted requests, outside the tiers (both 0 below)"},
            {"from_tier", "INTEGER NOT NULL", "0 = the GPU"},
            {"to_tier", "INTEGER NOT NULL", "0 = the GPU"},
            {"start_ns", "INTEGER NOT NULL", "since the start of the run"},

@@ -127,7 +127,7 @@ class FaultBuilder {
       error("name", fmt::format("no link's name contains '{}'", spec.name),
             run_.tiers && !run_.tiers->links.empty()
                 ? "links are named like " + run_.tiers->links.front().name
-                : "links are simulated when cache.tiers has tiers below the GPU");
+                : "links are simulated when cache.tiers has tiers below the GPU, or KV is swapped");
     else if (p.left == 0)
       p.detours = detours(run_, scenario_, p.targets);
   }

@@ -62,18 +62,20 @@ class TierBuilder {
     const bool first_is_gpu = !cache_.tiers.empty() && cache_.tiers.front().name == "gpu";
     if (!cache_.tiers.empty() && !first_is_gpu)
       error(0, "name", "the first tier must be the GPU", "begin the list with {name: gpu}");
-    if (cache_.tiers.size() < 2 || !first_is_gpu) return std::nullopt;
-    if (cache_.tiers.size() - 1 > kMaxTiers) {
+    const bool below = cache_.tiers.size() >= 2 && first_is_gpu;
+    if (!below && run_.engine.host_blocks == 0) return std::nullopt;
+    if (cache_.tiers.size() > kMaxTiers + 1) {
       error(kMaxTiers + 1, "", fmt::format("more than {} tiers below the GPU", kMaxTiers));
       return std::nullopt;
     }
-    if (!run_.engine.prefix_caching)
+    if (below && !run_.engine.prefix_caching)
       error(1, "", "without a prefix index nothing can be found in a tier",
             "set cache.prefix.index: hash");
     place_instances();
     const std::size_t before = d_.all().size();
     settings();
-    for (std::size_t k = 1; k < cache_.tiers.size(); ++k) add_tier(k);
+    for (std::size_t k = 1; below && k < cache_.tiers.size(); ++k) add_tier(k);
+    if (run_.engine.host_blocks > 0 && d_.all().size() == before) add_hosts();
     if (d_.all().size() != before) return std::nullopt;
     for (const Link& l : graph_.links()) out_.links.push_back({l.name, l.capacity});
     return std::move(out_);
@@ -89,6 +91,19 @@ class TierBuilder {
     const Tree& item = t->items()[tier];
     const Tree* at = key.empty() ? nullptr : item.find(key);
     return at == nullptr ? item.place() : at->place();
+  }
+  // Of "engine.preemption.space", or of as much of it as is written.
+  [[nodiscard]] Place place(std::string_view path) const {
+    const Tree* t = &scenario_;
+    Place place = t->place();
+    while (!path.empty()) {
+      const std::size_t dot = path.find('.');
+      t = t->find(path.substr(0, dot));
+      if (t == nullptr) break;
+      if (t->place().file) place = t->place();
+      path.remove_prefix(dot == std::string_view::npos ? path.size() : dot + 1);
+    }
+    return place;
   }
   void error(std::size_t tier, const std::string& key, const std::string& message,
              const std::string& hint = {}) {
@@ -372,13 +387,8 @@ class TierBuilder {
                 : "use several nodes, or give the node a remote pool");
       return false;
     }
-    // Of each byte stored: what passes over a GPU's link (all of it where ranks hold copies).
-    const Bytes one{kv_token_bytes(run_.model, run_.precision.kv)};
-    const Bytes shard{kv_token_bytes(run_.model, run_.precision.kv, run_.parallel.tensor)};
-    const double per_gpu = static_cast<double>(shard.count()) / static_cast<double>(one.count()) /
-                           run_.parallel.pipeline;
     std::vector<VertexId> ends = gpus;
-    double share = per_gpu;
+    double share = share_of_gpu();
     if (t.staged) {
       ends = homes(TierKind::cpu, gpus.front(), node);
       share = 1;
@@ -395,6 +405,64 @@ class TierBuilder {
     for (int n = 0; t.pooled && n < nodes_used_; ++n)
       join(graph_.of_kind(VertexKind::dram, n), ends, way.pool.emplace_back());
     return true;
+  }
+
+  // Of each byte of KV: what passes over a GPU's link (all of it where ranks hold copies).
+  [[nodiscard]] double share_of_gpu() const {
+    const Bytes one{kv_token_bytes(run_.model, run_.precision.kv)};
+    const Bytes shard{kv_token_bytes(run_.model, run_.precision.kv, run_.parallel.tensor)};
+    return static_cast<double>(shard.count()) / static_cast<double>(one.count()) /
+           run_.parallel.pipeline;
+  }
+
+  void connect(const std::vector<VertexId>& home, const std::vector<VertexId>& ends, double share,
+               Bytes chunk, TransferPath& in, TransferPath& out) {
+    const double part = share / static_cast<double>(home.size());
+    for (const VertexId h : home) {
+      for (const VertexId e : ends) {
+        pass(in, h, e, chunk, part);
+        pass(out, e, h, chunk, part);
+      }
+    }
+  }
+
+  // The way of each rank to the memory of its node, for KV that leaves the GPU outside the tiers.
+  void add_hosts() {
+    const std::string path = run_.engine.swap ? "engine.preemption" : "cache.memory";
+    // Layers, and K and V, lie apart: a copy is of one block of one of them.
+    const Bytes piece = kv_layer_bytes(run_.model, bits(run_.precision.kv), run_.parallel.tensor) *
+                        run_.engine.block_tokens / (run_.model.mla ? 1 : 2);
+    for (int i = 0; i < run_.scenario.deployment.replicas; ++i) {
+      for (int r = 0; r < run_.parallel.data; ++r) {
+        const std::vector<VertexId> gpus = gpus_of(i, r);
+        const std::vector<VertexId> home = homes(TierKind::cpu, gpus.front(), node_of(i));
+        TierSystem::HostWay& way = out_.hosts.emplace_back();
+        connect(home, gpus, share_of_gpu(), piece, way.in, way.out);
+        if (home.empty() || way.in.uses.empty() || way.out.uses.empty())
+          return d_.add(
+              place(path), path,
+              fmt::format("{} has no host memory that its GPUs reach over a link", run_.node.name),
+              "use a node of the catalogue (kvsim list node), or give it host_memory and "
+              "a host_link");
+      }
+    }
+    check_host_room(path + ".space");
+  }
+
+  void check_host_room(const std::string& path) {
+    double there = 0;
+    for (const VertexId v : graph_.of_kind(VertexKind::dram, 0))
+      there += to_double(graph_.vertex(v).capacity);
+    const Bytes space =
+        run_.engine.swap ? run_.scenario.engine.preemption.space : run_.engine.memory.host_bytes;
+    const int gpus = std::min(per_node_, run_.scenario.deployment.replicas) * run_.parallel.gpus();
+    const double taken = to_double(space * gpus) + host_tiers_;
+    if (there > 0 && taken > there)
+      d_.add(place(path), path,
+             fmt::format("with the cpu tiers, {} GPUs of a node take {:.0f} GiB of host memory, "
+                         "there are {:.0f} GiB",
+                         gpus, taken / 0x1p30, there / 0x1p30),
+             "lower it, or use a larger machine");
   }
 
   // A copy within one memory reads it and writes it.
@@ -469,6 +537,7 @@ class TierBuilder {
         out_.stores[s].drives = static_cast<std::uint32_t>(node);
       }
       if (taken > 0 && there > 0 && taken > there) return;  // once is enough
+      if (t.kind == TierKind::cpu && node == 0) host_tiers_ += taken;
     }
   }
 
@@ -484,6 +553,7 @@ class TierBuilder {
   std::int64_t capacity_ = 0;
   std::int64_t stored_bytes_ = 0;  // of a token, where tiers do not hold KV
   bool told_ = false;              // that a rate of conversion is of no use
+  double host_tiers_ = 0;          // bytes of the first node's memory that cpu tiers take
 };
 
 }  // namespace

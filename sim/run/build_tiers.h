@@ -11,8 +11,8 @@ namespace kvsim {
 // Instances fill node after node; one never spans two.
 int instances_per_node(const BuiltRun&);
 
-// Nothing when the scenario has no tiers below the GPU. Mistakes go to Diagnostics under
-// `cache.tiers`.
+// Nothing when the scenario has no tiers below the GPU and no KV moves to host memory outside them.
+// Mistakes go to Diagnostics, under `cache.tiers` or the key that asks for host memory.
 std::optional<TierSystem> build_tiers(const BuiltRun&, const Tree& scenario, Diagnostics&);
 
 // Each rank's ways when these links are down: around them, or as ever where nothing else leads

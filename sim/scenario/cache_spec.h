@@ -187,8 +187,9 @@ struct CacheSpec {
       field("dtype", &CacheSpec::dtype, any,
             "precision of the KV cache; auto = that of the activations"),
       field("prefix", &CacheSpec::prefix, any, "sharing of common prefixes"),
-      field("memory", &CacheSpec::memory, any,
-            "how GPU memory is handed to sequences: paged, reserved, virtual or pooled"),
+      field(
+          "memory", &CacheSpec::memory, any,
+          "how GPU memory is handed to sequences: paged, reserved, virtual, pooled or layer-wise"),
       field("tiers", &CacheSpec::tiers, any, "where KV may lie, the GPU first"),
       field("offload", &CacheSpec::offload, any,
             "how KV moves between the GPU and the tiers below")};

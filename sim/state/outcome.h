@@ -89,6 +89,7 @@ struct RequestOutcome {
   std::uint32_t instance = 0, rank = 0;
   Outcome outcome = Outcome::finished;
   std::uint32_t preemptions = 0;
+  std::uint32_t swaps = 0;  // preemptions that kept its KV in host memory
   std::int64_t prompt_tokens = 0, output_tokens = 0;
   std::int64_t hit_tokens = 0;                        // prefix hits at first admission
   std::array<std::int64_t, kMaxTiers> tier_tokens{};  // loaded from each tier below instead
@@ -189,6 +190,10 @@ struct RankTotals {
   std::int64_t peak_blocks = 0;  // most blocks referenced at once
   std::int64_t block_tokens = 0;
   std::int64_t mapping_ns = 0;  // of host_ns: iterations waited for pages to be mapped
+  // Host memory outside the tiers: sequences swapped out and back, prompts that came in with only
+  // some layers on the GPU, bytes copied either way, most blocks there at once.
+  std::int64_t swaps_out = 0, swaps_in = 0, layered_prompts = 0;
+  std::int64_t to_host_bytes = 0, from_host_bytes = 0, peak_host_blocks = 0;
   KvUse kv{};
 };
 
@@ -257,12 +262,24 @@ struct LinkUse {
   double flow_seconds = 0;  // integral of the number of flows: / busy = mean while busy
 };
 
-enum class TransferKind : std::uint8_t { load, promote, store, demote, replicate };
+// The last two: KV of admitted requests, outside the tiers.
+enum class TransferKind : std::uint8_t {
+  load,
+  promote,
+  store,
+  demote,
+  replicate,
+  to_host,
+  from_host
+};
 constexpr auto enum_names(TransferKind) {
-  return std::array{
-      std::pair{TransferKind::load, "load"}, std::pair{TransferKind::promote, "promote"},
-      std::pair{TransferKind::store, "store"}, std::pair{TransferKind::demote, "demote"},
-      std::pair{TransferKind::replicate, "replicate"}};
+  return std::array{std::pair{TransferKind::load, "load"},
+                    std::pair{TransferKind::promote, "promote"},
+                    std::pair{TransferKind::store, "store"},
+                    std::pair{TransferKind::demote, "demote"},
+                    std::pair{TransferKind::replicate, "replicate"},
+                    std::pair{TransferKind::to_host, "to_host"},
+                    std::pair{TransferKind::from_host, "from_host"}};
 }
 
 // Everything a run produced.

@@ -72,4 +72,20 @@ inline TierSystem tier_system(OffloadConfig offload, const std::vector<TierSetup
   return system;
 }
 
+// Links of their own from each rank to host memory, for KV of admitted requests.
+inline TierSystem with_hosts(TierSystem system, std::size_t ranks, double bandwidth,
+                             Duration latency = {}) {
+  system.ranks.resize(ranks);
+  for (std::size_t r = 0; r < ranks; ++r) {
+    TierSystem::HostWay way;
+    for (TransferPath* path : {&way.in, &way.out}) {
+      path->uses = {{LinkId{static_cast<std::uint32_t>(system.links.size())}, 1.0}};
+      path->latency = latency;
+      system.links.push_back({path == &way.in ? "from-host" : "to-host", bandwidth});
+    }
+    system.hosts.push_back(std::move(way));
+  }
+  return system;
+}
+
 }  // namespace kvsim::test

@@ -14,6 +14,7 @@ struct Case {
   std::vector<test::TierSetup> tiers;
   std::vector<FaultPlan> faults;
   int instances = 1;
+  double host_bandwidth = 0;  // bytes/s; 0 = nobody is swapped out
 };
 
 std::vector<Request> random_requests(Rng& rng, std::int64_t& longest) {
@@ -150,16 +151,29 @@ RunOutcome run(const Case& c, bool exact) {
   World::Options options;
   options.tiers = test::tier_system(c.offload, c.tiers, static_cast<std::size_t>(c.instances),
                                     engine.block_tokens);
+  if (c.host_bandwidth > 0)
+    options.tiers = test::with_hosts(std::move(*options.tiers),
+                                     static_cast<std::size_t>(c.instances), c.host_bandwidth);
   options.faults = c.faults;
   return test::simulate(engine, c.requests, cost, std::move(options), 1, false, c.instances);
 }
 
 struct Sums {
-  std::int64_t loaded = 0, moved = 0, far = 0, copied = 0, dropped = 0, stalled = 0;
+  std::int64_t loaded = 0, moved = 0, far = 0, copied = 0, dropped = 0, stalled = 0, swapped = 0;
 };
 
-void check_case(std::uint64_t seed, bool with_faults, Sums& sums) {
-  const Case c = random_case(seed, with_faults);
+// The same with preempted requests swapped out.
+void draw_swap(Case& c, std::uint64_t seed) {
+  Rng rng(seed, "swap");
+  c.engine.swap = true;
+  c.engine.host_blocks = static_cast<std::int64_t>(rng.below(200));
+  c.engine.host_block_bytes = 1 + static_cast<std::int64_t>(rng.below(3000));
+  c.host_bandwidth = 1e8 * static_cast<double>(1 + rng.below(50));
+}
+
+void check_case(std::uint64_t seed, bool with_faults, Sums& sums, bool with_swap = false) {
+  Case c = random_case(seed, with_faults);
+  if (with_swap) draw_swap(c, seed);
   const RunOutcome fast = run(c, false), exact = run(c, true);
   ASSERT_EQ(fast.requests.size(), c.requests.size()) << "seed " << seed;
   ASSERT_EQ(fast.digest, exact.digest) << "seed " << seed;
@@ -177,6 +191,7 @@ void check_case(std::uint64_t seed, bool with_faults, Sums& sums) {
     }
     for (const std::int64_t m : r.miss_tokens) tokens += m;
     ASSERT_EQ(tokens, r.prompt_tokens) << "seed " << seed << " request " << i;
+    sums.swapped += r.swaps;
   }
   for (const FaultRecord& f : fast.faults) sums.moved += f.requests_moved;
   for (const TierTotals& t : fast.tiers) {
@@ -204,6 +219,13 @@ TEST(TiersProperty, FaultsLoseNoRequestAndNoReference) {
     check_case(seed, true, sums);
   EXPECT_GT(sums.loaded, 3'000);
   EXPECT_GT(sums.moved, 100);
+}
+
+TEST(TiersProperty, SwappingBesideTiersAndFaults) {
+  Sums sums;
+  for (std::uint64_t seed = 0; seed < 600 && !HasFatalFailure(); ++seed)
+    check_case(seed, seed % 2 == 0, sums, true);
+  EXPECT_GT(sums.swapped, 100);
 }
 
 }  // namespace

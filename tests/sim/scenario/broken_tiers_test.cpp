@@ -63,8 +63,9 @@ const BrokenScenario kBroken[] = {
      R"(s.yaml:3:35: error: faults.0.target: there are 2 instances, counted from 0)"},
     {"links_without_tiers", kHead + "faults: [{kind: link, name: nic, at: 1 s}]\n",
      R"(s.yaml:3:29: error: faults.0.name: no link's name contains 'nic'
-    links are simulated when cache.tiers has tiers below the GPU)"},
-    {"fault_that_never_ends_comes_again", kHead + "faults: [{kind: instance, mean_between: 1 h}]\n",
+    links are simulated when cache.tiers has tiers below the GPU, or KV is swapped)"},
+    {"fault_that_never_ends_comes_again",
+     kHead + "faults: [{kind: instance, mean_between: 1 h}]\n",
      R"(s.yaml:3:10: error: faults.0.down: a fault that comes again must end
     give it a duration, such as down: 60 s)"},
 };
