@@ -48,12 +48,12 @@ struct DecodeLine {
 
 // Where an engine that runs with less GPU memory than the model needs keeps its parts. Shares from
 // 0 to 1 of all bytes; what is neither on the GPU nor in host memory is on drives.
-struct Placement {
+struct Residence {
   double gpu = 1, cpu = 0;
   [[nodiscard]] double ssd() const { return 1 - gpu - cpu; }
 };
 struct Offload {
-  Placement weights, kv, activations;
+  Residence weights, kv, activations;
   int micro_batches = 1;  // of a block of sequences
   // Bytes of scales per number that is stored in fewer than 16 bits.
   double weight_scale_bytes = 0, kv_scale_bytes = 0;

@@ -244,7 +244,7 @@ class FlexGen final : public CostModel {
   static constexpr double kScaleBytes = 4;  // of a group: scale and minimum in 16 bits
   static constexpr int kShift = 16;         // an iteration over drives may take hours
 
-  static Placement placement(const char* what, const Shares& s) {
+  static Residence placement(const char* what, const Shares& s) {
     if (s.gpu.value + s.cpu.value > 1 + 1e-9)
       throw InputError(fmt::format("{}: {:g} % on the GPU and {:g} % in host memory are more than "
                                    "100 %",
@@ -317,8 +317,8 @@ class FlexGen final : public CostModel {
 
   void link_rates(const Params& p, const Context& c) {
     const Machine m = machine_of(c);
-    const auto off = [](const Placement& at) { return at.gpu < 1; };
-    const auto deep = [](const Placement& at) { return at.ssd() > 0; };
+    const auto off = [](const Residence& at) { return at.gpu < 1; };
+    const auto deep = [](const Residence& at) { return at.ssd() > 0; };
     const Offload& o = offload_;
     const bool leaves = off(o.weights) || off(o.kv) || off(o.activations);
     const bool sinks = deep(o.weights) || deep(o.kv) || deep(o.activations);
@@ -421,7 +421,7 @@ class FlexGen final : public CostModel {
   }
 
   void transfer(const Moved& m, Terms& t) const {
-    const Placement &w = offload_.weights, &c = offload_.kv, &h = offload_.activations;
+    const Residence &w = offload_.weights, &c = offload_.kv, &h = offload_.activations;
     const double weights = (1 - w.gpu) * m.weights, hidden = (1 - h.gpu) * m.hidden;
     const double loaded = m.kv_prefill + (cpu_attention_ ? 0 : m.kv_decode);
     const double queries = cpu_attention_ ? (1 - c.gpu) * m.queries / 2 : 0;

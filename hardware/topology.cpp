@@ -101,6 +101,16 @@ LinkId Topology::write_link(VertexId drive) const {
   KVSIM_CHECK(false, "{} is no drive", vertex(drive).name);
 }
 
+void Topology::cut(std::span<const LinkId> links) {
+  std::erase_if(edges_, [&](const Edge& e) {
+    return std::any_of(e.hops.begin(), e.hops.end(), [&](const Hop& h) {
+      return std::find(links.begin(), links.end(), h.link) != links.end();
+    });
+  });
+  distances_.clear();
+  routes_.clear();
+}
+
 void Topology::add_to(FlowNetwork& net) const {
   KVSIM_CHECK(net.links() == 0, "the network has {} links already", net.links());
   for (const Link& l : links_) net.add_link(l.capacity);

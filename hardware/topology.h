@@ -87,6 +87,8 @@ class Topology {
   // What is written to a drive and nothing else passes this link: its bytes, for life_years().
   // Requires a drive with a StorageSpec.
   [[nodiscard]] LinkId write_link(VertexId drive) const;
+  // Takes out every edge that uses one of these links.
+  void cut(std::span<const LinkId>);
   // Adds all links to a network that has none yet, so that ids are equal.
   void add_to(FlowNetwork&) const;
 

@@ -27,6 +27,15 @@ struct MemoryRules {
   // n * activation_bytes / activation_tokens - unlent_bytes of it.
   std::int64_t lent_blocks = 0;
   std::int64_t activation_bytes = 0, activation_tokens = 1, unlent_bytes = 0, pool_block_bytes = 1;
+  // Above 0: KV is handed out layer by layer of so many. A prompt that does not fit may come in
+  // with KV of some layers on the GPU; that of the others moves to host memory as it is computed.
+  std::int64_t layers = 0;
+  Bytes host_bytes{};  // of host memory for them, a GPU
+  // With its first token such a request leaves the batch, and all its KV the GPU, until there is
+  // room for it; so does who is preempted. Else it decodes, its layers come for every iteration.
+  bool parks = false;
+  // Prompts come in only while the running decodes keep this mean time per token; 0 = always.
+  Duration tpot_bound{};
 };
 
 class MemoryManager {
@@ -39,6 +48,7 @@ class MemoryManager {
     std::int64_t max_batched_tokens = 1;
     bool shares_prefixes = false;  // a prefix index is on
     Bytes plane;                   // K or V of one token and layer, on one rank
+    std::int64_t layers = 1;       // with KV
     std::int64_t planes = 1;       // of all layers with KV on the fullest rank: 2 a layer, or 1
                                    // where K and V are one latent
     std::int64_t activation_bytes = 0;  // set aside for max_batched_tokens
@@ -52,6 +62,13 @@ class MemoryManager {
   [[nodiscard]] virtual std::int64_t reserve(std::int64_t prompt, std::int64_t output) const {
     (void)prompt, (void)output;
     return 0;
+  }
+  // Layers of a prompt that stay on the GPU when not all of it fits, in 1..rules().layers; asked
+  // only where that is above 0. `compute`: the whole prompt; `move`: all of its KV to host memory
+  // over idle links.
+  [[nodiscard]] virtual std::int64_t resident_layers(Duration compute, Duration move) const {
+    (void)compute, (void)move;
+    return 1;
   }
 };
 

@@ -9,9 +9,14 @@ namespace {
 class Hidden final : public RestorePlanner {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    std::int64_t history = 4096;
+    static constexpr std::tuple kFields{
+        field("history", &Params::history, between<std::int64_t>(1, 1 << 30),
+              "tokens for which the layers are shared out once and for all: tiers hold hidden "
+              "states of some layers, KV of others and nothing of the rest")};
   };
-  Hidden(Params, const Context&) {}
+  Hidden(Params p, const Context&) : history_(p.history) {}
+  [[nodiscard]] std::int64_t stored_for() const override { return history_; }
   RestorePlan plan(const RestoreQuestion& q) override {
     const std::int64_t n = q.stored_tokens;
     if (n == 0) return load_all(q);
@@ -25,6 +30,11 @@ class Hidden final : public RestorePlanner {
     double least = -1;
     RestorePlan best;
     best.hidden_tokens = n;
+    if (q.stored.fixed()) {
+      best.recompute_layers = q.stored.recompute;
+      best.hidden_layers = q.stored.hidden;
+      return priced(q, best);
+    }
     for (std::int64_t r = 0; r <= q.layers; ++r)
       for (std::int64_t h = 0; h <= (q.hidden_bytes > Bytes{0} ? q.layers - r : 0); ++h) {
         const double bytes =
@@ -40,6 +50,9 @@ class Hidden final : public RestorePlanner {
       }
     return priced(q, best);
   }
+
+ private:
+  std::int64_t history_;
 };
 
 const Register<Hidden> kSelf{"hidden", "layers from hidden states, KV or token ids (HCache)",

@@ -18,6 +18,13 @@
 
 namespace kvsim {
 
+// Of all layers that hold KV: recomputed from token ids, restored from hidden states, the others
+// as KV. -1 = not fixed.
+struct LayerSplit {
+  std::int64_t recompute = -1, hidden = -1;
+  [[nodiscard]] bool fixed() const { return hidden >= 0; }
+};
+
 struct RestoreQuestion {
   std::int64_t local_tokens = 0, stored_tokens = 0, tail_tokens = 0;
   std::int64_t grain = 1;   // tokens; cuts are multiples of it, counted from local_tokens
@@ -26,6 +33,7 @@ struct RestoreQuestion {
   Bytes hidden_bytes;       // of a token, the inputs of all layers; 0 = none are stored
   Bandwidth bandwidth;      // what the route is expected to give; 0 = nothing can be loaded
   Duration latency{};       // before the first byte
+  LayerSplit stored;        // the split that the tiers hold; a planner must not choose another
   const StepEstimator* steps = nullptr;
 };
 
@@ -46,6 +54,9 @@ class RestorePlanner {
   virtual ~RestorePlanner() = default;
   // Requires stored_tokens >= 0, grain >= 1, layers >= 1 and an estimator.
   virtual RestorePlan plan(const RestoreQuestion&) = 0;
+  // Tokens for whose plan the tiers hold what it needs of each layer and nothing else; 0 = they
+  // hold KV.
+  [[nodiscard]] virtual std::int64_t stored_for() const { return 0; }
 };
 
 // Latency and bytes over the bandwidth; 0 for no bytes; Duration::max() when nothing can be loaded.

@@ -21,6 +21,15 @@ constexpr auto enum_names(TierScope) {
                     std::pair{TierScope::cluster, "cluster"}};
 }
 
+// Where the chunks of a pool of all nodes' memory lie.
+enum class Placement : std::uint8_t {
+  spread,  // striped evenly over the memory of all nodes
+  local    // in the memory of the node that wrote them
+};
+constexpr auto enum_names(Placement) {
+  return std::array{std::pair{Placement::spread, "spread"}, std::pair{Placement::local, "local"}};
+}
+
 // How KV from below reaches the GPU.
 enum class LoadMode : std::uint8_t {
   async,    // the request waits outside the batch until its load is reported (vLLM connectors)

@@ -69,6 +69,19 @@ std::string bytes_text(double bytes) {
   return fmt::format("{:.0f} B", bytes);
 }
 
+std::string host_line(const std::vector<Metric>& m) {
+  const auto swaps = find(m, "swaps_out"), prompts = find(m, "layered_prompts");
+  if (!swaps && !prompts) return "";
+  std::string out = "host      ";
+  if (swaps)
+    out += fmt::format(" {} preempted requests swapped out, {} back;", number(swaps, 0),
+                       number(find(m, "swaps_in"), 0));
+  if (prompts) out += fmt::format(" {} prompts came in layer by layer;", number(prompts, 0));
+  return out + fmt::format(" {} to host memory, {} back\n",
+                           bytes_text(find(m, "to_host_bytes").value_or(0)),
+                           bytes_text(find(m, "from_host_bytes").value_or(0)));
+}
+
 // Hits and traffic of each tier below the GPU, then the link that is queued for the most.
 std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
   std::string out = o.tiers.empty() ? "" : "tiers     ";
@@ -83,6 +96,10 @@ std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
                        first ? "" : ";", t.name, percent(get("hit_rate")),
                        bytes_text(get("read_bytes")), bytes_text(get("written_bytes")),
                        percent(get("peak_usage")));
+    if (t.pooled)
+      out += fmt::format(", {} of the hits at other nodes, {} copied",
+                         percent(get("far_hit_tokens") / std::max(1.0, get("hit_tokens"))),
+                         bytes_text(get("copied_bytes")));
     if (const double years = get("drive_life"); years > 0)
       out += fmt::format(", drives last {:.1f} years", years);
     first = false;
@@ -97,7 +114,7 @@ std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
   if (busiest != nullptr && busiest->busy_ns > 0)
     out += fmt::format(
         "links      {}: {} passed, busy {} of the time, then {:.2f} transfers at once, at most {}; "
-        "iterations waited {} s for loads\n",
+        "iterations waited {} s for loads and copies\n",
         busiest->name, bytes_text(static_cast<double>(busiest->bytes)),
         percent(static_cast<double>(busiest->busy_ns) / static_cast<double>(to_ns(o.end))),
         busiest->flow_seconds / (static_cast<double>(busiest->busy_ns) / 1e9), busiest->peak_flows,
@@ -148,6 +165,7 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
       "engine     {} iterations, {} preemptions, {} KV blocks a rank, at most {} of them in use\n",
       number(find(m, "iterations"), 0), number(find(m, "preemptions"), 0), run.engine.kv_blocks,
       percent(find(m, "peak_kv_usage")));
+  out += host_line(m);
   out += tier_lines(m, o);
   if (s.slo.ttft || s.slo.tpot || s.slo.e2e)
     out += fmt::format("SLO        {} of the requests meet it, goodput {} requests/s\n",

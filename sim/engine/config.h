@@ -58,6 +58,9 @@ struct EngineConfig {
       windows{};       // attention windows the cost model wants sums of; 0 = unused
   MemoryRules memory;  // block_tokens and kv_blocks above follow from it
   const MemoryManager* memory_manager = nullptr;  // not owned; null: nothing is reserved
+  // Host memory outside the tiers that KV of admitted requests may move to, of one rank.
+  std::int64_t host_blocks = 0, host_block_bytes = 0;  // bytes: of one block on all its GPUs
+  bool swap = false;         // preempted requests move there instead of being computed again
   bool exact_steps = false;  // take the per-sequence path always (slow; the results are the same)
 
   [[nodiscard]] std::int64_t blocks_for(std::int64_t tokens) const {

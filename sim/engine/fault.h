@@ -6,6 +6,7 @@
 
 #include "sim/base/random.h"
 #include "sim/base/time.h"
+#include "sim/engine/transfers.h"
 #include "sim/state/outcome.h"
 
 namespace kvsim {
@@ -20,8 +21,10 @@ struct FaultPlan {
   Duration down{};                     // until it works again; 0 = never
   Duration mean_between{};             // of random faults, from repair to fault; 0 = once
   double left = 0;                     // share of a link's bandwidth that is left
-  bool forgets = true;                 // a store comes back empty
-  std::uint64_t stream = 0;            // of its random draws
+  // Of links with nothing left: each rank's ways that avoid them, where there are any.
+  std::vector<std::vector<TierWay>> detours;
+  bool forgets = true;       // a store comes back empty
+  std::uint64_t stream = 0;  // of its random draws
 };
 
 }  // namespace kvsim

@@ -73,7 +73,7 @@ void Rank::enqueue(const Request& r, Time visible) {
   if (s.content.empty() || s.content.back().end < all)
     s.content.push_back({hash_combine(0x6f7574707574ULL, r.index), all});
   s.state = Sequence::State::waiting;
-  push_waiting(slot, false);
+  push(waiting_, slot, false);
   if (tiers_) {
     const std::int64_t local =
         pool_.look_up(s.content, (s.prompt - 1) / config_.block_tokens).blocks;
@@ -81,13 +81,13 @@ void Rank::enqueue(const Request& r, Time visible) {
   }
 }
 
-void Rank::push_waiting(std::uint32_t slot, bool front) {
+void Rank::push(std::deque<std::uint32_t>& queue, std::uint32_t slot, bool front) {
   if (!config_.priority) {
-    front ? waiting_.push_front(slot) : waiting_.push_back(slot);
+    front ? queue.push_front(slot) : queue.push_back(slot);
     return;
   }
   const auto before = [&](std::uint32_t a, std::uint32_t b) { return goes_before(a, b); };
-  waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), slot, before), slot);
+  queue.insert(std::upper_bound(queue.begin(), queue.end(), slot, before), slot);
 }
 
 // By priority, then arrival.
@@ -105,15 +105,21 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   planning_ = now;
   pool_.set_now(now);
   stranded_ = 0;
+  slack_known_ = false;
+  const bool layers_move = !layered_.empty();
+  if (config_.memory.parks && layers_move) settle_layers(now, ahead);
   const bool fast = !config_.exact_steps && can_plan_fast();
   const std::int64_t budget = fast ? plan_running_fast(out) : plan_running_exact(out, now, ahead);
   if (config_.request_timeout > Duration{0}) drop_expired(now);
-  const std::size_t before = waiting_.size(), aside = skipped_.size();
+  const std::size_t before = waiting_.size(), aside = skipped_.size(), out_there = swapped_.size();
   if (out.preemptions == 0) plan_waiting(out, now, budget, ahead);
   out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() &&
               out.late.empty() && waiting_.size() == before && skipped_.size() == aside &&
-              draining_ == 0 && prefilling_.empty() && !queue_may_move() && !writes_back_ &&
-              out.mapping_ns + out.mapping_ahead_ns == 0;
+              swapped_.size() == out_there && !layers_move && layered_.empty() && draining_ == 0 &&
+              prefilling_.empty() && !queue_may_move() && !writes_back_ &&
+              out.mapping_ns + out.mapping_ahead_ns + out.restore_ns == 0 &&
+              !(tiers_ && tiers_->copying());
+  if (!layered_.empty()) plan_layers(out);
   finish_plan(out);
   if (!out.finishing.empty() || out.shape.decodes == 0) out.plain = false;
   if (writes_back_) {
@@ -121,6 +127,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
     about.now = now;
     tiers_->write_leaving(about);
   }
+  if (tiers_) tiers_->take_flushes(out.flushes);
 }
 
 // Whether the head of the queue could be admitted, or dropped, later although nothing but decoding
@@ -131,7 +138,7 @@ bool Rank::queue_may_move() const {
   if (tiers_ && (!config_.full_sequence_admission || tiers_->depends_on_time() ||
                  next_answer(planning_) != kNever))
     return true;
-  if (config_.request_timeout > Duration{0}) return true;
+  if (config_.request_timeout > Duration{0} || config_.memory.tpot_bound > Duration{0}) return true;
   // A node that leaves as a whole may shorten the head's hit, and so its first piece, by more
   // blocks than were needed.
   if (config_.pool.make_policy && !config_.full_sequence_admission &&
@@ -152,7 +159,7 @@ bool Rank::can_plan_fast() {
     const std::int64_t n = piece_of(slot, group_.size(), pool_.free() - need);
     if (n == 0 && group_.size() < config_.max_batched_tokens && prefill_left(slot) > 0)
       return false;
-    need += std::max<std::int64_t>(0, config_.blocks_for(s.computed + n) - s.hold.blocks());
+    need += piece_blocks(s, n);
     tokens += n;
   }
   return need + memory_.activation_blocks(tokens) <= pool_.free();
@@ -165,9 +172,7 @@ std::int64_t Rank::piece_of(std::uint32_t slot, std::int64_t planned, std::int64
   const Sequence& s = sequences_[slot];
   if (!memory_.lends()) return n;
   return largest(n, [&](std::int64_t k) {
-    return std::max<std::int64_t>(0, config_.blocks_for(s.computed + k) - s.hold.blocks()) +
-               memory_.activation_blocks(planned + k) <=
-           free;
+    return piece_blocks(s, k) + memory_.activation_blocks(planned + k) <= free;
   });
 }
 
@@ -232,8 +237,8 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
         decoding ? 1
                  : std::max<std::int64_t>(
                        1, piece_of(slot, config_.max_batched_tokens - budget, pool_.free()));
-    const std::int64_t held = decoding ? blocks_at(s, computed) : s.hold.blocks();
-    const std::int64_t need = std::max<std::int64_t>(0, config_.blocks_for(computed + n) - held);
+    const std::int64_t need =
+        decoding ? blocks_at(s, computed + 1) - blocks_at(s, computed) : piece_blocks(s, n);
     const auto lacks = [&] {
       return need + memory_.activation_blocks(config_.max_batched_tokens - budget + n) >
              pool_.free();
@@ -248,7 +253,7 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
         if (std::erase(scratch_, v) > 0) {
           ++budget;
           const std::int64_t had = group_.computed(v);
-          extra = config_.blocks_for(had + 1) - blocks_at(sequences_[v], had) > 0 ? 1 : 0;
+          extra = blocks_at(sequences_[v], had + 1) - blocks_at(sequences_[v], had);
         } else {
           for (const PlannedPrefill& p : out.prefills)
             if (p.slot == v) budget += p.piece.tokens;
@@ -303,12 +308,29 @@ void Rank::sync_decoding(std::uint32_t slot) {
 }
 
 // Its blocks become free.
-void Rank::give_back(Sequence& s) {
+void Rank::give_back(std::uint32_t slot) {
+  Sequence& s = sequences_[slot];
   memory_.leave(s, s.hold.blocks());
   pool_.release(s.hold);
+  if (s.host_room > 0) forget_host(slot);
 }
 
-void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int64_t extra_blocks) {
+void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int64_t extra_blocks,
+                   Kept kept) {
+  Sequence& s = sequences_[slot];
+  const bool swaps = kept == Kept::if_possible && can_swap_out(slot);
+  leave_batch(slot, now, ahead, extra_blocks, swaps ? Fate::swapped : Fate::given_up);
+  ++s.outcome.preemptions;
+  ++totals_.preemptions;
+  ++out.preemptions;
+  KVSIM_CHECK(s.outcome.preemptions < 100'000, "request {} is preempted for ever", s.outcome.index);
+  if (!swaps) return;
+  ++s.outcome.swaps;
+  ++totals_.swaps_out;
+}
+
+void Rank::leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t extra_blocks,
+                       Fate fate) {
   Sequence& s = sequences_[slot];
   const bool decoded = group_.contains(slot) || s.draining;
   sync_decoding(slot);
@@ -318,9 +340,15 @@ void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int
   if (config_.publish_preempted)
     pool_.publish(s.hold, s.content, std::max(s.hold.hashed, known / config_.block_tokens));
   if (s.draining) draining_unfilled_ -= unfilled(s);
-  give_back(s);
-  if (!s.draining) s.outcome.recomputed_tokens += s.computed;
-  s.computed = 0;
+  const std::int64_t there = away(s, s.computed);
+  give_back(slot);
+  if (fate == Fate::given_up) {
+    if (!s.draining) s.outcome.recomputed_tokens += s.computed;
+    s.computed = 0;
+  } else {
+    move_out(s, there);
+    s.parked = fate == Fate::parked;
+  }
   if (std::exchange(s.skip_to, 0) > 0) --skipping_;
   if (s.starved) {
     s.starved = false;
@@ -329,14 +357,10 @@ void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int
   std::erase(prefilling_, slot);
   std::erase(running_, slot);
   if (s.known_output) --known_outputs_running_;
-  ++s.outcome.preemptions;
-  ++totals_.preemptions;
-  ++out.preemptions;
-  KVSIM_CHECK(s.outcome.preemptions < 100'000, "request {} is preempted for ever", s.outcome.index);
   s.state = Sequence::State::waiting;
   s.settled = false;
   s.lost = true;
-  push_waiting(slot, true);
+  push(fate == Fate::given_up ? waiting_ : swapped_, slot, fate != Fate::parked);
   if (ahead) {
     closing_.push_back(slot);  // the running iteration may still be its own
   } else {
@@ -348,8 +372,7 @@ void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int
 void Rank::schedule_prefill(std::uint32_t slot, std::int64_t tokens, Plan& out, bool admitted) {
   Sequence& s = sequences_[slot];
   const std::int64_t held = s.hold.blocks();
-  const std::int64_t need =
-      std::max<std::int64_t>(0, config_.blocks_for(s.computed + tokens) - held);
+  const std::int64_t need = piece_blocks(s, tokens);
   pool_.take(s.hold, need);
   if (memory_.maps())
     memory_.map(need, admitted ? held - s.reserved : 0, pool_.free(), admitted ? &s : nullptr, out);

@@ -11,6 +11,7 @@
 
 #include "sim/engine/config.h"
 #include "sim/engine/decode_group.h"
+#include "sim/engine/host_copies.h"
 #include "sim/engine/rank_memory.h"
 #include "sim/engine/rank_tiers.h"
 #include "sim/engine/sequence.h"
@@ -31,6 +32,9 @@ class Rank final : public RankTiers::Client {
        DurationHistogram& itl);
   // KV may also come from and go to tiers below the GPU. Before the first request.
   void attach(const OffloadConfig&, std::vector<RankTiers::Level>, Transfers&);
+  // KV of admitted requests may move to host memory and back. Before the first request.
+  void attach_host(const TransferPath& in, const TransferPath& out, Transfers&,
+                   const StepEstimator&);
 
   // Accepts a request; its TTFT intervals so far (front end) are given by visible -
   // request.arrival.
@@ -61,7 +65,7 @@ class Rank final : public RankTiers::Client {
   [[nodiscard]] bool has_work() const { return !running_.empty() || waiting() > 0; }
   [[nodiscard]] std::int64_t running() const { return static_cast<std::int64_t>(running_.size()); }
   [[nodiscard]] std::int64_t waiting() const {
-    return static_cast<std::int64_t>(waiting_.size() + skipped_.size());
+    return static_cast<std::int64_t>(waiting_.size() + skipped_.size() + swapped_.size());
   }
   // Requests set aside until KV from below has come.
   [[nodiscard]] bool waits_for_tiers() const { return !skipped_.empty() || skipping_ > 0; }
@@ -70,7 +74,10 @@ class Rank final : public RankTiers::Client {
     return skipped_.empty() || !tiers_ ? kNever : tiers_->next_answer(now);
   }
   [[nodiscard]] bool loading(std::uint32_t slot) const { return tiers_ && tiers_->loading(slot); }
+  [[nodiscard]] bool copying(std::uint64_t copy) const { return tiers_ && tiers_->copying(copy); }
   [[nodiscard]] RankTiers* tiers() { return tiers_.get(); }
+  // Copies of the iterations; null without host memory.
+  [[nodiscard]] HostCopies* host() { return host_.get(); }
   void load_ended(std::uint32_t slot, std::int64_t blocks, Time at) override;
   // Tokens of in-batch loads that failed since the last call: the iteration computes them itself.
   [[nodiscard]] std::int64_t take_failed_tokens() { return std::exchange(failed_tokens_, 0); }
@@ -106,7 +113,7 @@ class Rank final : public RankTiers::Client {
   Verdict blocked(Sequence&, Time now);
   Verdict set_aside(Sequence&, TierKind, Time now);
   void end_waits(Sequence&, Time now);
-  void begin_load(std::uint32_t slot, const RankTiers::Prompt&, std::int64_t front);
+  void begin_load(std::uint32_t slot, const RankTiers::Prompt&, std::int64_t front, Plan&);
   void record_admission(Sequence&, std::int64_t hit_blocks, const RankTiers::Match&,
                         const RankTiers::Prompt*);
   std::deque<std::uint32_t>& next_queue();
@@ -119,12 +126,22 @@ class Rank final : public RankTiers::Client {
   std::int64_t prefill_left(std::uint32_t slot);
   std::int64_t cap_prefill(std::int64_t tokens, std::int64_t budget) const;
   std::int64_t piece_of(std::uint32_t slot, std::int64_t planned, std::int64_t free);
+  // Of the blocks of so many tokens, those whose place is taken by layers in host memory.
+  [[nodiscard]] std::int64_t away(const Sequence& s, std::int64_t computed) const {
+    return s.host_layers == 0 ? 0
+                              : std::min(s.host_room, config_.blocks_for(computed) * s.host_layers /
+                                                          config_.memory.layers);
+  }
   // Blocks that a sequence holds having computed so many tokens.
   [[nodiscard]] std::int64_t blocks_at(const Sequence& s, std::int64_t computed) const {
-    return std::max(s.reserved, config_.blocks_for(computed));
+    return std::max(s.reserved, config_.blocks_for(computed)) - away(s, computed);
+  }
+  // Blocks that it must take to compute `tokens` more of those that it knows.
+  [[nodiscard]] std::int64_t piece_blocks(const Sequence& s, std::int64_t tokens) const {
+    return std::max<std::int64_t>(0, blocks_at(s, s.computed + tokens) - s.hold.blocks());
   }
   [[nodiscard]] std::int64_t unfilled(const Sequence& s) const {
-    return s.hold.blocks() * config_.block_tokens - s.computed;
+    return (s.hold.blocks() + away(s, s.computed)) * config_.block_tokens - s.computed;
   }
   // Of an iteration that has `budget` tokens left and takes `piece` more.
   [[nodiscard]] std::int64_t activations(std::int64_t piece, std::int64_t budget) const {
@@ -138,11 +155,29 @@ class Rank final : public RankTiers::Client {
   }
   void grow(std::int64_t blocks, Plan&);
   void start_decoding(std::uint32_t slot);
-  void give_back(Sequence&);
-  void preempt(std::uint32_t slot, Plan&, Time now, bool ahead, std::int64_t extra_blocks);
+  void give_back(std::uint32_t slot);
+  enum class Kept : std::uint8_t { if_possible, nothing };  // of its KV
+  void preempt(std::uint32_t slot, Plan&, Time now, bool ahead, std::int64_t extra_blocks,
+               Kept = Kept::if_possible);
+  // Takes it out of the batch; its KV moves to host memory, or is given up.
+  enum class Fate : std::uint8_t { given_up, swapped, parked };
+  void leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t extra_blocks, Fate);
+  [[nodiscard]] bool can_swap_out(std::uint32_t slot) const;
+  void settle_layers(Time now, bool ahead);
+  void move_out(Sequence&, std::int64_t there);
+  void bring_back_swapped(Plan&, Time now, std::int64_t& budget);
+  bool swap_in(std::uint32_t slot, Plan&, Time now, std::int64_t& budget);
+  void resume_decoding(std::uint32_t slot, Plan&, Time now);
+  void account_resumed(Sequence&, Time start, Spent);
+  void lose_swapped(Time now);
+  bool leave_layers(Sequence&);
+  bool keeps_pace(const Sequence&, Time now);
+  void forget_host(std::uint32_t slot);
+  void plan_layers(const Plan&);
+  void enter(std::uint32_t slot, Time now);
   [[nodiscard]] bool queue_may_move() const;
   [[nodiscard]] std::uint32_t victim() const;
-  void push_waiting(std::uint32_t slot, bool front);
+  void push(std::deque<std::uint32_t>& queue, std::uint32_t slot, bool front);
   void drop_expired(Time now);
   void sync_decoding(std::uint32_t slot);
   void publish_known_outputs(bool ahead);
@@ -175,6 +210,12 @@ class Rank final : public RankTiers::Client {
   std::deque<std::uint32_t> waiting_;
   std::deque<std::uint32_t> skipped_;  // set aside, scanned before waiting_
   std::vector<std::uint32_t> asides_;
+  std::unique_ptr<HostCopies> host_;
+  const StepEstimator* steps_ = nullptr;
+  std::deque<std::uint32_t> swapped_;   // KV in host memory; they come before waiting_
+  std::vector<std::uint32_t> layered_;  // running, some layers in host memory; by admission
+  Duration slack_{};                    // for prefills of the present plan, once it is known
+  bool slack_known_ = false;
   std::unique_ptr<RankTiers> tiers_;
   std::int64_t load_reserve_ = 0;  // blocks that requests with loads under way will still need
   std::int64_t skipping_ = 0;      // running requests with a load under way

@@ -18,6 +18,7 @@ void Rank::account(const Plan& plan, Time start, Time end, Spent spent) {
   ++totals_.iterations;
   if (plan.prefills.empty()) ++totals_.decode_iterations;
   totals_.decode_tokens += plan.shape.decodes;
+  for (const std::uint32_t slot : plan.resumed) account_resumed(sequences_[slot], start, spent);
   for (const std::uint32_t slot : plan.late) {
     Sequence& s = sequences_[slot];
     itl_.add(to_ns(end - (s.late_since == kNever ? start : s.late_since)), 1);
@@ -134,7 +135,7 @@ void Rank::finish(std::uint32_t slot, Time at) {
     pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
     if (tiers_ && tiers_->config().outputs) offer(slot, s.computed, at);
     draining_unfilled_ -= unfilled(s);
-    give_back(s);
+    give_back(slot);
     std::erase(running_, slot);
     if (s.known_output) --known_outputs_running_;
   }
@@ -250,12 +251,17 @@ void Rank::check_invariants() {
   for (const std::uint32_t slot : running_) {
     const Sequence& s = sequences_[slot];
     const std::int64_t n = group_.contains(slot) ? group_.computed(slot) : s.computed;
-    places += group_.contains(slot) ? blocks_at(s, n) : s.hold.blocks();
+    places += (group_.contains(slot) ? blocks_at(s, n) : s.hold.blocks()) + away(s, n);
     computed += n;
   }
   KVSIM_CHECK(occupancy().unfilled_tokens == places * config_.block_tokens - computed,
               "{} places for tokens are counted as unfilled, {} - {} are",
               occupancy().unfilled_tokens, places * config_.block_tokens, computed);
+  std::int64_t in_host = 0;
+  for (const std::uint32_t slot : swapped_) in_host += sequences_[slot].host_room;
+  for (const std::uint32_t slot : layered_) in_host += sequences_[slot].host_room;
+  KVSIM_CHECK(in_host == (host_ ? host_->used() : 0), "{} blocks are set aside in host memory",
+              in_host);
   std::int64_t counted = group_.size() + static_cast<std::int64_t>(prefilling_.size()) + draining_;
   for (const std::uint32_t slot : waiting_) counted -= sequences_[slot].draining ? 1 : 0;
   for (const std::uint32_t slot : skipped_) counted -= sequences_[slot].draining ? 1 : 0;

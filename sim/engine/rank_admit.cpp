@@ -12,7 +12,6 @@ void Rank::attach(const OffloadConfig& config, std::vector<RankTiers::Level> lev
   tiers_ = std::make_unique<RankTiers>(config, config_.block_tokens, std::move(levels), transfers,
                                        *this);
   writes_back_ = config.tiers.front().write == WriteRule::back;
-  if (!writes_back_) return;
   pool_.on_leaving([this](std::uint64_t key, std::int64_t first, std::int64_t n, std::int64_t at) {
     tiers_->leaving(key, first, n, at);
   });
@@ -45,7 +44,10 @@ std::deque<std::uint32_t>& Rank::next_queue() {
 void Rank::plan_waiting(Plan& out, Time now, std::int64_t budget, bool ahead) {
   if (tiers_ && tiers_->config().look_ahead > 0) look_ahead(now);
   asides_.clear();
-  while (budget > 0 && running() < config_.max_running && waiting() > 0) {
+  if (!swapped_.empty()) bring_back_swapped(out, now, budget);
+  const bool blocks = !swapped_.empty() && !config_.memory.parks;
+  while (!blocks && budget > 0 && running() < config_.max_running &&
+         !(skipped_.empty() && waiting_.empty())) {
     std::deque<std::uint32_t>& queue = next_queue();
     const std::uint32_t slot = queue.front();
     const Verdict verdict = admit(slot, out, now, budget, ahead);
@@ -138,7 +140,8 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   const std::int64_t hit_tokens = hit.blocks * bt;
   const std::int64_t region = memory_.region_blocks(s);
   const auto fits = [&](std::int64_t tokens, std::int64_t keep_free) {
-    return std::max(region, config_.blocks_for(tokens)) - hit.blocks + hit.queued + keep_free <=
+    return std::max(region, config_.blocks_for(tokens)) - away(s, tokens) - hit.blocks +
+               hit.queued + keep_free <=
            pool_.free();
   };
   RankTiers::Prompt prompt;
@@ -157,12 +160,23 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
       std::min(hit_tokens + (below.recompute + below.blocks) * bt, known - 1);
   std::int64_t n = split ? below.recompute * bt : known - found;
   if (!async && !cut_to_budget(n, budget)) return Verdict::stop;
+  if (!keeps_pace(s, now)) return Verdict::stop;
   const auto has_room = [&](std::int64_t piece) {
     const std::int64_t must_fit =
         config_.full_sequence_admission ? known : std::max(found + piece, hit_tokens);
     return fits(must_fit, watermark() + (async ? load_reserve_ : activations(piece, budget)));
   };
-  if (async ? !has_room(0) : !shrink_to(n, has_room)) return blocked(s, now);
+  // While others wait in host memory for room, nobody takes it before them.
+  const bool behind = config_.memory.parks && !swapped_.empty();
+  if (async ? !has_room(0) : behind || !shrink_to(n, has_room)) {
+    if (!leave_layers(s) || !has_room(n)) {
+      s.host_room = s.host_layers = 0;
+      return blocked(s, now);
+    }
+    host_->take(s.host_room);
+    layered_.push_back(slot);
+    ++totals_.layered_prompts;
+  }
   if (!memory_.has_hole(region)) {
     stranded_ = pool_.free();
     return blocked(s, now);
@@ -175,7 +189,7 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   s.load_blocks = below.blocks;
   if (below.blocks > 0) {
     pool_.take(s.hold, below.recompute + below.blocks);
-    begin_load(slot, prompt, below.recompute);
+    begin_load(slot, prompt, below.recompute, out);
     if (async) {
       s.fetch = Sequence::Fetch::loading;
       load_reserve_ += config_.blocks_for(known) - s.hold.blocks();
@@ -216,7 +230,7 @@ Rank::Verdict Rank::admit_loaded(std::uint32_t slot, Plan& out, Time now, std::i
   return Verdict::in;
 }
 
-void Rank::join(std::uint32_t slot, std::int64_t tokens, Plan& out, Time now) {
+void Rank::enter(std::uint32_t slot, Time now) {
   Sequence& s = sequences_[slot];
   if (s.outcome.scheduled == kNever) s.outcome.scheduled = now;
   s.state = Sequence::State::running;
@@ -227,6 +241,11 @@ void Rank::join(std::uint32_t slot, std::int64_t tokens, Plan& out, Time now) {
   if (s.known_output) ++known_outputs_running_;
   memory_.admit(s, config_.blocks_for(s.known()), pool_.free(), now);
   pool_.take(s.hold, std::max<std::int64_t>(0, s.reserved - s.hold.blocks()));
+}
+
+void Rank::join(std::uint32_t slot, std::int64_t tokens, Plan& out, Time now) {
+  Sequence& s = sequences_[slot];
+  enter(slot, now);
   schedule_prefill(slot, tokens, out, true);
   prefilling_.push_back(slot);
   if (config_.publish_computed) return;
@@ -255,8 +274,9 @@ void Rank::record_admission(Sequence& s, std::int64_t hit_blocks, const RankTier
   }
 }
 
-void Rank::begin_load(std::uint32_t slot, const RankTiers::Prompt& prompt, std::int64_t front) {
-  tiers_->begin_load(prompt);
+void Rank::begin_load(std::uint32_t slot, const RankTiers::Prompt& prompt, std::int64_t front,
+                      Plan& out) {
+  out.restore_ns += to_ns(tiers_->begin_load(prompt));
   Sequence& s = sequences_[slot];
   const std::int64_t bt = config_.block_tokens;
   std::int64_t left = std::min(s.load_blocks * bt, s.known() - 1 - (prompt.local + front) * bt);
@@ -264,10 +284,11 @@ void Rank::begin_load(std::uint32_t slot, const RankTiers::Prompt& prompt, std::
     s.outcome.recomputed_tokens -= left;
     return;
   }
-  const auto& from = tiers_->loaded_blocks(slot);
+  const auto &from = tiers_->loaded_blocks(slot), &far = tiers_->far_blocks(slot);
   for (std::size_t k = 0; k < from.size(); ++k) {
     const std::int64_t tokens = std::min(left, from[k] * bt);
     s.outcome.tier_tokens[k] += tokens;
+    s.outcome.far_tokens[k] += std::min(tokens, far[k] * bt);
     totals_.tier_tokens[k] += tokens;
     left -= tokens;
   }
@@ -284,7 +305,7 @@ void Rank::load_ended(std::uint32_t slot, std::int64_t blocks, Time) {
       for (std::size_t k = 0; k < kMaxTiers; ++k) {
         tokens += s.outcome.tier_tokens[k];
         totals_.tier_tokens[k] -= s.outcome.tier_tokens[k];
-        s.outcome.tier_tokens[k] = 0;
+        s.outcome.tier_tokens[k] = s.outcome.far_tokens[k] = 0;
       }
       s.outcome.miss_tokens[static_cast<std::size_t>(MissCause::lost_fault)] += tokens;
     } else {
@@ -316,7 +337,8 @@ void Rank::offer(std::uint32_t slot, std::int64_t tokens, Time now) {
 std::int64_t Rank::evacuate(Time now, std::vector<Sequence>& out) {
   KVSIM_CHECK(draining_ == 0, "{} requests end while their GPU is lost", draining_);
   Plan ignored;
-  while (!running_.empty()) preempt(running_.back(), ignored, now, false, 0);
+  while (!running_.empty()) preempt(running_.back(), ignored, now, false, 0, Kept::nothing);
+  if (host_) lose_swapped(now);
   if (tiers_) tiers_->fail_all(now);
   waiting_.insert(waiting_.begin(), skipped_.begin(), skipped_.end());
   skipped_.clear();
@@ -351,7 +373,7 @@ void Rank::accept(Sequence&& given, Time now) {
   s.state = Sequence::State::waiting;
   s.outcome.instance = totals_.instance;
   s.outcome.rank = totals_.rank;
-  push_waiting(slot, false);
+  push(waiting_, slot, false);
   if (tiers_) tiers_->arrived(prompt_of(slot, s.prompt, 0, now));
 }
 

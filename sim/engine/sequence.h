@@ -19,7 +19,8 @@ struct Sequence {
   bool starved = false;       // decodes, but had no part in the last planned iteration
   bool known_output = false;  // content covers the output: other requests may hit it
   bool admitted = false;      // was scheduled at least once
-  bool lost = false;          // preempted and not admitted since
+  bool lost = false;          // preempted or parked, and not admitted since
+  bool parked = false;        // all its KV is in host memory although nobody preempted it
   bool resuming = false;  // admitted after a preemption, its first iteration since has not ended
   std::int64_t prompt = 0, output = 0;
   std::int64_t computed = 0;   // tokens with KV; the decode group knows better while it decodes
@@ -27,6 +28,9 @@ struct Sequence {
   std::int64_t reserved = 0;   // blocks it holds at least, whatever it computed
   std::int64_t region = 0;     // where they begin, when they lie in one piece
   std::int64_t premapped = 0;  // pages mapped for it before it came
+  // Blocks set aside for its KV in host memory: all it has while it is swapped out, else the share
+  // of the layers that are not on the GPU.
+  std::int64_t host_room = 0, host_layers = 0;
   std::int32_t priority = 0;
   std::uint64_t order = 0;  // of admission: position in the running list
   std::vector<ContentChunk> content;
@@ -71,11 +75,14 @@ struct Plan {
   std::vector<std::uint32_t> starved;    // decoding sequences left out
   std::vector<std::uint32_t> late;       // in this one, left out of the one before
   std::vector<std::uint32_t> awaits;     // slots whose KV must have come before it can end
+  std::vector<std::uint64_t> flushes;    // copies that must have left its blocks before it begins
+  std::vector<std::uint32_t> resumed;    // decode again, having been swapped out
   std::int64_t preemptions = 0;
   // Driver time: of pages that nobody could foresee, and of pages that can be mapped while the
   // iteration before runs.
   std::int64_t mapping_ns = 0, mapping_ahead_ns = 0;
-  KvOccupancy occupancy;  // while it runs
+  std::int64_t restore_ns = 0;  // GPU time that loads begun with it need: K and V projections
+  KvOccupancy occupancy;        // while it runs
   void clear() {
     empty = true;
     plain = false;
@@ -86,7 +93,9 @@ struct Plan {
     starved.clear();
     late.clear();
     awaits.clear();
-    preemptions = mapping_ns = mapping_ahead_ns = 0;
+    flushes.clear();
+    resumed.clear();
+    preemptions = mapping_ns = mapping_ahead_ns = restore_ns = 0;
     occupancy = {};
   }
 };

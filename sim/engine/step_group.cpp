@@ -63,7 +63,8 @@ void StepGroup::describe_group() {
 std::int64_t StepGroup::price(Lane& l) {
   if (l.running.empty) return 0;
   const StepShape& s = l.running.shape;
-  return to_ns(s.prefills.empty() ? cost_.decode_line(s).at(s) : cost_.mixed_step(s));
+  return l.running.restore_ns +
+         to_ns(s.prefills.empty() ? cost_.decode_line(s).at(s) : cost_.mixed_step(s));
 }
 
 // Pages that could be foreseen were mapped while the iteration before ran.
@@ -85,7 +86,13 @@ void StepGroup::start(Time now) {
   step_ns_ = mapping_ns_ + step_ns(gpu_ns_, runs_graph());
   stall_ns_ = 0;
   busy_ = true;
-  stalled_ = loads_outstanding();
+  for (Lane& l : lanes_)
+    if (HostCopies* host = l.rank->host()) host->begin(now);
+  load_ns_ = flush_ns_ = copy_ns_ = 0;
+  loading_ = loads_outstanding();
+  flushing_ = flushes_outstanding();
+  copying_ = copies_outstanding();
+  stalled_ = loading_ || flushing_ || copying_;
   next_end_ = stalled_ ? kNever : now + Duration{step_ns_};
 }
 
@@ -96,10 +103,55 @@ bool StepGroup::loads_outstanding() const {
   });
 }
 
+bool StepGroup::copies_outstanding() const {
+  return std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& l) {
+    return l.rank->host() != nullptr && l.rank->host()->copying();
+  });
+}
+
+bool StepGroup::flushes_outstanding() const {
+  return std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& l) {
+    return std::any_of(l.running.flushes.begin(), l.running.flushes.end(),
+                       [&](std::uint64_t copy) { return l.rank->copying(copy); });
+  });
+}
+
 // Layer i computes when layer i - 1 has and its own KV is there: of a load of X after the start,
-// cut into L layers, and Y of computation, T = max(X / L + Y, X + Y / L) (taxonomy K6).
+// cut into L layers, and Y of computation, T = max(X / L + Y, X + Y / L) (taxonomy K6). Copies of m
+// of the layers: T = max(Y, X / m + Y m / L, X + Y / L) (overlap.h). Without layers nothing
+// computes before they are over; neither before what a copy to a tier still reads has left the
+// blocks (vLLM's flush, SGLang's write-back).
+std::int64_t StepGroup::stalled_ns() const {
+  std::int64_t cut = 1, moved = 1;
+  for (const Lane& l : lanes_) {
+    if (const RankTiers* t = l.rank->tiers())
+      cut = t->config().load == LoadMode::overlap ? t->config().load_layers : 1;
+    if (const HostCopies* host = l.rank->host()) moved = std::max(moved, host->layers());
+  }
+  const auto up = [](std::int64_t ns, std::int64_t by) { return (ns + by - 1) / by; };
+  const std::int64_t waited =
+      std::max({up(load_ns_, cut) + step_ns_, load_ns_ + up(step_ns_, cut), flush_ns_ + step_ns_});
+  const std::int64_t layers = config_.memory.layers;
+  if (layers == 0) return std::max(waited, copy_ns_ + step_ns_);
+  return std::max({waited, up(copy_ns_, moved) + up(step_ns_ * moved, layers),
+                   copy_ns_ + up(step_ns_, layers)});
+}
+
 void StepGroup::loads_ended(Time now) {
-  if (!stalled_ || loads_outstanding()) return;
+  if (!stalled_) return;
+  if (loading_ && !loads_outstanding()) {
+    loading_ = false;
+    load_ns_ = to_ns(now - start_);
+  }
+  if (flushing_ && !flushes_outstanding()) {
+    flushing_ = false;
+    flush_ns_ = to_ns(now - start_);
+  }
+  if (copying_ && !copies_outstanding()) {
+    copying_ = false;
+    copy_ns_ = to_ns(now - start_);
+  }
+  if (loading_ || flushing_ || copying_) return;
   stalled_ = false;
   for (Lane& l : lanes_) {
     const std::int64_t tokens = l.rank->take_failed_tokens();
@@ -111,13 +163,7 @@ void StepGroup::loads_ended(Time now) {
     gpu_ns_ += again;
     step_ns_ += again;
   }
-  const std::int64_t load = to_ns(now - start_);
-  std::int64_t layers = 1;
-  for (const Lane& l : lanes_)
-    if (const RankTiers* t = l.rank->tiers())
-      layers = t->config().load == LoadMode::overlap ? t->config().load_layers : 1;
-  const auto up = [&](std::int64_t ns) { return (ns + layers - 1) / layers; };
-  const std::int64_t all = std::max(up(load) + step_ns_, load + up(step_ns_));
+  const std::int64_t all = stalled_ns();
   stall_ns_ = all - step_ns_;
   next_end_ = start_ + Duration{all};
 }
@@ -162,7 +208,7 @@ void StepGroup::schedule(Time now) {
   ends_.clear();
   gpus_.clear();
   done_ = 0;
-  if (!config_.exact_steps && iterations_ == nullptr && !closed_) fast_forward();
+  if (!config_.exact_steps && iterations_ == nullptr && !closed_ && !stalled_) fast_forward();
 }
 
 // shapes_[i] becomes that of the n-th iteration after the running one: first what is planned

@@ -18,10 +18,11 @@ class StepGroup {
   [[nodiscard]] Time next_end() const { return busy_ ? next_end_ : kNever; }
   [[nodiscard]] bool busy() const { return busy_; }
   [[nodiscard]] bool has_work() const;
-  // The iteration's computation is over or under way, but KV it needs has not come: no end is
-  // known.
+  // KV that the iteration needs has not come, or copies still read memory that it overwrites: no
+  // end is known.
   [[nodiscard]] bool stalled() const { return stalled_; }
-  // Loads ended at `now`; when they were the last that the iteration waited for, its end is known.
+  // Transfers ended at `now`; when they were the last that the iteration waited for, its end is
+  // known.
   void loads_ended(Time now);
   // A request of some rank waits for KV from below.
   [[nodiscard]] bool waits_for_tiers() const;
@@ -48,6 +49,9 @@ class StepGroup {
   };
   void start(Time now);
   [[nodiscard]] bool loads_outstanding() const;
+  [[nodiscard]] bool copies_outstanding() const;
+  [[nodiscard]] bool flushes_outstanding() const;
+  [[nodiscard]] std::int64_t stalled_ns() const;
   void fast_forward();
   void observe(Lane&, std::int64_t k);
   // The first n silent iterations have ended.
@@ -67,9 +71,14 @@ class StepGroup {
   std::vector<Lane> lanes_;
   bool busy_ = false, stalled_ = false, closed_ = false;
   Time start_{}, next_end_{};
-  std::int64_t gpu_ns_ = 0;      // of the running iteration
-  std::int64_t step_ns_ = 0;     // it would take without waiting for loads
-  std::int64_t stall_ns_ = 0;    // it waited
+  std::int64_t gpu_ns_ = 0;    // of the running iteration
+  std::int64_t step_ns_ = 0;   // it would take without waiting for loads
+  std::int64_t stall_ns_ = 0;  // it waited
+  // What a stalled iteration waits for: loads that it needs, copies to tiers that still read its
+  // blocks, copies to and from host memory that belong to it; and when that was over, from its
+  // start.
+  bool loading_ = false, flushing_ = false, copying_ = false;
+  std::int64_t load_ns_ = 0, flush_ns_ = 0, copy_ns_ = 0;
   std::int64_t mapping_ns_ = 0;  // of step_ns_: pages are mapped before it can run
   // Silent iterations: ends_[i] is the end of the i-th from now, gpus_[i] its GPU time; the last
   // entry is next_end_.

@@ -34,6 +34,9 @@ struct TierConfig {
   std::int64_t pin_tokens = 0;   // chunks within the first so many tokens stay once they are here
   PrefetchConfig prefetch;       // of a staged tier
   bool track_queue = false;      // the eviction policy wants to know what waiting requests need
+  bool pooled = false;  // its stores are one pool: a rank writes to its own and reads from any
+  std::int64_t replicate_after = 0;  // reads of a chunk by others before the reader keeps a copy
+  std::int64_t most_copies = 0;      // of a chunk in the pool; 0 = any number
 };
 
 struct OffloadConfig {
@@ -46,6 +49,7 @@ struct OffloadConfig {
   std::function<std::unique_ptr<RestorePlanner>()> restore;
   std::int64_t layers = 1;                                  // that hold KV
   std::int64_t kv_token_bytes = 0, hidden_token_bytes = 0;  // of a token, all layers
+  LayerSplit stored;           // what the tiers hold of a token, when the restore policy fixes it
   double project_share = 0;    // K and V projections, of the computing of a token without attention
   bool whole_prompts = false;  // written once the prompt is computed, not chunk by chunk of it
   bool outputs = false;        // generated tokens are written too, when a request is over

@@ -50,7 +50,12 @@ Access TierStore::access(ObjectId id, const Access& about) {
 }
 
 void TierStore::touch(ObjectId id, const Access& about) {
-  rows_[id].used = about.now;
+  Row& r = rows_[id];
+  if (r.copy) {
+    copies_.erase({r.used, id});
+    copies_.insert({about.now, id});
+  }
+  r.used = about.now;
   policy_->on_hit(access(id, about));
   if (options_.ttl > Duration{0}) expiries_.push_back({about.now + options_.ttl, id});
 }
@@ -97,10 +102,40 @@ void TierStore::remove(ObjectId id, Time now) {
   if (parent != kNoObject) --objects_.children[parent];
   --of_tenant_[rows_[id].tenant];
   --resident_;
+  if (std::exchange(rows_[id].copy, false)) copies_.erase({rows_[id].used, id});
   change(id, State::absent, now);
 }
 
+void TierStore::has_copy_elsewhere(ObjectId id) {
+  if (!std::exchange(rows_[id].copy, true)) copies_.insert({rows_[id].used, id});
+}
+
+// Without a trace in `left`: what another store has need not be saved below.
+bool TierStore::drop_copy(Time now) {
+  for (auto at = copies_.begin(); at != copies_.end();) {
+    const ObjectId id = at->second;
+    const auto elsewhere = pool_->elsewhere(objects_.key[id], member_);
+    if (elsewhere == TierPool::Elsewhere::no) {
+      rows_[id].copy = false;
+      at = copies_.erase(at);
+      continue;
+    }
+    if (objects_.pins[id] > 0 || elsewhere == TierPool::Elsewhere::unreachable) {
+      ++at;
+      continue;
+    }
+    policy_->on_remove(id);
+    rows_[id].evicted = true;
+    remove(id, now);
+    ++totals_.evicted;
+    ++totals_.dropped;
+    return true;
+  }
+  return false;
+}
+
 bool TierStore::evict_one(const Access& about, std::vector<ObjectId>& left) {
+  if (drop_copy(about.now)) return true;
   const ObjectId id = policy_->evict(about);
   if (id == kNoObject) return false;
   KVSIM_CHECK(objects_.pins[id] == 0 && rows_[id].state == State::ready,
@@ -120,6 +155,8 @@ void TierStore::insert(const Access& about) {
   r.tenant = about.tenant;
   r.used = about.now;
   pin(id);
+  if (pool_ != nullptr && !std::exchange(r.listed, true))
+    pool_->list(objects_.key[id], {member_, id});
   ++resident_;
   ++of_tenant_[r.tenant];
   const ObjectId parent = objects_.parent[id];
@@ -171,6 +208,7 @@ void TierStore::ready(ObjectId id, Time now) {
   KVSIM_CHECK(rows_[id].state == State::writing, "chunk {} is ready but was not written", id);
   change(id, State::ready, now);
   if (--objects_.pins[id] == 0) --pinned_;
+  if (pool_ != nullptr) pool_->whole(objects_.key[id]);
 }
 
 void TierStore::abandon(ObjectId id, Time now) {

@@ -10,11 +10,14 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <set>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "policies/eviction/eviction.h"
 #include "sim/base/time.h"
+#include "sim/engine/tier_pool.h"
 #include "sim/state/object_table.h"
 
 namespace kvsim {
@@ -41,6 +44,9 @@ class TierStore {
     std::int64_t stale = 0;                  // that the directory promised and were gone
     std::int64_t peak = 0;                   // most chunks at once
     std::int64_t written_bytes = 0, read_bytes = 0;
+    std::int64_t far_read = 0, far_read_bytes = 0;  // of what was read: by other nodes
+    std::int64_t copied = 0, copied_bytes = 0;      // of what was written: copies of others' chunks
+    std::int64_t dropped = 0;                       // of `evicted`: chunks that another store has
   };
 
   explicit TierStore(Options);
@@ -49,6 +55,12 @@ class TierStore {
 
   // While it cannot be reached nothing is found here and nothing is written.
   void set_reachable(bool yes) { reachable_ = yes; }
+  [[nodiscard]] bool reachable() const { return reachable_; }
+  // Of a pool from now on; while it is empty.
+  void join(TierPool& pool, std::uint32_t member) {
+    pool_ = &pool;
+    member_ = member;
+  }
   // The id of this content, made on first sight. `before`: the chunk ahead of it in its sequence.
   ObjectId intern(std::uint64_t key, ObjectId before);
   // The same whether or not the store can be reached.
@@ -80,12 +92,17 @@ class TierStore {
   void ready(ObjectId id, Time now);
   void abandon(ObjectId id, Time now);  // the write failed
   void drop_expired(Time now);
+  // Another store of the pool has this chunk, too: it may leave before any policy is asked, the
+  // least recently used of such chunks first.
+  void has_copy_elsewhere(ObjectId id);
+  [[nodiscard]] bool is_copy(ObjectId id) const { return rows_[id].copy; }
   // Everything is gone (the disk, the node): chunks in use too, whose readers must have been told.
   std::int64_t lose_all(Time now);  // their number
 
   [[nodiscard]] std::uint64_t key(ObjectId id) const { return objects_.key[id]; }
   [[nodiscard]] ObjectId before(ObjectId id) const { return objects_.parent[id]; }
   [[nodiscard]] std::int64_t depth(ObjectId id) const { return objects_.depth[id]; }
+  [[nodiscard]] std::size_t known_chunks() const { return rows_.size(); }
   [[nodiscard]] std::int64_t resident() const { return resident_; }
   [[nodiscard]] std::int64_t capacity() const { return options_.capacity; }
   [[nodiscard]] const Options& options() const { return options_; }
@@ -98,6 +115,7 @@ class TierStore {
   struct Row {
     State state = State::absent, before = State::absent;
     bool lost = false, evicted = false, fixed = false;
+    bool listed = false, copy = false;  // known to the pool; in copies_
     std::uint32_t tenant = 0, uses = 0;
     Time changed{}, used{};
   };
@@ -113,6 +131,7 @@ class TierStore {
   void remove(ObjectId id, Time now);
   void end_leases(Time now);
   bool evict_one(const Access& about, std::vector<ObjectId>& left);
+  bool drop_copy(Time now);
   void insert(const Access& about);
   Access access(ObjectId id, const Access& about);
 
@@ -126,6 +145,14 @@ class TierStore {
   std::deque<Expiry> expiries_;  // likewise; stale ones are skipped
   std::int64_t resident_ = 0, pinned_ = 0, tick_ = 0;
   bool reachable_ = true;
+  TierPool* pool_ = nullptr;
+  std::uint32_t member_ = 0;
+  struct Sooner {  // by last use, the end of a sequence before its front
+    bool operator()(const std::pair<Time, ObjectId>& a, const std::pair<Time, ObjectId>& b) const {
+      return a.first != b.first ? a.first < b.first : a.second > b.second;
+    }
+  };
+  std::set<std::pair<Time, ObjectId>, Sooner> copies_;
   Totals totals_;
 };
 

@@ -1,6 +1,7 @@
 #pragma once
 // Transfers of one world: flows over the links, and who hears when one ends.
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -16,6 +17,14 @@ struct TransferPath {
   std::vector<FlowNetwork::Use> uses;
   Duration latency{};
   double rate_cap = 0;  // bytes/s of one flow; 0 = none
+  double convert = 0;   // ns per byte to change the precision, before or after the transfer
+};
+
+// A rank's store of a tier, and the way there.
+struct TierWay {
+  std::uint32_t store = 0;
+  TransferPath in, out;
+  std::vector<TransferPath> pool;  // of a pooled tier: `in` from each of its stores, by number
 };
 
 class Transfers {
@@ -35,17 +44,20 @@ class Transfers {
   }
   FlowId start(Time now, const TransferPath& path, std::int64_t bytes, std::uint32_t listener,
                std::uint32_t job) {
-    return network_.start(now, path.uses, bytes, path.latency,
+    const double convert = std::ceil(path.convert * static_cast<double>(bytes));
+    return network_.start(now, path.uses, bytes,
+                          path.latency + Duration{static_cast<std::int64_t>(convert)},
                           (std::uint64_t{listener} << 32) | job, path.rate_cap);
   }
   // Whole bytes that had arrived.
   std::int64_t cancel(FlowId flow, Time now) { return network_.cancel(flow, now); }
-  // Bytes/s of a transfer that has the path for itself; infinite when nothing limits it.
+  // Bytes/s of a transfer that has the path for itself, conversion included; infinite when nothing
+  // limits it.
   [[nodiscard]] double bandwidth(const TransferPath& path) const {
     double most = path.rate_cap > 0 ? path.rate_cap : std::numeric_limits<double>::infinity();
     for (const FlowNetwork::Use& u : path.uses)
       most = std::min(most, network_.bandwidth(u.link) / u.weight);
-    return most;
+    return path.convert > 0 ? 1 / (1 / most + path.convert * 1e-9) : most;
   }
   [[nodiscard]] Time next() { return network_.next_completion(); }
   // Tells the listeners of every transfer that has ended; true when there was one.

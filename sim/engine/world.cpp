@@ -354,6 +354,8 @@ void World::check_invariants() {
   for (const auto& in : instances_)
     for (const auto& r : in->ranks) r->check_invariants();
   for (const auto& s : stores_) s->check(false);
+  for (const auto& p : pools_)
+    if (p) p->check();
   KVSIM_CHECK(injected_ == completed_ + inside_, "{} requests came in, {} are over, {} inside",
               injected_, completed_, inside_);
 }
@@ -442,6 +444,7 @@ void World::finish_outcome() {
       out_.ranks.push_back(r->totals());
       RankTotals& t = out_.ranks.back();
       t.evicted_blocks = r->pool().evicted();
+      if (const HostCopies* host = r->host()) host->report(t);
       for (const std::int64_t v :
            {t.iterations, t.gpu_ns, t.host_ns, t.prefill_tokens, t.decode_tokens, t.evicted_blocks})
         digest_.add(v);

@@ -30,11 +30,12 @@ struct TierSystem {
   std::vector<Store> stores;
   // Of each data-parallel rank of each instance, in order: its store of each tier and the way
   // there.
-  struct Way {
-    std::uint32_t store = 0;
+  std::vector<std::vector<TierWay>> ranks;
+  // By rank: the way to host memory for KV of admitted requests; empty when none goes there.
+  struct HostWay {
     TransferPath in, out;
   };
-  std::vector<std::vector<Way>> ranks;
+  std::vector<HostWay> hosts;
   struct Link {
     std::string name;
     double bandwidth = 0;
@@ -119,6 +120,8 @@ class World {
   [[nodiscard]] std::optional<std::size_t> route(const RoutedRequest&);
   void place(std::size_t instance, Time);
   void build_tiers();
+  RankTiers::Level level(const TierWay&, bool shared);
+  void choose_ways();
   void schedule_transfers();
   void report_tiers();
   void dispatch(const Event&);
@@ -143,7 +146,8 @@ class World {
   FlowNetwork network_;
   Transfers transfers_{network_};
   std::vector<std::unique_ptr<TierStore>> stores_;
-  std::vector<std::uint32_t> store_number_;  // within its tier
+  std::vector<std::unique_ptr<TierPool>> pools_;  // by tier; none where each store is for itself
+  std::vector<std::uint32_t> store_number_;       // within its tier
   Time transfer_at_ = kNever;
   std::uint32_t transfer_generation_ = 0;
   Time now_{};
@@ -154,6 +158,7 @@ class World {
   struct FaultState {
     std::size_t record = 0;
     std::uint64_t draws = 0;
+    bool present = false;
   };
   std::vector<FaultState> fault_states_;
   std::vector<std::size_t> evacuating_;  // by instance: the record its loss is booked on

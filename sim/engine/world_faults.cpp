@@ -24,6 +24,7 @@ void World::push_fault(std::uint32_t f, Time after) {
 void World::on_fault(std::uint32_t f, Time now) {
   const FaultPlan& plan = options_.faults[f];
   fault_states_[f].record = out_.faults.size();
+  fault_states_[f].present = true;
   FaultRecord& record = out_.faults.emplace_back();
   record.kind = plan.kind;
   record.target = plan.name;
@@ -43,6 +44,7 @@ void World::on_fault(std::uint32_t f, Time now) {
         break;
     }
   }
+  if (!plan.detours.empty()) choose_ways();
   for (const std::uint32_t s : plan.stores) lose_store(s, record, true, now);
   transfers_ended(now);
   if (plan.down == Duration{0} &&
@@ -55,6 +57,7 @@ void World::on_fault(std::uint32_t f, Time now) {
 void World::on_repair(std::uint32_t f, Time now) {
   const FaultPlan& plan = options_.faults[f];
   out_.faults[fault_states_[f].record].end = now;
+  fault_states_[f].present = false;
   for (const std::uint32_t t : plan.targets) {
     switch (plan.kind) {
       case FaultKind::instance:
@@ -77,6 +80,7 @@ void World::on_repair(std::uint32_t f, Time now) {
         break;
     }
   }
+  if (!plan.detours.empty()) choose_ways();
   for (const std::uint32_t s : plan.stores) stores_[s]->set_reachable(true);
   transfers_ended(now);
   place_stranded(now);
@@ -89,6 +93,7 @@ void World::lose_instance(std::uint32_t i, FaultRecord& record, Time now) {
   ++down_;
   evacuating_[i] = static_cast<std::size_t>(&record - out_.faults.data());
   for (const auto& rank : in.ranks) {
+    if (rank->host() != nullptr) record.transfers_failed += rank->host()->cancel(now);
     if (rank->tiers() == nullptr) continue;
     const std::int64_t before = rank->tiers()->totals().failed;
     rank->tiers()->fail_all(now);

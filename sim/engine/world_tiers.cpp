@@ -1,57 +1,38 @@
 // The tiers of a world: stores, links, and the ends of transfers.
-#include <cmath>
-
 #include "sim/base/check.h"
+#include "sim/engine/cost_estimator.h"
 #include "sim/engine/world.h"
 
 namespace kvsim {
-
-namespace {
-
-// What a restore policy asks, answered by the instance's cost model: one sequence alone.
-class CostEstimator final : public StepEstimator {
- public:
-  CostEstimator(CostModel& cost, double project_share)
-      : cost_(cost), project_share_(project_share) {}
-  [[nodiscard]] Duration prefill(std::int64_t from, std::int64_t to) const override {
-    if (to <= from) return Duration{0};
-    const PrefillPiece piece{to - from, from, false};
-    StepShape shape;
-    shape.prefills = {&piece, 1};
-    return cost_.mixed_step(shape);
-  }
-  // Products of K and V only: a share of the layer's, attention apart (so without history).
-  [[nodiscard]] Duration project(std::int64_t tokens) const override {
-    const double ns = project_share_ * static_cast<double>(prefill(0, tokens).count());
-    return Duration{static_cast<std::int64_t>(std::ceil(ns))};
-  }
-
- private:
-  CostModel& cost_;
-  double project_share_;
-};
-
-}  // namespace
 
 void World::build_tiers() {
   TierSystem& t = *options_.tiers;
   for (const TierSystem::Link& l : t.links) network_.add_link(l.bandwidth);
   std::vector<std::uint32_t> of_tier(t.offload.tiers.size(), 0);
+  for (const TierConfig& tier : t.offload.tiers)
+    pools_.push_back(tier.pooled ? std::make_unique<TierPool>() : nullptr);
   for (TierSystem::Store& s : t.stores) {
     stores_.push_back(std::make_unique<TierStore>(std::move(s.options)));
     store_number_.push_back(of_tier[s.tier]++);
+    if (pools_[s.tier]) pools_[s.tier]->join(*stores_.back());
   }
   std::vector<int> users(stores_.size(), 0);
   for (const auto& ways : t.ranks)
-    for (const TierSystem::Way& w : ways) ++users[w.store];
+    for (const TierWay& w : ways) ++users[w.store];
   std::size_t i = 0;
   for (const auto& in : instances_) {
     estimators_.push_back(std::make_unique<CostEstimator>(*in->spec.cost, t.offload.project_share));
     for (const auto& rank : in->ranks) {
+      if (!t.hosts.empty()) {
+        rank->attach_host(t.hosts[i].in, t.hosts[i].out, transfers_, *estimators_.back());
+        if (options_.record_transfers)
+          rank->host()->record_transfers(&out_.transfers, rank->totals().instance,
+                                         rank->totals().rank);
+      }
       std::vector<RankTiers::Level> levels;
-      for (const TierSystem::Way& w : t.ranks[i])
-        levels.push_back({stores_[w.store].get(), w.in, w.out, users[w.store] > 1});
+      for (const TierWay& w : t.ranks[i]) levels.push_back(level(w, users[w.store] > 1));
       ++i;
+      if (levels.empty()) continue;
       rank->attach(t.offload, std::move(levels), transfers_);
       rank->tiers()->estimate_with(estimators_.back().get());
       if (options_.record_transfers)
@@ -60,6 +41,36 @@ void World::build_tiers() {
     }
   }
   KVSIM_CHECK(i == t.ranks.size(), "{} ranks, ways for {}", i, t.ranks.size());
+}
+
+RankTiers::Level World::level(const TierWay& w, bool shared) {
+  RankTiers::Level l;
+  l.out = w.out;
+  l.shared = shared;
+  l.pool = pools_[options_.tiers->stores[w.store].tier].get();
+  if (l.pool == nullptr) {
+    l.sources.push_back({stores_[w.store].get(), w.in, {}});
+    return l;
+  }
+  KVSIM_CHECK(w.pool.size() == l.pool->size(), "ways from {} of {} stores of a pool", w.pool.size(),
+              l.pool->size());
+  l.own = store_number_[w.store];
+  l.shared = shared || l.pool->size() > 1;
+  for (std::uint32_t m = 0; m < w.pool.size(); ++m)
+    l.sources.push_back({&l.pool->store(m), w.pool[m], {}});
+  return l;
+}
+
+// Transfers that begin from now on avoid links that are down. (Of several faults at once the last
+// one's detours are taken.)
+void World::choose_ways() {
+  const std::vector<std::vector<TierWay>>* ways = &options_.tiers->ranks;
+  for (std::size_t f = 0; f < fault_states_.size(); ++f)
+    if (fault_states_[f].present && !options_.faults[f].detours.empty())
+      ways = &options_.faults[f].detours;
+  std::size_t i = 0;
+  for (const auto& in : instances_)
+    for (const auto& rank : in->ranks) rank->tiers()->take_ways((*ways)[i++]);
 }
 
 // Keeps one event in the queue: the network's next.
@@ -127,7 +138,14 @@ void World::report_tiers() {
       out.drive_life_years = t.stores[i].endurance_bytes / per_second / kYear;
     }
     out.written_bytes = s.written_bytes;
-    for (const std::int64_t v : {out.inserted, out.evicted, out.read, out.read_bytes})
+    out.pooled = tier.pooled;
+    out.far_read = s.far_read;
+    out.far_read_bytes = s.far_read_bytes;
+    out.copied = s.copied;
+    out.copied_bytes = s.copied_bytes;
+    out.dropped = s.dropped;
+    for (const std::int64_t v :
+         {out.inserted, out.evicted, out.read, out.read_bytes, out.far_read, out.copied})
       digest_.add(v);
     out_.tiers.push_back(std::move(out));
   }

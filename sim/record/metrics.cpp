@@ -87,7 +87,7 @@ struct Totals {
   std::int64_t input = 0, output = 0;  // of finished requests
   std::int64_t prompt = 0, queried = 0, hit = 0, recomputed = 0, preemptions = 0;
   std::array<std::int64_t, kMissCauses> missed{};
-  std::array<std::int64_t, kMaxTiers> below{};
+  std::array<std::int64_t, kMaxTiers> below{}, far{};
   Time first = kNever, last{};
 };
 
@@ -110,7 +110,8 @@ Totals add_up(const RunOutcome& run, const Slo& slo) {
     t.recomputed += r.recomputed_tokens;
     t.preemptions += r.preemptions;
     for (std::size_t i = 0; i < kMissCauses; ++i) t.missed[i] += r.miss_tokens[i];
-    for (std::size_t i = 0; i < kMaxTiers; ++i) t.below[i] += r.tier_tokens[i];
+    for (std::size_t i = 0; i < kMaxTiers; ++i)
+      t.below[i] += r.tier_tokens[i], t.far[i] += r.far_tokens[i];
     t.first = std::min(t.first, r.arrival);
     if (r.last_token != kNever) t.last = std::max(t.last, r.last_token);
   }
@@ -169,6 +170,9 @@ void tier_rows(Rows& rows, const RunOutcome& run, const Totals& t) {
     sum.capacity_chunks += s.capacity_chunks;
     sum.evicted += s.evicted;
     sum.stale += s.stale;
+    sum.pooled = s.pooled;
+    sum.copied_bytes += s.copied_bytes;
+    sum.dropped += s.dropped;
     if (s.drive_life_years > 0)  // the drive that wears out first
       sum.drive_life_years = sum.drive_life_years > 0
                                  ? std::min(sum.drive_life_years, s.drive_life_years)
@@ -187,13 +191,37 @@ void tier_rows(Rows& rows, const RunOutcome& run, const Totals& t) {
     rows.count(fmt::format("tier_{}_evicted_chunks", sum.name), sum.evicted);
     rows.ratio(fmt::format("tier_{}_peak_usage", sum.name), static_cast<double>(sum.peak),
                static_cast<double>(sum.capacity_chunks), "ratio");
+    if (sum.pooled) {
+      rows.count(fmt::format("tier_{}_far_hit_tokens", sum.name), t.far[tier], "tokens");
+      rows.count(fmt::format("tier_{}_copied_bytes", sum.name), sum.copied_bytes, "bytes");
+      rows.count(fmt::format("tier_{}_dropped_copies", sum.name), sum.dropped);
+    }
     if (sum.drive_life_years > 0)
       rows.value(fmt::format("tier_{}_drive_life", sum.name), sum.drive_life_years, "years");
   }
   rows.ratio("total_hit_rate", static_cast<double>(t.hit + below), prompts, "ratio");
-  std::int64_t stall = 0;
-  for (const RankTotals& r : run.ranks) stall += r.stall_ns;
-  rows.value("load_stall", static_cast<double>(stall) / 1e9, "s");
+}
+
+// KV of admitted requests in host memory, and what iterations waited for KV in all.
+void host_rows(Rows& rows, const RunOutcome& run) {
+  RankTotals t;
+  for (const RankTotals& r : run.ranks) {
+    t.swaps_out += r.swaps_out;
+    t.swaps_in += r.swaps_in;
+    t.layered_prompts += r.layered_prompts;
+    t.to_host_bytes += r.to_host_bytes;
+    t.from_host_bytes += r.from_host_bytes;
+    t.stall_ns += r.stall_ns;
+  }
+  if (t.swaps_out > 0) rows.count("swaps_out", t.swaps_out);
+  if (t.swaps_out > 0) rows.count("swaps_in", t.swaps_in);
+  if (t.layered_prompts > 0) rows.count("layered_prompts", t.layered_prompts);
+  if (t.to_host_bytes > 0) {
+    rows.count("to_host_bytes", t.to_host_bytes, "bytes");
+    rows.count("from_host_bytes", t.from_host_bytes, "bytes");
+  }
+  if (!run.tiers.empty() || t.to_host_bytes > 0)
+    rows.value("load_stall", static_cast<double>(t.stall_ns) / 1e9, "s");
 }
 
 // What the KV memory held while iterations ran; ranks weighted by that time.
@@ -282,6 +310,7 @@ std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo) {
   throughput_rows(rows, run, totals, slo);
   cache_rows(rows, totals);
   tier_rows(rows, run, totals);
+  host_rows(rows, run);
   const auto simulated_ns = static_cast<double>(to_ns(run.end));
   rank_rows(rows, run.ranks, simulated_ns, true);
   std::map<std::uint32_t, std::vector<RankTotals>> instances;

@@ -18,6 +18,8 @@
 //   places internal_fragmentation   places in held blocks without a token / all places
 //   external_fragmentation   places in holes too small for the head of the queue / all places
 //   page_mapping   host time of iterations that waited for pages to be mapped
+//   swaps_out, swaps_in   preemptions that kept KV in host memory, returns; layered_prompts:
+//   admitted with only some layers on the GPU; to_host_bytes, from_host_bytes: what both moved
 // completed, failed (rejected + timed_out), injected, total_input_tokens and total_output_tokens
 // (of finished requests), request_, output_ and total_token_throughput, iterations,
 // decode_iterations, iteration_mean_ms, tokens_per_iteration, prefill_tokens, decode_tokens,

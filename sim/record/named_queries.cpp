@@ -103,9 +103,11 @@ FROM miss GROUP BY run_id, cause ORDER BY run_id, tokens DESC)"},
   AND (name IN ('duration', 'injected', 'completed', 'failed', 'total_input_tokens', 'total_output_tokens', 'iterations',
     'tokens_per_iteration', 'busy_share', 'kv_usage') OR name LIKE '%throughput' OR name LIKE '%goodput')
 ORDER BY run_id, rowid)"},
-      {"tiers", "prompt tokens found in each tier, bytes moved, how full, drive life",
-       R"(SELECT run_id, tier, name, hit_tokens, hit_rate, read_bytes / 1e9 AS read_gb,
-  written_bytes / 1e9 AS written_gb, peak_usage, drive_life_years FROM tier_hit_rate ORDER BY run_id, tier)"},
+      {"tiers",
+       "prompt tokens found in each tier, of these at other nodes, bytes moved, how full, drive "
+       "life",
+       R"(SELECT run_id, tier, name, hit_tokens, hit_rate, far_tokens, read_bytes / 1e9 AS read_gb,
+  written_bytes / 1e9 AS written_gb, copied_bytes / 1e9 AS copied_gb, peak_usage, drive_life_years FROM tier_hit_rate ORDER BY run_id, tier)"},
       {"timeline", "arrivals, completions and tokens of the completed, second by second",
        "SELECT * FROM throughput_timeline"},
       {"vllm", "the summary in the names of vllm bench serve", "SELECT * FROM vllm_bench"}};

@@ -73,6 +73,7 @@ TableInfo request_table() {
                {"queried_tokens", "INTEGER NOT NULL", "looked up at first admission"},
                {"recomputed_tokens", "INTEGER NOT NULL", "computed again after preemptions"},
                {"preemptions", "INTEGER NOT NULL", "how often it lost its KV blocks"},
+               {"swaps", "INTEGER NOT NULL", "how often its KV was kept in host memory then"},
                {"arrival_ns", "INTEGER NOT NULL", "since the start of the run"},
                {"scheduled_ns", "INTEGER", "first scheduled; NULL = never"},
                {"first_token_ns", "INTEGER", "NULL = never"},
@@ -158,7 +159,14 @@ TableInfo instance_table() {
            {"unfilled_tokens_peak", "INTEGER NOT NULL", ""},
            {"stranded_blocks_mean", "REAL NOT NULL",
             "free, but in holes too small for the head of the queue: external fragmentation"},
-           {"stranded_blocks_peak", "INTEGER NOT NULL", ""}},
+           {"stranded_blocks_peak", "INTEGER NOT NULL", ""},
+           {"swaps_out", "INTEGER NOT NULL", "preemptions that kept KV in host memory"},
+           {"swaps_in", "INTEGER NOT NULL", "returns from there"},
+           {"layered_prompts", "INTEGER NOT NULL",
+            "admitted with only some of their layers on the GPU"},
+           {"to_host_bytes", "INTEGER NOT NULL", "KV of admitted requests, outside the tiers"},
+           {"from_host_bytes", "INTEGER NOT NULL", "the same, to the GPU"},
+           {"peak_host_blocks", "INTEGER NOT NULL", "KV blocks there at once"}},
           "PRIMARY KEY (run_id, instance, rank)"};
 }
 
@@ -187,6 +195,11 @@ TableInfo tier_table() {
        {"stale_chunks", "INTEGER NOT NULL", "promised by the directory, but gone"},
        {"read_bytes", "INTEGER NOT NULL", ""},
        {"written_bytes", "INTEGER NOT NULL", ""},
+       {"far_read_chunks", "INTEGER NOT NULL", "of a pool placed locally: read by other nodes"},
+       {"far_read_bytes", "INTEGER NOT NULL", ""},
+       {"copied_chunks", "INTEGER NOT NULL", "written here as copies of other nodes' chunks"},
+       {"copied_bytes", "INTEGER NOT NULL", ""},
+       {"dropped_chunks", "INTEGER NOT NULL", "of the evicted: another node still had them"},
        {"drive_life_years", "REAL", "at the run's rate of writing; NULL = no drive"}},
       "PRIMARY KEY (run_id, tier, store)"};
 }
@@ -197,7 +210,8 @@ TableInfo tier_hit_table() {
           {kRunId,
            {"request", "INTEGER NOT NULL", "index in the workload"},
            {"tier", "INTEGER NOT NULL", "where they lay, before any prefetch"},
-           {"tokens", "INTEGER NOT NULL", ""}},
+           {"tokens", "INTEGER NOT NULL", ""},
+           {"far_tokens", "INTEGER NOT NULL", "of these, from another node's memory"}},
           "PRIMARY KEY (run_id, request, tier)"};
 }
 
@@ -236,7 +250,9 @@ TableInfo transfer_table() {
            {"instance", "INTEGER NOT NULL", ""},
            {"rank", "INTEGER NOT NULL", ""},
            {"kind", "TEXT NOT NULL",
-            "load: to the GPU; promote: up a tier; store: from the GPU; demote: down a tier"},
+            "load: to the GPU; promote: up a tier; store: from the GPU; demote: down a tier; "
+            "replicate: what was read from another node, to this one; "
+            "to_host, from_host: KV of admitted requests, outside the tiers (both 0 below)"},
            {"from_tier", "INTEGER NOT NULL", "0 = the GPU"},
            {"to_tier", "INTEGER NOT NULL", "0 = the GPU"},
            {"start_ns", "INTEGER NOT NULL", "since the start of the run"},

@@ -108,15 +108,15 @@ FROM request GROUP BY run_id, instance)";
 
 constexpr const char* kTierHitRate =
     R"(WITH prompts AS (SELECT run_id, sum(prompt_tokens) AS tokens, sum(hit_tokens) AS hit FROM request GROUP BY run_id),
-  below AS (SELECT run_id, tier, sum(tokens) AS tokens FROM tier_hit GROUP BY run_id, tier),
-  names AS (SELECT run_id, tier, name, sum(read_bytes) AS read_bytes, sum(written_bytes) AS written_bytes,
+  below AS (SELECT run_id, tier, sum(tokens) AS tokens, sum(far_tokens) AS far FROM tier_hit GROUP BY run_id, tier),
+  names AS (SELECT run_id, tier, name, sum(read_bytes) AS read_bytes, sum(written_bytes) AS written_bytes, sum(copied_bytes) AS copied_bytes,
     1.0 * sum(peak_chunks) / nullif(sum(capacity_chunks), 0) AS peak_usage, min(drive_life_years) AS drive_life_years
     FROM tier GROUP BY run_id, tier)
 SELECT run_id, 0 AS tier, 'gpu' AS name, hit AS hit_tokens, 1.0 * hit / nullif(tokens, 0) AS hit_rate,
-  NULL AS read_bytes, NULL AS written_bytes, NULL AS peak_usage, NULL AS drive_life_years FROM prompts
+  0 AS far_tokens, NULL AS read_bytes, NULL AS written_bytes, NULL AS copied_bytes, NULL AS peak_usage, NULL AS drive_life_years FROM prompts
 UNION ALL
 SELECT n.run_id, n.tier, n.name, ifnull(b.tokens, 0), 1.0 * ifnull(b.tokens, 0) / nullif(p.tokens, 0),
-  read_bytes, written_bytes, peak_usage, drive_life_years
+  ifnull(b.far, 0), read_bytes, written_bytes, copied_bytes, peak_usage, drive_life_years
 FROM names n JOIN prompts p USING (run_id) LEFT JOIN below b ON b.run_id = n.run_id AND b.tier = n.tier)";
 
 // One row a run; column names are those of the JSON that `vllm bench serve` writes.

@@ -103,14 +103,15 @@ void RunWriter::write(const RequestOutcome& r) {
   Row row(request_);
   row << r.index << r.session << r.turn << r.tenant << r.instance << r.rank
       << name_of(enum_names(Outcome{}), r.outcome) << r.reason << r.prompt_tokens << r.output_tokens
-      << r.hit_tokens << r.queried_tokens << r.recomputed_tokens << r.preemptions << r.arrival
-      << r.scheduled << r.first_token << r.last_token;
+      << r.hit_tokens << r.queried_tokens << r.recomputed_tokens << r.preemptions << r.swaps
+      << r.arrival << r.scheduled << r.first_token << r.last_token;
   for (const std::int64_t ns : r.ttft_ns) row << ns;
   for (const std::int64_t ns : r.after_ns) row << ns;
   for (const std::int64_t tokens : r.miss_tokens) row << tokens;
   row.run();
   for (std::size_t k = 0; k < kMaxTiers; ++k)
-    if (r.tier_tokens[k] > 0) (Row(tier_hit_) << r.index << k + 1 << r.tier_tokens[k]).run();
+    if (r.tier_tokens[k] > 0)
+      (Row(tier_hit_) << r.index << k + 1 << r.tier_tokens[k] << r.far_tokens[k]).run();
 }
 
 void RunWriter::write(const TierTotals& t) {
@@ -118,7 +119,8 @@ void RunWriter::write(const TierTotals& t) {
   row << t.tier + 1 << t.store << t.name << name_of(enum_names(TierKind{}), t.kind)
       << t.capacity_chunks << t.chunk_bytes << t.chunk_tokens << t.resident << t.peak << t.inserted
       << t.evicted << t.expired << t.lost << t.abandoned << t.refused << t.read << t.stale
-      << t.read_bytes << t.written_bytes;
+      << t.read_bytes << t.written_bytes << t.far_read << t.far_read_bytes << t.copied
+      << t.copied_bytes << t.dropped;
   t.drive_life_years > 0 ? row << t.drive_life_years : row.null();
   row.run();
 }
@@ -173,7 +175,8 @@ void RunWriter::write(const RankTotals& t) {
                   << t.evicted_blocks << t.busy_ns << t.gpu_ns << t.host_ns << t.peak_blocks
                   << t.stall_ns << t.mapping_ns << t.block_tokens << t.kv.used_blocks()
                   << t.kv.unfilled_tokens() << t.kv.peak_unfilled_tokens() << t.kv.stranded_blocks()
-                  << t.kv.peak_stranded_blocks())
+                  << t.kv.peak_stranded_blocks() << t.swaps_out << t.swaps_in << t.layered_prompts
+                  << t.to_host_bytes << t.from_host_bytes << t.peak_host_blocks)
       .run();
 }
 

@@ -28,7 +28,7 @@ FaultKind kind_of(FaultTarget t) {
 class FaultBuilder {
  public:
   FaultBuilder(const BuiltRun& run, const Tree& scenario, Diagnostics& d)
-      : run_(run), list_(scenario.find("faults")), d_(d) {}
+      : run_(run), scenario_(scenario), list_(scenario.find("faults")), d_(d) {}
 
   std::vector<FaultPlan> build() {
     const auto& specs = run_.scenario.faults;
@@ -90,9 +90,13 @@ class FaultBuilder {
             fmt::format("{} instances fit on a node; nodes count from 0", per_node));
     if (!run_.tiers) return;
     for (std::uint32_t s = 0; s < run_.tiers->stores.size(); ++s)
-      if (run_.tiers->stores[s].node == spec.target &&
-          run_.tiers->offload.tiers[run_.tiers->stores[s].tier].kind != TierKind::remote)
-        p.stores.push_back(s);
+      if (run_.tiers->stores[s].node == spec.target && lies_there(s)) p.stores.push_back(s);
+  }
+
+  // Not in a pool that is spread over all nodes.
+  [[nodiscard]] bool lies_there(std::uint32_t store) const {
+    const TierConfig& t = run_.tiers->offload.tiers[run_.tiers->stores[store].tier];
+    return t.kind != TierKind::remote || t.pooled;
   }
 
   void tier(const FaultSpec& spec, FaultPlan& p) {
@@ -109,6 +113,8 @@ class FaultBuilder {
       error("target", fmt::format("the tier has {} stores, counted from 0", stores.size()));
     } else {
       p.targets = {stores[static_cast<std::size_t>(spec.target)]};
+      const bool pool = run_.tiers->offload.tiers[run_.tiers->stores[stores.front()].tier].pooled;
+      if (pool && p.kind == FaultKind::directory) p.targets = stores;  // they share it
     }
   }
 
@@ -121,10 +127,13 @@ class FaultBuilder {
       error("name", fmt::format("no link's name contains '{}'", spec.name),
             run_.tiers && !run_.tiers->links.empty()
                 ? "links are named like " + run_.tiers->links.front().name
-                : "links are simulated when cache.tiers has tiers below the GPU");
+                : "links are simulated when cache.tiers has tiers below the GPU, or KV is swapped");
+    else if (p.left == 0)
+      p.detours = detours(run_, scenario_, p.targets);
   }
 
   const BuiltRun& run_;
+  const Tree& scenario_;
   const Tree* list_;
   Diagnostics& d_;
   std::vector<FaultPlan> out_;

@@ -22,6 +22,7 @@ std::unique_ptr<MemoryManager> build_memory(const BuiltRun& run) {
   const std::int64_t layer =
       kv_layer_bytes(run.model, bits(run.precision.kv), run.parallel.tensor).count();
   c.plane = Bytes{(layer + planes - 1) / planes};
+  c.layers = stage_kv_layers(run.model, 1).front();
   c.planes = layers * planes;
   c.activation_bytes = e.activation_memory
                            .value_or(activation_estimate(run.model, run.parallel, run.precision,

@@ -7,6 +7,7 @@
 
 #include "hardware/topology.h"
 #include "models/geometry.h"
+#include "sim/engine/cost_estimator.h"
 
 namespace kvsim {
 namespace {
@@ -53,22 +54,28 @@ class TierBuilder {
   TierBuilder(const BuiltRun& run, const Tree& scenario, Diagnostics& d)
       : run_(run), scenario_(scenario), d_(d), cache_(run.scenario.cache) {}
 
+  void avoid(std::span<const std::uint32_t> links) {
+    for (const std::uint32_t l : links) avoided_.push_back(LinkId{l});
+  }
+
   std::optional<TierSystem> build() {
     const bool first_is_gpu = !cache_.tiers.empty() && cache_.tiers.front().name == "gpu";
     if (!cache_.tiers.empty() && !first_is_gpu)
       error(0, "name", "the first tier must be the GPU", "begin the list with {name: gpu}");
-    if (cache_.tiers.size() < 2 || !first_is_gpu) return std::nullopt;
-    if (cache_.tiers.size() - 1 > kMaxTiers) {
+    const bool below = cache_.tiers.size() >= 2 && first_is_gpu;
+    if (!below && run_.engine.host_blocks == 0) return std::nullopt;
+    if (cache_.tiers.size() > kMaxTiers + 1) {
       error(kMaxTiers + 1, "", fmt::format("more than {} tiers below the GPU", kMaxTiers));
       return std::nullopt;
     }
-    if (!run_.engine.prefix_caching)
+    if (below && !run_.engine.prefix_caching)
       error(1, "", "without a prefix index nothing can be found in a tier",
             "set cache.prefix.index: hash");
     place_instances();
     const std::size_t before = d_.all().size();
     settings();
-    for (std::size_t k = 1; k < cache_.tiers.size(); ++k) add_tier(k);
+    for (std::size_t k = 1; below && k < cache_.tiers.size(); ++k) add_tier(k);
+    if (run_.engine.host_blocks > 0 && d_.all().size() == before) add_hosts();
     if (d_.all().size() != before) return std::nullopt;
     for (const Link& l : graph_.links()) out_.links.push_back({l.name, l.capacity});
     return std::move(out_);
@@ -85,6 +92,19 @@ class TierBuilder {
     const Tree* at = key.empty() ? nullptr : item.find(key);
     return at == nullptr ? item.place() : at->place();
   }
+  // Of "engine.preemption.space", or of as much of it as is written.
+  [[nodiscard]] Place place(std::string_view path) const {
+    const Tree* t = &scenario_;
+    Place place = t->place();
+    while (!path.empty()) {
+      const std::size_t dot = path.find('.');
+      t = t->find(path.substr(0, dot));
+      if (t == nullptr) break;
+      if (t->place().file) place = t->place();
+      path.remove_prefix(dot == std::string_view::npos ? path.size() : dot + 1);
+    }
+    return place;
+  }
   void error(std::size_t tier, const std::string& key, const std::string& message,
              const std::string& hint = {}) {
     d_.add(place(tier, key), fmt::format("cache.tiers.{}{}{}", tier, key.empty() ? "" : ".", key),
@@ -96,6 +116,11 @@ class TierBuilder {
     const int replicas = run_.scenario.deployment.replicas;
     nodes_ = std::max(run_.node.nodes, (replicas + per_node_ - 1) / per_node_);
     graph_ = build_topology(run_.node, nodes_, run_.storage);
+    if (!avoided_.empty()) {
+      cut_ = graph_;
+      cut_->cut(avoided_);
+    }
+    nodes_used_ = (replicas + per_node_ - 1) / per_node_;
     out_.block_tokens = run_.engine.block_tokens;
     out_.ranks.resize(static_cast<std::size_t>(replicas * run_.parallel.data));
   }
@@ -178,9 +203,67 @@ class TierBuilder {
             fmt::format("{} needs to know the future, which a simulation does not",
                         spec.eviction.name),
             "kvsim cache replays a trace with it");
+    placement(number, t);
     if (!chunk_bytes(number, t)) return;
+    if (number == 1 && !fix_layers(t)) return;
+    if (out_.offload.stored.fixed() && !chunk_bytes(number, t)) return;
     out_.offload.tiers.push_back(t);
     add_stores(number, t);
+  }
+
+  void placement(std::size_t number, TierConfig& t) {
+    const TierSpec& spec = cache_.tiers[number];
+    t.pooled = spec.placement == Placement::local;
+    t.replicate_after = spec.replicate.after;
+    t.most_copies = spec.replicate.copies;
+    if (!t.pooled) {
+      if (spec.replicate.after > 0 || spec.replicate.copies > 0)
+        error(number, "replicate", "only a pool whose chunks lie with a node has copies of them",
+              "add placement: local");
+      return;
+    }
+    if (t.kind != TierKind::remote || scope(number) != TierScope::cluster) {
+      error(number, "placement", "only a pool of all nodes' memory can be placed",
+            "make it kind: remote, scope: cluster");
+    } else if (!graph_.of_kind(VertexKind::remote).empty()) {
+      error(number, "placement",
+            fmt::format("{} has a remote pool of its own, which is one place", run_.node.name));
+    }
+  }
+
+  // A restore policy that does not store KV says once what is stored of each layer: what serves a
+  // load from the first tier best.
+  bool fix_layers(const TierConfig& t) {
+    OffloadConfig& o = out_.offload;
+    if (!o.restore) return true;
+    const auto planner = o.restore();
+    if (planner->stored_for() == 0) return true;
+    TierWay way;
+    if (!find_ways(1, t, 0, 0, way)) return false;
+    RestoreQuestion q;
+    q.stored_tokens = planner->stored_for();
+    q.tail_tokens = 1;
+    q.grain = o.chunk_blocks * out_.block_tokens;
+    q.layers = o.layers;
+    q.kv_bytes = Bytes{o.kv_token_bytes};
+    q.hidden_bytes = Bytes{o.hidden_token_bytes};
+    double rate = way.in.rate_cap > 0 ? way.in.rate_cap : 1e15;
+    for (const FlowNetwork::Use& u : way.in.uses)
+      rate = std::min(rate, graph_.links()[u.link.index].capacity / u.weight);
+    q.bandwidth = Bandwidth{rate};
+    q.latency = way.in.latency;
+    const CostEstimator steps(*run_.cost, o.project_share);
+    q.steps = &steps;
+    const RestorePlan plan = planner->plan(q);
+    o.stored = {plan.recompute_layers, plan.hidden_layers};
+    stored_bytes_ = (plan.bytes.count() + q.stored_tokens - 1) / q.stored_tokens;
+    if (stored_bytes_ == 0)
+      error(1, "",
+            fmt::format("nothing would be stored: computing {} tokens again is faster than "
+                        "loading any layer of them",
+                        q.stored_tokens),
+            "use a faster tier, or cache.offload.restore: break-even");
+    return stored_bytes_ > 0;
   }
 
   bool chunk_bytes(std::size_t number, TierConfig& t) {
@@ -192,8 +275,13 @@ class TierBuilder {
       if (!Codec<Dtype>::read(Tree::scalar(spec.dtype, place(number, "dtype")), dtype, r))
         return false;
     }
+    if (!spec.dtype.empty() && out_.offload.stored.fixed()) {
+      error(number, "dtype", "hidden states are stored in the precision of the activations");
+      return false;
+    }
     // Stored once, however many GPUs hold a copy.
-    const Bytes token = kv_token_bytes(run_.model, dtype);
+    const Bytes token =
+        stored_bytes_ > 0 ? Bytes{stored_bytes_} : kv_token_bytes(run_.model, dtype);
     t.chunk_bytes = token.count() * out_.offload.chunk_blocks * out_.block_tokens;
     const std::int64_t ranks = scope(number) == TierScope::instance ? run_.parallel.data : 1;
     const std::int64_t chunks =
@@ -224,11 +312,12 @@ class TierBuilder {
         const std::size_t rank = static_cast<std::size_t>(i * data + r);
         bool fresh = true;
         std::size_t store = out_.stores.size();
-        if (scope(number) == TierScope::cluster && rank > 0) store = first, fresh = false;
-        if (scope(number) == TierScope::node && (i % per_node_ != 0 || r > 0))
-          store = out_.stores.size() - 1, fresh = false;
+        if (scope(number) == TierScope::cluster && !t.pooled && rank > 0)
+          store = first, fresh = false;
+        const bool of_node = scope(number) == TierScope::node || t.pooled;
+        if (of_node && (i % per_node_ != 0 || r > 0)) store = out_.stores.size() - 1, fresh = false;
         if (fresh) out_.stores.push_back(make_store(number, level, node_of(i)));
-        TierSystem::Way way;
+        TierWay way;
         way.store = static_cast<std::uint32_t>(store);
         if (!find_ways(number, t, i, r, way)) return;
         out_.ranks[rank].push_back(std::move(way));
@@ -282,10 +371,11 @@ class TierBuilder {
     return all;
   }
 
-  bool find_ways(std::size_t number, const TierConfig& t, int instance, int rank,
-                 TierSystem::Way& way) {
+  bool find_ways(std::size_t number, const TierConfig& t, int instance, int rank, TierWay& way) {
     const std::vector<VertexId> gpus = gpus_of(instance, rank);
-    const std::vector<VertexId> home = homes(t.kind, gpus.front(), node_of(instance));
+    const int node = node_of(instance);
+    const std::vector<VertexId> home =
+        t.pooled ? graph_.of_kind(VertexKind::dram, node) : homes(t.kind, gpus.front(), node);
     if (home.empty()) {
       error(number, "",
             fmt::format("{} has no {} that its GPUs reach", run_.node.name, name_of(t.kind)),
@@ -297,31 +387,128 @@ class TierBuilder {
                 : "use several nodes, or give the node a remote pool");
       return false;
     }
-    // Of each byte stored: what passes over a GPU's link (all of it where ranks hold copies).
-    const Bytes one{kv_token_bytes(run_.model, run_.precision.kv)};
-    const Bytes shard{kv_token_bytes(run_.model, run_.precision.kv, run_.parallel.tensor)};
-    const double per_gpu = static_cast<double>(shard.count()) / static_cast<double>(one.count()) /
-                           run_.parallel.pipeline;
     std::vector<VertexId> ends = gpus;
-    double share = per_gpu;
+    double share = share_of_gpu();
     if (t.staged) {
-      ends = homes(TierKind::cpu, gpus.front(), node_of(instance));
+      ends = homes(TierKind::cpu, gpus.front(), node);
       share = 1;
     }
-    const Bytes chunk{t.chunk_bytes};
+    const auto join = [&](const std::vector<VertexId>& from, const std::vector<VertexId>& to,
+                          TransferPath& path) {
+      const double part = share / static_cast<double>(home.size());
+      for (const VertexId a : from)
+        for (const VertexId b : to) pass(path, a, b, Bytes{t.chunk_bytes}, part);
+      path.convert = conversion(number, t, share, ends.front());
+    };
+    join(home, ends, way.in);
+    join(ends, home, way.out);
+    for (int n = 0; t.pooled && n < nodes_used_; ++n)
+      join(graph_.of_kind(VertexKind::dram, n), ends, way.pool.emplace_back());
+    return true;
+  }
+
+  // Of each byte of KV: what passes over a GPU's link (all of it where ranks hold copies).
+  [[nodiscard]] double share_of_gpu() const {
+    const Bytes one{kv_token_bytes(run_.model, run_.precision.kv)};
+    const Bytes shard{kv_token_bytes(run_.model, run_.precision.kv, run_.parallel.tensor)};
+    return static_cast<double>(shard.count()) / static_cast<double>(one.count()) /
+           run_.parallel.pipeline;
+  }
+
+  void connect(const std::vector<VertexId>& home, const std::vector<VertexId>& ends, double share,
+               Bytes chunk, TransferPath& in, TransferPath& out) {
+    const double part = share / static_cast<double>(home.size());
     for (const VertexId h : home) {
       for (const VertexId e : ends) {
-        const double part = share / static_cast<double>(home.size());
-        add_uses(way.in, graph_.route(h, e), chunk, part);
-        add_uses(way.out, graph_.route(e, h), chunk, part);
+        pass(in, h, e, chunk, part);
+        pass(out, e, h, chunk, part);
       }
     }
-    return true;
+  }
+
+  // The way of each rank to the memory of its node, for KV that leaves the GPU outside the tiers.
+  void add_hosts() {
+    const std::string path = run_.engine.swap ? "engine.preemption" : "cache.memory";
+    // Layers, and K and V, lie apart: a copy is of one block of one of them.
+    const Bytes piece = kv_layer_bytes(run_.model, bits(run_.precision.kv), run_.parallel.tensor) *
+                        run_.engine.block_tokens / (run_.model.mla ? 1 : 2);
+    for (int i = 0; i < run_.scenario.deployment.replicas; ++i) {
+      for (int r = 0; r < run_.parallel.data; ++r) {
+        const std::vector<VertexId> gpus = gpus_of(i, r);
+        const std::vector<VertexId> home = homes(TierKind::cpu, gpus.front(), node_of(i));
+        TierSystem::HostWay& way = out_.hosts.emplace_back();
+        connect(home, gpus, share_of_gpu(), piece, way.in, way.out);
+        if (home.empty() || way.in.uses.empty() || way.out.uses.empty())
+          return d_.add(
+              place(path), path,
+              fmt::format("{} has no host memory that its GPUs reach over a link", run_.node.name),
+              "use a node of the catalogue (kvsim list node), or give it host_memory and "
+              "a host_link");
+      }
+    }
+    check_host_room(path + ".space");
+  }
+
+  void check_host_room(const std::string& path) {
+    double there = 0;
+    for (const VertexId v : graph_.of_kind(VertexKind::dram, 0))
+      there += to_double(graph_.vertex(v).capacity);
+    const Bytes space =
+        run_.engine.swap ? run_.scenario.engine.preemption.space : run_.engine.memory.host_bytes;
+    const int gpus = std::min(per_node_, run_.scenario.deployment.replicas) * run_.parallel.gpus();
+    const double taken = to_double(space * gpus) + host_tiers_;
+    if (there > 0 && taken > there)
+      d_.add(place(path), path,
+             fmt::format("with the cpu tiers, {} GPUs of a node take {:.0f} GiB of host memory, "
+                         "there are {:.0f} GiB",
+                         gpus, taken / 0x1p30, there / 0x1p30),
+             "lower it, or use a larger machine");
+  }
+
+  // A copy within one memory reads it and writes it.
+  void pass(TransferPath& path, VertexId from, VertexId to, Bytes chunk, double part) {
+    const auto socket =
+        from == to ? graph_.nearest(from, VertexKind::socket) : std::optional<VertexId>{};
+    if (!socket) return add_uses(path, route(from, to), chunk, part);
+    add_uses(path, route(from, *socket), chunk, part);
+    add_uses(path, route(*socket, to), chunk, part);
+  }
+
+  // Around what is cut, where something leads there.
+  const Route& route(VertexId from, VertexId to) {
+    return cut_ && cut_->reachable(from, to) ? cut_->route(from, to) : graph_.route(from, to);
+  }
+
+  // Nanoseconds per byte stored: it is read in one precision and written in the other, by all GPUs
+  // of a rank at once, or by the host of a staged tier.
+  double conversion(std::size_t number, const TierConfig& t, double share, VertexId end) {
+    const TierSpec& spec = cache_.tiers[number];
+    const std::int64_t above = t.staged ? out_.offload.tiers.front().chunk_bytes
+                                        : kv_token_bytes(run_.model, run_.precision.kv).count() *
+                                              out_.offload.chunk_blocks * out_.block_tokens;
+    const bool converts = above != t.chunk_bytes && stored_bytes_ == 0;
+    if (!converts && spec.convert.value > 0 && !told_)
+      error(number, "convert", "nothing is converted: the tier above has the same precision",
+            "give the tier a dtype of its own");
+    told_ = told_ || (!converts && spec.convert.value > 0);
+    if (!converts) return 0;
+    double rate = spec.convert.value;
+    if (rate <= 0) rate = t.staged ? memory_rate(end) : gpu_rate();
+    const auto stored = static_cast<double>(t.chunk_bytes);
+    return share * (stored + static_cast<double>(above)) / stored / rate * 1e9;
+  }
+
+  [[nodiscard]] double gpu_rate() const {
+    return run_.device.bandwidth.value * run_.device.efficiency.memory;
+  }
+  double memory_rate(VertexId dram) {
+    const auto socket = graph_.nearest(dram, VertexKind::socket);
+    return socket ? graph_.bottleneck(graph_.route(dram, *socket)) : gpu_rate();
   }
 
   // What the stores of one node take must be there; drives wear by what all of them write.
   void check_room(std::size_t number, const TierConfig& t, std::size_t first) {
-    const bool cluster = scope(number) == TierScope::cluster;
+    const bool cluster = scope(number) == TierScope::cluster && !t.pooled;
     for (int node = 0; node < (cluster ? 1 : nodes_); ++node) {
       double taken = 0, there = 0, endurance = 0;
       std::vector<std::size_t> here;
@@ -330,7 +517,8 @@ class TierBuilder {
       for (const std::size_t s : here)
         taken += static_cast<double>(out_.stores[s].options.capacity * t.chunk_bytes);
       std::vector<VertexId> parts = graph_.of_kind(vertex_kind(t.kind), cluster ? -1 : node);
-      if (t.kind == TierKind::remote && parts.empty()) parts = graph_.of_kind(VertexKind::dram);
+      if (t.kind == TierKind::remote && parts.empty())
+        parts = graph_.of_kind(VertexKind::dram, cluster ? -1 : node);
       for (const VertexId v : parts) {
         const Vertex& vertex = graph_.vertex(v);
         there += static_cast<double>(vertex.capacity.count());
@@ -349,6 +537,7 @@ class TierBuilder {
         out_.stores[s].drives = static_cast<std::uint32_t>(node);
       }
       if (taken > 0 && there > 0 && taken > there) return;  // once is enough
+      if (t.kind == TierKind::cpu && node == 0) host_tiers_ += taken;
     }
   }
 
@@ -358,8 +547,13 @@ class TierBuilder {
   const CacheSpec& cache_;
   TierSystem out_;
   Topology graph_;
-  int per_node_ = 1, nodes_ = 1;
+  std::vector<LinkId> avoided_;
+  std::optional<Topology> cut_;                    // without them
+  int per_node_ = 1, nodes_ = 1, nodes_used_ = 1;  // used: by instances
   std::int64_t capacity_ = 0;
+  std::int64_t stored_bytes_ = 0;  // of a token, where tiers do not hold KV
+  bool told_ = false;              // that a rate of conversion is of no use
+  double host_tiers_ = 0;          // bytes of the first node's memory that cpu tiers take
 };
 
 }  // namespace
@@ -370,6 +564,15 @@ int instances_per_node(const BuiltRun& run) {
 
 std::optional<TierSystem> build_tiers(const BuiltRun& run, const Tree& scenario, Diagnostics& d) {
   return TierBuilder(run, scenario, d).build();
+}
+
+std::vector<std::vector<TierWay>> detours(const BuiltRun& run, const Tree& scenario,
+                                          std::span<const std::uint32_t> links) {
+  Diagnostics told_before;
+  TierBuilder builder(run, scenario, told_before);
+  builder.avoid(links);
+  std::optional<TierSystem> system = builder.build();
+  return system ? std::move(system->ranks) : std::vector<std::vector<TierWay>>{};
 }
 
 }  // namespace kvsim

@@ -67,12 +67,24 @@ struct Codec<PrefetchSpec> {
   static TypeInfo info();
 };
 
+struct ReplicateSpec {
+  std::int64_t after = 0, copies = 0;
+  static constexpr std::tuple kFields{
+      field("after", &ReplicateSpec::after, between<std::int64_t>(0, 1 << 20),
+            "reads of a chunk by other nodes before the reader keeps a copy; 0 = never"),
+      field("copies", &ReplicateSpec::copies, between<std::int64_t>(0, 1 << 20),
+            "of a chunk in the pool, at most; 0 = one for each node")};
+};
+
 struct TierSpec {
   std::string name;
   std::optional<TierKind> kind;
   std::optional<TierScope> scope;
   Bytes capacity;
+  Placement placement = Placement::spread;
+  ReplicateSpec replicate;
   std::string dtype;
+  Bandwidth convert{0};
   Choice<"eviction", "policy"> eviction{"lru"};
   WriteRule write = WriteRule::through;
   std::int64_t write_after = 1;
@@ -92,9 +104,21 @@ struct TierSpec {
       field(
           "scope", &TierSpec::scope, any,
           "who shares one store: instance (default of cpu and ssd), node, or cluster (of remote)"),
-      field("capacity", &TierSpec::capacity, any, "of one store; data-parallel ranks split it"),
+      field("capacity", &TierSpec::capacity, any,
+            "of one store (one for each node where placement is local); data-parallel ranks split "
+            "it"),
+      field(
+          "placement", &TierSpec::placement, any,
+          "of a remote tier that is the memory of all nodes: chunks are spread over it evenly, or "
+          "lie in the memory of the node that wrote them (local), from where others fetch them"),
+      field("replicate", &TierSpec::replicate, any,
+            "copies that nodes keep of chunks which they read from others; placement: local"),
       field("dtype", &TierSpec::dtype, any,
             "precision in which this tier stores KV; empty = that of the GPU"),
+      field("convert", &TierSpec::convert, any,
+            "bytes read and written a second while KV is converted to dtype and back, which each "
+            "transfer pays for; 0 = the memory bandwidth of the GPU, of a staged tier that of the "
+            "host"),
       field(
           "eviction", &TierSpec::eviction, any,
           "which chunk leaves when it is full; on the GPU: which node of the prefix index, and for "
@@ -163,8 +187,9 @@ struct CacheSpec {
       field("dtype", &CacheSpec::dtype, any,
             "precision of the KV cache; auto = that of the activations"),
       field("prefix", &CacheSpec::prefix, any, "sharing of common prefixes"),
-      field("memory", &CacheSpec::memory, any,
-            "how GPU memory is handed to sequences: paged, reserved, virtual or pooled"),
+      field(
+          "memory", &CacheSpec::memory, any,
+          "how GPU memory is handed to sequences: paged, reserved, virtual, pooled or layer-wise"),
       field("tiers", &CacheSpec::tiers, any, "where KV may lie, the GPU first"),
       field("offload", &CacheSpec::offload, any,
             "how KV moves between the GPU and the tiers below")};

@@ -34,6 +34,22 @@ TypeInfo Codec<ExpertRanks>::info() {
   return detail::scalar_type("number of ranks, true or false", "number or boolean");
 }
 
+// `preemption: swap` is short for `preemption: {mode: swap}`.
+bool Codec<PreemptionSpec>::read(const Tree& t, PreemptionSpec& out, Reader& r) {
+  return t.is_scalar() ? Codec<PreemptionMode>::read(t, out.mode, r) : read_fields(out, t, r);
+}
+
+Tree Codec<PreemptionSpec>::write(const PreemptionSpec& v) { return write_fields(v); }
+
+TypeInfo Codec<PreemptionSpec>::info() {
+  TypeInfo i;
+  i.shape = TypeInfo::Shape::map;
+  i.name = "a preemption mode, or a mapping";
+  i.names = Codec<PreemptionMode>::info().names;
+  i.fields = describe_fields<PreemptionSpec>();
+  return i;
+}
+
 // ---- a trace: our own keys, the rest belongs to the format
 
 bool Codec<TraceSpec>::read(const Tree& t, TraceSpec& out, Reader& r) {

@@ -110,6 +110,30 @@ constexpr auto enum_names(PrefixVisible) {
                     std::pair{PrefixVisible::computed, "computed"}};
 }
 
+enum class PreemptionMode : std::uint8_t { recompute, swap };
+constexpr auto enum_names(PreemptionMode) {
+  return std::array{std::pair{PreemptionMode::recompute, "recompute"},
+                    std::pair{PreemptionMode::swap, "swap"}};
+}
+
+// `preemption: swap`, or a mapping.
+struct PreemptionSpec {
+  PreemptionMode mode = PreemptionMode::recompute;
+  Bytes space{std::int64_t{4} << 30};
+  static constexpr std::tuple kFields{
+      field("mode", &PreemptionSpec::mode, any,
+            "recompute: its KV is given up and computed again; swap: it is copied to host memory "
+            "and back (vLLM before v1)"),
+      field("space", &PreemptionSpec::space, any,
+            "of swap: host memory for it, a GPU; who finds no room there is computed again")};
+};
+template <>
+struct Codec<PreemptionSpec> {
+  static bool read(const Tree&, PreemptionSpec&, Reader&);
+  static Tree write(const PreemptionSpec&);
+  static TypeInfo info();
+};
+
 struct EngineSpec {
   std::string preset = "vllm-v1";
   std::int64_t block_tokens = 16;
@@ -119,6 +143,7 @@ struct EngineSpec {
   SchedulerSpec scheduler;
   std::optional<bool> unhashed_blocks_first;
   std::optional<PrefixVisible> prefix_visible;
+  PreemptionSpec preemption;
   std::optional<bool> cache_preempted;
   Balancing data_balancing = Balancing::usage;
   bool cuda_graphs = true;
@@ -153,6 +178,8 @@ struct EngineSpec {
       field("prefix_visible", &EngineSpec::prefix_visible, any,
             "others may hit KV as soon as it is scheduled (vLLM), or once it is computed (SGLang); "
             "default: computed with an index radix or chunk-tree"),
+      field("preemption", &EngineSpec::preemption, any,
+            "what becomes of a running request when no KV block is free for another's next token"),
       field("cache_preempted", &EngineSpec::cache_preempted, any,
             "what a preempted request has computed stays cached (vLLM); default: no with an index "
             "radix or chunk-tree (SGLang)"),

@@ -30,7 +30,7 @@ enum class Interval : std::uint8_t {
   decode,          // GPU time of iterations that compute its next token
   decode_wait,     // iterations that ran without it between two of its tokens
   host,            // host overhead of iterations it took part in
-  load_stall,      // iterations it took part in waited for KV from below
+  load_stall,      // iterations it took part in waited for KV from below, or for copies of it
   fetch_cpu,       // set aside until its KV has come from CPU memory; step boundaries included
   fetch_ssd,       // the same, from SSD
   fetch_remote,    // the same, from a remote pool
@@ -89,9 +89,11 @@ struct RequestOutcome {
   std::uint32_t instance = 0, rank = 0;
   Outcome outcome = Outcome::finished;
   std::uint32_t preemptions = 0;
+  std::uint32_t swaps = 0;  // preemptions that kept its KV in host memory
   std::int64_t prompt_tokens = 0, output_tokens = 0;
   std::int64_t hit_tokens = 0;                        // prefix hits at first admission
   std::array<std::int64_t, kMaxTiers> tier_tokens{};  // loaded from each tier below instead
+  std::array<std::int64_t, kMaxTiers> far_tokens{};   // of these, from another node's memory
   std::int64_t queried_tokens = 0;                    // known tokens at first admission
   std::int64_t recomputed_tokens = 0;                 // computed again after preemptions
   Time arrival{}, scheduled = kNever, first_token = kNever, last_token = kNever;
@@ -184,10 +186,14 @@ struct RankTotals {
   std::array<std::int64_t, kMaxTiers> tier_tokens{};                // first admissions
   std::int64_t evicted_blocks = 0;
   std::int64_t busy_ns = 0, gpu_ns = 0, host_ns = 0;
-  std::int64_t stall_ns = 0;     // iterations that waited for loads
+  std::int64_t stall_ns = 0;     // iterations that waited for loads or copies
   std::int64_t peak_blocks = 0;  // most blocks referenced at once
   std::int64_t block_tokens = 0;
   std::int64_t mapping_ns = 0;  // of host_ns: iterations waited for pages to be mapped
+  // Host memory outside the tiers: sequences swapped out and back, prompts that came in with only
+  // some layers on the GPU, bytes copied either way, most blocks there at once.
+  std::int64_t swaps_out = 0, swaps_in = 0, layered_prompts = 0;
+  std::int64_t to_host_bytes = 0, from_host_bytes = 0, peak_host_blocks = 0;
   KvUse kv{};
 };
 
@@ -201,6 +207,10 @@ struct TierTotals {
   std::int64_t inserted = 0, evicted = 0, expired = 0, lost = 0, refused = 0, abandoned = 0;
   std::int64_t read = 0, stale = 0;
   std::int64_t read_bytes = 0, written_bytes = 0;
+  // Of a pool that lies with those who wrote it: chunks that other nodes read here, copies that
+  // were made here, and those of `evicted` that another store still had.
+  bool pooled = false;
+  std::int64_t far_read = 0, far_read_bytes = 0, copied = 0, copied_bytes = 0, dropped = 0;
   double drive_life_years = 0;  // at the run's rate of writing; 0 = no drive, or nothing written
 };
 
@@ -252,11 +262,24 @@ struct LinkUse {
   double flow_seconds = 0;  // integral of the number of flows: / busy = mean while busy
 };
 
-enum class TransferKind : std::uint8_t { load, promote, store, demote };
+// The last two: KV of admitted requests, outside the tiers.
+enum class TransferKind : std::uint8_t {
+  load,
+  promote,
+  store,
+  demote,
+  replicate,
+  to_host,
+  from_host
+};
 constexpr auto enum_names(TransferKind) {
-  return std::array{
-      std::pair{TransferKind::load, "load"}, std::pair{TransferKind::promote, "promote"},
-      std::pair{TransferKind::store, "store"}, std::pair{TransferKind::demote, "demote"}};
+  return std::array{std::pair{TransferKind::load, "load"},
+                    std::pair{TransferKind::promote, "promote"},
+                    std::pair{TransferKind::store, "store"},
+                    std::pair{TransferKind::demote, "demote"},
+                    std::pair{TransferKind::replicate, "replicate"},
+                    std::pair{TransferKind::to_host, "to_host"},
+                    std::pair{TransferKind::from_host, "from_host"}};
 }
 
 // Everything a run produced.

@@ -69,6 +69,25 @@ TEST(MemoryManagers, WhatIsLentIsWhatTheReserveHolds) {
   EXPECT_EQ(make("pooled", with("lent", "100 %"))->rules().lent_blocks, 1'000'000'000 / 2'097'152);
 }
 
+// Of 32 layers those stay that cannot move within the time of the prompt: n layers take n / 32 of
+// the time of all.
+TEST(MemoryManagers, LayersStayThatCannotMoveInTime) {
+  MemoryManager::Context c = llama_8b();
+  c.layers = 32;
+  const auto resident = [&](Tree params, Duration compute, Duration move) {
+    return make("layer-wise", std::move(params), c)->resident_layers(compute, move);
+  };
+  using namespace std::chrono_literals;
+  EXPECT_EQ(resident(Tree::map(), 100ms, 400ms), 24);
+  EXPECT_EQ(resident(Tree::map(), 100ms, 101ms), 1);
+  EXPECT_EQ(resident(Tree::map(), 99ms, 3200ms), 32);  // not even one
+  EXPECT_EQ(resident(Tree::map(), 100ms, 50ms), 1);    // all could: the place of one is needed
+  EXPECT_EQ(resident(with("resident", "7"), 100ms, 400ms), 7);
+  EXPECT_THROW(make("layer-wise", with("resident", "33"), c), InputError);
+  c.shares_prefixes = true;
+  EXPECT_THROW(make("layer-wise", Tree::map(), c), InputError);
+}
+
 TEST(MemoryManagers, RefuseWhatTheyCannotDo) {
   MemoryManager::Context shared = llama_8b();
   shared.shares_prefixes = true;

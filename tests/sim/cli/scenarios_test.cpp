@@ -90,6 +90,12 @@ TEST(Examples, ShowWhatTheySay) {
   const auto roomy = cli_test::kvsim({"run", cli_test::scenario("tight-memory.yaml"),
                                       "--no-database", "--set", "engine.kv_blocks=4800"});
   cli_test::expect_holds(roomy.out, {" 0 preemptions"});
+  const std::string swap = cli_test::scenario("tight-memory-swap.yaml");
+  cli_test::expect_holds(cli_test::kvsim({"run", swap, "--no-database"}).out,
+                         {"preempted requests swapped out"});
+  const auto again =
+      cli_test::kvsim({"run", swap, "--no-database", "--set", "engine.preemption=recompute"});
+  EXPECT_EQ(again.out.find("swapped out"), std::string::npos) << again.out;
   const auto without = cli_test::kvsim({"run", cli_test::scenario("multi-turn.yaml"),
                                         "--no-database", "--set", "cache.prefix.index=none"});
   cli_test::expect_holds(without.out, {"0.00 % of the prompt tokens hit"});

@@ -1,8 +1,8 @@
 // The fast decode path and the engine's own sequence-by-sequence order give the same bytes.
 #include <gtest/gtest.h>
 
-#include "tests/support/engine_fixture.h"
 #include "tests/support/node_pools.h"
+#include "tests/support/tier_fixture.h"
 
 namespace kvsim {
 namespace {
@@ -14,7 +14,29 @@ struct Scenario {
   bool lockstep = false;
   Duration sample_every{};
   std::shared_ptr<MemoryManager> memory;
+  double host_bandwidth = 0;  // bytes/s to host memory; 0 = no KV goes there
+  Duration host_latency{};
+
+  [[nodiscard]] RunOutcome run(bool exact) const {
+    EngineConfig e = engine;
+    e.exact_steps = exact;
+    test::LinearCost cost(100, 3, 1);
+    World::Options options;
+    options.sample_every = sample_every;
+    const auto ranks = static_cast<std::size_t>(data_parallel);
+    if (host_bandwidth > 0)
+      options.tiers = test::with_hosts({}, ranks, host_bandwidth, host_latency);
+    return test::simulate(e, requests, cost, std::move(options), data_parallel, lockstep);
+  }
 };
+
+// Host memory of any size and speed, from a copy in no time to one as long as fifty iterations.
+void draw_host(Scenario& s, Rng& rng) {
+  s.engine.host_blocks = static_cast<std::int64_t>(rng.below(rng.below(2) == 0 ? 12 : 300));
+  s.engine.host_block_bytes = 1 + static_cast<std::int64_t>(rng.below(4000));
+  s.host_bandwidth = 1e8 * static_cast<double>(1 + rng.below(100));
+  s.host_latency = Duration{static_cast<std::int64_t>(rng.below(3) * 40)};
+}
 
 // Gives the scenario a memory manager at random; requires the engine and the requests.
 void draw_memory(Scenario& s, std::int64_t longest, Rng& rng) {
@@ -146,6 +168,10 @@ void expect_same(const RunOutcome& a, const RunOutcome& b, std::uint64_t seed) {
     const RankTotals &x = a.ranks[r], &y = b.ranks[r];
     ASSERT_EQ(x.peak_blocks, y.peak_blocks) << "seed " << seed;
     ASSERT_EQ(x.mapping_ns, y.mapping_ns) << "seed " << seed;
+    ASSERT_EQ(x.swaps_in, y.swaps_in) << "seed " << seed;
+    ASSERT_EQ(x.to_host_bytes, y.to_host_bytes) << "seed " << seed;
+    ASSERT_EQ(x.from_host_bytes, y.from_host_bytes) << "seed " << seed;
+    ASSERT_EQ(x.peak_host_blocks, y.peak_host_blocks) << "seed " << seed;
     ASSERT_EQ(x.kv.used_blocks(), y.kv.used_blocks()) << "seed " << seed;
     ASSERT_EQ(x.kv.unfilled_tokens(), y.kv.unfilled_tokens()) << "seed " << seed;
     ASSERT_EQ(x.kv.stranded_blocks(), y.kv.stranded_blocks()) << "seed " << seed;
@@ -170,14 +196,7 @@ void run_both(bool node_pools) {
   for (std::uint64_t seed = 0; seed < 1000; ++seed) {
     Scenario s = random_scenario(seed, false);
     if (node_pools) use_node_pool(s, seed);
-    test::LinearCost cost(100, 3, 1);
-    World::Options options;
-    options.sample_every = s.sample_every;
-    const RunOutcome fast =
-        test::simulate(s.engine, s.requests, cost, options, s.data_parallel, s.lockstep);
-    s.engine.exact_steps = true;
-    const RunOutcome exact =
-        test::simulate(s.engine, s.requests, cost, options, s.data_parallel, s.lockstep);
+    const RunOutcome fast = s.run(false), exact = s.run(true);
     expect_same(fast, exact, seed);
     if (testing::Test::HasFatalFailure()) return;
     for (const RequestOutcome& r : fast.requests) {
@@ -203,14 +222,7 @@ TEST(FastExact, SameBytesWithEveryMemoryManager) {
   std::int64_t mapping = 0, stranded = 0, preemptions = 0, finished = 0;
   for (std::uint64_t seed = 0; seed < 1500; ++seed) {
     Scenario s = random_scenario(seed, true);
-    test::LinearCost cost(100, 3, 1);
-    World::Options options;
-    options.sample_every = s.sample_every;
-    const RunOutcome fast =
-        test::simulate(s.engine, s.requests, cost, options, s.data_parallel, s.lockstep);
-    s.engine.exact_steps = true;
-    const RunOutcome exact =
-        test::simulate(s.engine, s.requests, cost, options, s.data_parallel, s.lockstep);
+    const RunOutcome fast = s.run(false), exact = s.run(true);
     expect_same(fast, exact, seed);
     if (HasFatalFailure()) return;
     for (const RankTotals& r : fast.ranks) {
@@ -225,6 +237,77 @@ TEST(FastExact, SameBytesWithEveryMemoryManager) {
   EXPECT_GT(stranded, 100);
   EXPECT_GT(preemptions, 100);
   EXPECT_GT(finished, 30'000);
+}
+
+// Pools of every kind, managers of every kind, and room in host memory that runs out.
+TEST(FastExact, SameBytesWithSwapping) {
+  std::int64_t swapped = 0, recomputed = 0, stalled = 0;
+  for (std::uint64_t seed = 0; seed < 1500; ++seed) {
+    Scenario s = random_scenario(seed, seed % 3 == 2);
+    if (seed % 3 == 1) use_node_pool(s, seed);
+    Rng rng(seed, "swap");
+    draw_host(s, rng);
+    s.engine.swap = true;
+    const RunOutcome fast = s.run(false), exact = s.run(true);
+    expect_same(fast, exact, seed);
+    if (HasFatalFailure()) return;
+    for (const RequestOutcome& r : fast.requests) {
+      swapped += r.swaps;
+      recomputed += r.preemptions - r.swaps;
+      ASSERT_LE(r.swaps, r.preemptions);
+      if (r.preemptions == r.swaps) {
+        ASSERT_EQ(r.recomputed_tokens, 0) << "seed " << seed;
+      }
+      ASSERT_NE(r.outcome, Outcome::rejected) << "seed " << seed;
+    }
+    for (const RankTotals& r : fast.ranks) {
+      ASSERT_EQ(r.swaps_in, r.swaps_out) << "seed " << seed;
+      ASSERT_LE(r.from_host_bytes, r.to_host_bytes) << "seed " << seed;
+      stalled += r.stall_ns;
+    }
+  }
+  EXPECT_GT(swapped, 300);
+  EXPECT_GT(recomputed, 100);
+  EXPECT_GT(stalled, 100'000);
+}
+
+TEST(FastExact, SameBytesLayerByLayer) {
+  std::int64_t prompts = 0, preemptions = 0;
+  for (std::uint64_t seed = 0; seed < 1000; ++seed) {
+    Scenario s = random_scenario(seed, false);
+    Rng rng(seed, "layers");
+    draw_host(s, rng);
+    EngineConfig& e = s.engine;
+    e.prefix_caching = false;
+    MemoryManager::Context c;
+    c.block_tokens = e.block_tokens;
+    c.layers = 1 + static_cast<std::int64_t>(rng.below(8));
+    Tree params = Tree::map();
+    if (rng.below(2) == 0)
+      params.set("resident",
+                 Tree::scalar(std::to_string(rng.below(static_cast<std::uint64_t>(c.layers) + 1))));
+    if (rng.below(2) == 0) params.set("decode", Tree::scalar("stream"));
+    if (rng.below(3) == 0)
+      params.set("tpot", Tree::scalar(std::to_string(100 + rng.below(900)) + " ns"));
+    s.memory = Registry::instance().make<MemoryManager>("layer-wise", params, c);
+    e.memory_manager = s.memory.get();
+    e.memory = s.memory->rules();
+    const RunOutcome fast = s.run(false), exact = s.run(true);
+    expect_same(fast, exact, seed);
+    if (HasFatalFailure()) return;
+    for (const RequestOutcome& r : fast.requests)
+      ASSERT_NE(r.outcome, Outcome::rejected) << "seed " << seed;
+    for (const RankTotals& r : fast.ranks) {
+      prompts += r.layered_prompts;
+      preemptions += r.preemptions;
+      ASSERT_EQ(r.swaps_in, r.swaps_out) << "seed " << seed;
+      if (r.layered_prompts + r.swaps_out == 0) {
+        ASSERT_EQ(r.to_host_bytes, 0) << "seed " << seed;
+      }
+    }
+  }
+  EXPECT_GT(prompts, 500);
+  EXPECT_GT(preemptions, 100);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ struct Case {
   std::vector<test::TierSetup> tiers;
   std::vector<FaultPlan> faults;
   int instances = 1;
+  double host_bandwidth = 0;  // bytes/s; 0 = nobody is swapped out
 };
 
 std::vector<Request> random_requests(Rng& rng, std::int64_t& longest) {
@@ -69,6 +70,13 @@ test::TierSetup random_tier(Rng& rng, std::size_t number) {
   t.bandwidth = 1e8 * static_cast<double>(1 + rng.below(50));
   t.latency = Duration{static_cast<std::int64_t>(rng.below(2000))};
   t.shared = rng.below(2) == 0;
+  if (rng.below(3) == 0) {
+    t.far_bandwidth = t.bandwidth / static_cast<double>(1 + rng.below(20));
+    t.far_latency = Duration{static_cast<std::int64_t>(rng.below(3000))};
+    t.config.replicate_after = static_cast<std::int64_t>(rng.below(3));
+    t.config.most_copies = static_cast<std::int64_t>(rng.below(4));
+  }
+  if (rng.below(4) == 0) t.convert = 0.5 * static_cast<double>(rng.below(5));
   const std::vector<std::string> policies = Registry::instance().names("eviction");
   do {
     t.eviction = policies[rng.below(policies.size())];
@@ -112,14 +120,19 @@ Case random_case(std::uint64_t seed, bool with_faults) {
         std::max(c.offload.look_ahead, c.tiers.back().config.prefetch.look_ahead);
   }
   if (!with_faults) return c;
+  std::size_t stores = 0;
+  for (const test::TierSetup& t : c.tiers)
+    stores += t.shared && t.far_bandwidth == 0 ? 1 : static_cast<std::size_t>(c.instances);
   for (std::size_t f = 0; f < 1 + rng.below(3); ++f) {
     FaultPlan p;
     constexpr FaultKind kKinds[] = {FaultKind::instance, FaultKind::tier, FaultKind::link,
                                     FaultKind::directory};
     p.kind = kKinds[rng.below(4)];
-    p.targets = {p.kind == FaultKind::instance ? static_cast<std::uint32_t>(rng.below(
-                                                     static_cast<std::uint64_t>(c.instances)))
-                                               : 0U};
+    const bool of_store = p.kind == FaultKind::tier || p.kind == FaultKind::directory;
+    const std::size_t most = p.kind == FaultKind::instance ? static_cast<std::size_t>(c.instances)
+                             : of_store                    ? stores
+                                                           : 1;
+    p.targets = {static_cast<std::uint32_t>(rng.below(most))};
     p.at = Time{Duration{static_cast<std::int64_t>(rng.below(40'000))}};
     p.down = Duration{static_cast<std::int64_t>(1 + rng.below(30'000))};
     if (rng.below(2) == 0) p.mean_between = Duration{15'000};
@@ -138,12 +151,29 @@ RunOutcome run(const Case& c, bool exact) {
   World::Options options;
   options.tiers = test::tier_system(c.offload, c.tiers, static_cast<std::size_t>(c.instances),
                                     engine.block_tokens);
+  if (c.host_bandwidth > 0)
+    options.tiers = test::with_hosts(std::move(*options.tiers),
+                                     static_cast<std::size_t>(c.instances), c.host_bandwidth);
   options.faults = c.faults;
   return test::simulate(engine, c.requests, cost, std::move(options), 1, false, c.instances);
 }
 
-void check_case(std::uint64_t seed, bool with_faults, std::int64_t& loaded, std::int64_t& moved) {
-  const Case c = random_case(seed, with_faults);
+struct Sums {
+  std::int64_t loaded = 0, moved = 0, far = 0, copied = 0, dropped = 0, stalled = 0, swapped = 0;
+};
+
+// The same with preempted requests swapped out.
+void draw_swap(Case& c, std::uint64_t seed) {
+  Rng rng(seed, "swap");
+  c.engine.swap = true;
+  c.engine.host_blocks = static_cast<std::int64_t>(rng.below(200));
+  c.engine.host_block_bytes = 1 + static_cast<std::int64_t>(rng.below(3000));
+  c.host_bandwidth = 1e8 * static_cast<double>(1 + rng.below(50));
+}
+
+void check_case(std::uint64_t seed, bool with_faults, Sums& sums, bool with_swap = false) {
+  Case c = random_case(seed, with_faults);
+  if (with_swap) draw_swap(c, seed);
   const RunOutcome fast = run(c, false), exact = run(c, true);
   ASSERT_EQ(fast.requests.size(), c.requests.size()) << "seed " << seed;
   ASSERT_EQ(fast.digest, exact.digest) << "seed " << seed;
@@ -153,26 +183,49 @@ void check_case(std::uint64_t seed, bool with_faults, std::int64_t& loaded, std:
     ASSERT_EQ(r.ttft_ns, exact.requests[i].ttft_ns) << "seed " << seed << " request " << i;
     if (r.outcome != Outcome::finished) continue;
     std::int64_t tokens = r.hit_tokens;
-    for (const std::int64_t t : r.tier_tokens) tokens += t, loaded += t;
+    for (std::size_t k = 0; k < kMaxTiers; ++k) {
+      tokens += r.tier_tokens[k];
+      sums.loaded += r.tier_tokens[k];
+      sums.far += r.far_tokens[k];
+      ASSERT_LE(r.far_tokens[k], r.tier_tokens[k]) << "seed " << seed << " request " << i;
+    }
     for (const std::int64_t m : r.miss_tokens) tokens += m;
     ASSERT_EQ(tokens, r.prompt_tokens) << "seed " << seed << " request " << i;
+    sums.swapped += r.swaps;
   }
-  for (const FaultRecord& f : fast.faults) moved += f.requests_moved;
+  for (const FaultRecord& f : fast.faults) sums.moved += f.requests_moved;
+  for (const TierTotals& t : fast.tiers) {
+    sums.copied += t.copied;
+    sums.dropped += t.dropped;
+    ASSERT_LE(t.far_read, t.read) << "seed " << seed;
+  }
+  for (const RankTotals& r : fast.ranks) sums.stalled += r.stall_ns;
 }
 
 TEST(TiersProperty, NothingIsLostAndFastEqualsExact) {
-  std::int64_t loaded = 0, moved = 0;
+  Sums sums;
   for (std::uint64_t seed = 0; seed < 600 && !HasFatalFailure(); ++seed)
-    check_case(seed, false, loaded, moved);
-  EXPECT_GT(loaded, 3'000);
+    check_case(seed, false, sums);
+  EXPECT_GT(sums.loaded, 3'000);
+  EXPECT_GT(sums.far, 500);
+  EXPECT_GT(sums.copied, 50);
+  EXPECT_GT(sums.dropped, 20);
+  EXPECT_GT(sums.stalled, 0);
 }
 
 TEST(TiersProperty, FaultsLoseNoRequestAndNoReference) {
-  std::int64_t loaded = 0, moved = 0;
+  Sums sums;
   for (std::uint64_t seed = 0; seed < 600 && !HasFatalFailure(); ++seed)
-    check_case(seed, true, loaded, moved);
-  EXPECT_GT(loaded, 3'000);
-  EXPECT_GT(moved, 100);
+    check_case(seed, true, sums);
+  EXPECT_GT(sums.loaded, 3'000);
+  EXPECT_GT(sums.moved, 100);
+}
+
+TEST(TiersProperty, SwappingBesideTiersAndFaults) {
+  Sums sums;
+  for (std::uint64_t seed = 0; seed < 600 && !HasFatalFailure(); ++seed)
+    check_case(seed, seed % 2 == 0, sums, true);
+  EXPECT_GT(sums.swapped, 100);
 }
 
 }  // namespace

@@ -154,6 +154,95 @@ TEST(Tiers, SplitComputesTheFrontWhileTheBackIsLoaded) {
   }
 }
 
+// A's copy takes 4 ms from 1 ms on. B comes at 2 ms and is given A's memory: its iteration begins
+// when the copy has ended, unless there is other memory.
+TEST(Tiers, MemoryUnderCopyIsNotOverwritten) {
+  for (const std::int64_t blocks : {5, 10}) {
+    test::LinearCost cost(kIteration, 0, 0);
+    World::Options options;
+    test::TierSetup cpu{test::tier("cpu", TierKind::cpu, 1000)};
+    cpu.bandwidth = 1e6;
+    options.tiers = test::tier_system({}, {cpu}, 1, 16);
+    const RunOutcome out = test::simulate(
+        small_engine(blocks),
+        {test::request(0, 70, 1, {{11, 70}}), test::request(2 * kIteration, 70, 1, {{22, 70}})},
+        cost, std::move(options));
+    const RequestOutcome& b = out.requests[1];
+    EXPECT_EQ(part(b, Interval::load_stall), blocks == 5 ? 3 * kIteration : 0);
+    EXPECT_EQ(part(b, Interval::prefill), kIteration);
+    EXPECT_EQ(to_ns(b.first_token - b.arrival), (blocks == 5 ? 4 : 1) * kIteration);
+  }
+}
+
+// Written back only when it leaves: the iteration that takes the memory waits for all of the copy
+// (SGLang: blocking).
+TEST(Tiers, WriteBackHoldsTheIteration) {
+  test::LinearCost cost(kIteration, 0, 0);
+  World::Options options;
+  test::TierSetup cpu{test::tier("cpu", TierKind::cpu, 1000)};
+  cpu.bandwidth = 1e6;
+  cpu.config.write = WriteRule::back;
+  options.tiers = test::tier_system({}, {cpu}, 1, 16);
+  const RunOutcome out =
+      test::simulate(small_engine(5), again(70, 50 * kIteration), cost, std::move(options));
+  EXPECT_EQ(part(out.requests[1], Interval::load_stall), 4 * kIteration);
+  EXPECT_EQ(to_ns(out.requests[1].first_token - out.requests[1].arrival), 5 * kIteration);
+  EXPECT_EQ(out.requests[2].tier_tokens[0], 64);
+}
+
+// 0.5 ns a byte to convert, 1 ns a byte to pass: 4,000 bytes take 6 us either way.
+TEST(Tiers, AnotherPrecisionIsPaidForInTheTransfer) {
+  test::LinearCost cost(kIteration, 0, 0);
+  World::Options options;
+  test::TierSetup cpu{test::tier("cpu", TierKind::cpu, 1000)};
+  cpu.convert = 0.5;
+  options.tiers = test::tier_system({}, {cpu}, 1, 16);
+  options.record_transfers = true;
+  const RunOutcome out =
+      test::simulate(small_engine(5), again(70, 50 * kIteration), cost, std::move(options));
+  ASSERT_EQ(out.transfers.size(), 3U);
+  for (const TransferRecord& t : out.transfers) EXPECT_EQ(to_ns(t.end - t.start), 6'000);
+  EXPECT_EQ(part(out.requests[2], Interval::fetch_cpu), 6'000);
+}
+
+// HCache: hidden states are half of the KV. Projecting them is computed beside the load, by the
+// iteration that is planned with it: a long decode loses that time.
+TEST(Tiers, HiddenStatesAreProjectedByTheBatch) {
+  std::int64_t before = 0;
+  for (const bool hidden : {false, true}) {
+    test::LinearCost cost(kIteration, 10'000, 0);
+    World::Options options;
+    OffloadConfig offload;
+    offload.kv_token_bytes = 20'000;
+    offload.hidden_token_bytes = 10'000;
+    offload.layers = 4;
+    offload.project_share = 0.1;
+    offload.restore = [hidden] {
+      return Registry::instance().make<RestorePlanner>(hidden ? "hidden" : "always", Tree::map(),
+                                                       {});
+    };
+    if (hidden) offload.stored = {0, 4};
+    const std::int64_t token = hidden ? 10'000 : 20'000;
+    options.tiers =
+        test::tier_system(offload, {{test::tier("cpu", TierKind::cpu, 16 * token)}}, 1, 16);
+    const RunOutcome out =
+        test::simulate(small_engine(30),
+                       {test::request(0, 16, 60, {{1, 16}}), test::request(1, 321, 1, {{11, 321}}),
+                        test::request(12'000'000, 321, 1, {{22, 321}}),
+                        test::request(24'000'000, 321, 1, {{33, 321}}),
+                        test::request(36'000'000, 321, 1, {{11, 321}})},
+                       cost, std::move(options));
+    EXPECT_EQ(out.requests[4].tier_tokens[0], 320);
+    EXPECT_EQ(out.tiers[0].read_bytes, 320 * token);
+    const std::int64_t gpu = out.ranks[0].gpu_ns - out.ranks[0].iterations * kIteration;
+    // A tenth of an iteration that computes 320 tokens.
+    if (hidden) {
+      EXPECT_EQ(gpu, before + (kIteration + 320 * 10'000) / 10);
+    }
+    before = gpu;
+  }
+}
+
 TEST(Faults, AnInstanceIsLostAndItsRequestsGoOnElsewhere) {
   test::LinearCost cost(kIteration, 0, 0);
   World::Options options;
@@ -176,6 +265,33 @@ TEST(Faults, AnInstanceIsLostAndItsRequestsGoOnElsewhere) {
   ASSERT_EQ(out.faults.size(), 1U);
   EXPECT_EQ(out.faults[0].requests_moved, 1);
   EXPECT_EQ(out.faults[0].end, fault.at + fault.down);
+}
+
+// The way from the CPU tier is down when A's prompt comes again at 50 ms: over the detour 4,000
+// bytes take 8 us instead of 4; without one they wait for the repair.
+TEST(Faults, TransfersGoAroundADeadLink) {
+  for (const bool detour : {false, true}) {
+    test::LinearCost cost(kIteration, 0, 0);
+    World::Options options;
+    options.tiers = test::tier_system({}, {{test::tier("cpu", TierKind::cpu, 1000)}}, 1, 16);
+    options.tiers->links.push_back({"another", 5e8});
+    FaultPlan fault;
+    fault.kind = FaultKind::link;
+    fault.targets = {0};
+    fault.at = Time{Duration{40 * kIteration}};
+    fault.down = Duration{30 * kIteration};
+    if (detour) {
+      fault.detours = options.tiers->ranks;
+      fault.detours[0][0].in.uses = {{LinkId{2}, 1.0}};
+    }
+    options.faults = {fault};
+    std::vector<Request> requests = again(70, 50 * kIteration);
+    requests.push_back(test::request(80 * kIteration, 70, 1, {{22, 70}}));
+    const RunOutcome out =
+        test::simulate(small_engine(5), std::move(requests), cost, std::move(options));
+    EXPECT_EQ(part(out.requests[2], Interval::fetch_cpu), detour ? 8'000 : 20 * kIteration + 4'000);
+    EXPECT_EQ(part(out.requests[3], Interval::fetch_cpu), 4'000);  // repaired
+  }
 }
 
 }  // namespace

@@ -8,6 +8,9 @@ using test::BrokenScenario;
 
 const std::string kWork = "workload: {generate: {requests: 5}}\n";
 
+const std::string kNoHost =
+    "deployment: {hardware: {base: h100-sxm, host_link: {bandwidth: 0 GB/s}}}\n";
+
 const BrokenScenario kBroken[] = {
     {"regions_cannot_share", "cache: {memory: {manager: reserved, by: pow2}}\n" + kWork,
      R"(s.yaml:1:17: error: cache.memory: contiguous regions cannot share prefixes
@@ -34,6 +37,37 @@ const BrokenScenario kBroken[] = {
      "cache: {memory: {manager: virtual, pages: 2 MiB}}\n" + kWork,
      R"(s.yaml:1:36: error: cache.memory.pages: unknown key
     did you mean 'page'? valid: *)"},
+    {"layers_cannot_share", "cache: {memory: layer-wise}\n" + kWork,
+     R"(s.yaml:1:17: error: cache.memory: a prompt whose layers lie apart cannot share its prefix
+    set cache.prefix.index: none, or cache.memory: paged)"},
+    {"more_layers_than_the_model_has",
+     "cache: {prefix: {index: none}, memory: {manager: layer-wise, resident: 33}}\n" + kWork,
+     R"(s.yaml:1:40: error: cache.memory: 33 layers are to stay, the model has 32 with KV
+    lower cache.memory.resident, or 0 to have it chosen)"},
+    {"swapping_without_host_memory", "engine: {preemption: swap}\n" + kNoHost + kWork,
+     R"(s.yaml:1:22: error: engine.preemption: h100-sxm has no host memory that its GPUs reach over a link
+    use a node of the catalogue (kvsim list node), or give it host_memory and a host_link)"},
+    {"layers_without_host_memory",
+     "cache: {prefix: {index: none}, memory: layer-wise}\n" + kNoHost + kWork,
+     R"(s.yaml:1:40: error: cache.memory: h100-sxm has no host memory that its GPUs reach over a link
+    use a node of the catalogue (kvsim list node), or give it host_memory and a host_link)"},
+    {"swap_space_below_a_block",
+     "engine: {preemption: {mode: swap, space: 1 MiB}}\ndeployment: {hardware: dgx-h100}\n" + kWork,
+     R"(s.yaml:1:42: error: engine.preemption.space: holds not one block of KV
+    give more)"},
+    {"more_swap_space_than_memory",
+     "engine: {preemption: {mode: swap, space: 3 TiB}}\ndeployment: {hardware: dgx-h100}\n" + kWork,
+     R"(s.yaml:1:42: error: engine.preemption.space: with the cpu tiers, 1 GPUs of a node take 3072 GiB of host memory, there are 2048 GiB
+    lower it, or use a larger machine)"},
+    {"layers_and_swapping",
+     "engine: {preemption: swap}\ndeployment: {hardware: dgx-h100}\n"
+     "cache: {prefix: {index: none}, memory: layer-wise}\n" +
+         kWork,
+     R"(s.yaml:1:22: error: engine.preemption: layer-wise memory moves KV to the host by itself
+    set mode: recompute, or another cache.memory)"},
+    {"unknown_mode_of_preemption", "engine: {preemption: swop}\n" + kWork,
+     R"(s.yaml:1:22: error: engine.preemption: *
+    did you mean 'swap'? *)"},
     {"page_out_of_bounds", "cache: {memory: {manager: virtual, page: 1 KiB}}\n" + kWork,
      R"(s.yaml:1:42: error: cache.memory.page: *)"},
 };
@@ -50,6 +84,11 @@ TEST(MemoryScenario, TheCuresAreGood) {
                             "{memory: {manager: virtual, deferred: false}}", "{memory: pooled}"})
     EXPECT_EQ(test::BrokenFolder("cache: " + std::string(cache) + "\n" + kWork).check({}), "")
         << cache;
+  const std::string node = "deployment: {hardware: dgx-h100}\n" + kWork;
+  for (const char* text :
+       {"engine: {preemption: swap}\n", "engine: {preemption: {mode: swap, space: 100 GiB}}\n",
+        "cache: {prefix: {index: none}, memory: layer-wise}\n"})
+    EXPECT_EQ(test::BrokenFolder(text + node).check({}), "") << text;
 }
 
 }  // namespace

@@ -28,7 +28,8 @@ const BrokenScenario kBroken[] = {
      R"(s.yaml:3:30: error: cache.tiers.1: *
     add storage to the node (kvsim list storage), *)"},
     {"chunk_is_no_blocks",
-     kHead + "cache: {tiers: [{name: gpu}, {name: cpu, capacity: 1 GiB}], offload: {chunk_tokens: 100}}\n",
+     kHead + "cache: {tiers: [{name: gpu}, {name: cpu, capacity: 1 GiB}], offload: {chunk_tokens: "
+             "100}}\n",
      R"(s.yaml:1:1: error: cache.offload.chunk_tokens: 100 is not a multiple of the block of 16 tokens)"},
     {"future_is_unknown",
      kHead + "cache: {tiers: [{name: gpu}, {name: cpu, capacity: 1 GiB, eviction: belady}]}\n",
@@ -38,6 +39,23 @@ const BrokenScenario kBroken[] = {
      kHead + "cache: {tiers: [{name: gpu}, {name: cpu, capacity: 1 GiB, prefetch: on-arrival}]}\n",
      R"(s.yaml:3:69: error: cache.tiers.1.prefetch: only a tier behind the first one is prefetched from
     put a cpu tier before it)"},
+    {"placement_of_what_is_no_pool",
+     kHead + "cache: {tiers: [{name: gpu}, {name: cpu, capacity: 1 GiB, placement: local}]}\n",
+     R"(s.yaml:3:70: error: cache.tiers.1.placement: only a pool of all nodes' memory can be placed
+    make it kind: remote, scope: cluster)"},
+    {"copies_of_what_is_spread",
+     kHead +
+         "cache: {tiers: [{name: gpu}, {name: remote, capacity: 1 GiB, replicate: {after: 1}}]}\n",
+     R"(s.yaml:3:73: error: cache.tiers.1.replicate: only a pool whose chunks lie with a node has copies of them
+    add placement: local)"},
+    {"nothing_to_convert",
+     kHead + "cache: {tiers: [{name: gpu}, {name: cpu, capacity: 1 GiB, convert: 1 TB/s}]}\n",
+     R"(s.yaml:3:68: error: cache.tiers.1.convert: nothing is converted: the tier above has the same precision
+    give the tier a dtype of its own)"},
+    {"hidden_states_in_another_precision",
+     kHead + "cache: {tiers: [{name: gpu}, {name: cpu, capacity: 1 GiB, dtype: fp8}], offload: "
+             "{restore: hidden}}\n",
+     R"(s.yaml:3:66: error: cache.tiers.1.dtype: hidden states are stored in the precision of the activations)"},
     {"unknown_preset", kHead + "cache: {preset: lmcash, tiers: [{name: gpu}]}\n",
      R"(s.yaml:3:17: error: cache.preset: unknown cache preset 'lmcash'
     *)"},
@@ -45,7 +63,7 @@ const BrokenScenario kBroken[] = {
      R"(s.yaml:3:35: error: faults.0.target: there are 2 instances, counted from 0)"},
     {"links_without_tiers", kHead + "faults: [{kind: link, name: nic, at: 1 s}]\n",
      R"(s.yaml:3:29: error: faults.0.name: no link's name contains 'nic'
-    links are simulated when cache.tiers has tiers below the GPU)"},
+    links are simulated when cache.tiers has tiers below the GPU, or KV is swapped)"},
     {"fault_that_never_ends_comes_again",
      kHead + "faults: [{kind: instance, mean_between: 1 h}]\n",
      R"(s.yaml:3:10: error: faults.0.down: a fault that comes again must end

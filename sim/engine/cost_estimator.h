@@ -1,0 +1,34 @@
+#pragma once
+// What a restore policy asks, answered by an instance's cost model: one sequence alone.
+#include <cmath>
+#include <cstdint>
+
+#include "hardware/cost_model.h"
+#include "sim/state/step_estimator.h"
+
+namespace kvsim {
+
+class CostEstimator final : public StepEstimator {
+ public:
+  // `project_share`: the products of K and V, of all computing of a token without attention.
+  CostEstimator(CostModel& cost, double project_share)
+      : cost_(cost), project_share_(project_share) {}
+  [[nodiscard]] Duration prefill(std::int64_t from, std::int64_t to) const override {
+    if (to <= from) return Duration{0};
+    const PrefillPiece piece{to - from, from, false};
+    StepShape shape;
+    shape.prefills = {&piece, 1};
+    return cost_.mixed_step(shape);
+  }
+  // A share of the layer's products, attention apart (so without history).
+  [[nodiscard]] Duration project(std::int64_t tokens) const override {
+    const double ns = project_share_ * static_cast<double>(prefill(0, tokens).count());
+    return Duration{static_cast<std::int64_t>(std::ceil(ns))};
+  }
+
+ private:
+  CostModel& cost_;
+  double project_share_;
+};
+
+}  // namespace kvsim

@@ -1,0 +1,103 @@
+#include "sim/engine/host_copies.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "sim/base/check.h"
+
+namespace kvsim {
+
+HostCopies::HostCopies(std::int64_t blocks, std::int64_t block_bytes, TransferPath in,
+                       TransferPath out, Transfers& transfers)
+    : blocks_(blocks),
+      block_bytes_(block_bytes),
+      transfers_(transfers),
+      listener_(transfers.add_listener(*this)) {
+  copies_[kIn].path = std::move(in);
+  copies_[kIn].kind = TransferKind::from_host;
+  copies_[kOut].path = std::move(out);
+  copies_[kOut].kind = TransferKind::to_host;
+}
+
+void HostCopies::take(std::int64_t blocks) {
+  used_ += blocks;
+  peak_ = std::max(peak_, used_);
+  KVSIM_CHECK(used_ <= blocks_, "{} blocks are in host memory for {}", used_, blocks_);
+}
+
+void HostCopies::give(std::int64_t blocks) {
+  used_ -= blocks;
+  KVSIM_CHECK(used_ >= 0, "{} blocks are in host memory", used_);
+}
+
+void HostCopies::ask_out(std::int64_t blocks, std::int64_t layers) {
+  copies_[kOut].asked += blocks;
+  asked_layers_ = std::max(asked_layers_, layers);
+}
+
+void HostCopies::ask_in(std::int64_t blocks, std::int64_t layers) {
+  copies_[kIn].asked += blocks;
+  asked_layers_ = std::max(asked_layers_, layers);
+}
+
+void HostCopies::begin(Time now) {
+  KVSIM_CHECK(!copying(), "copies of two iterations at {} ns", to_ns(now));
+  layers_ = std::exchange(asked_layers_, 0);
+  began_ = now;
+  for (const Way way : {kOut, kIn}) {
+    Copy& c = copies_[way];
+    c.blocks = std::exchange(c.asked, 0);
+    if (c.blocks == 0) continue;
+    c.flow = transfers_.start(now, c.path, c.blocks * block_bytes_, listener_, way);
+    c.busy = true;
+    ++under_way_;
+  }
+}
+
+void HostCopies::end(Copy& c, Time at, std::int64_t bytes, bool failed) {
+  c.busy = false;
+  c.bytes += bytes;
+  --under_way_;
+  if (records_ == nullptr) return;
+  TransferRecord r;
+  r.instance = instance_;
+  r.rank = rank_;
+  r.kind = static_cast<std::uint8_t>(c.kind);
+  r.start = began_;
+  r.end = at;
+  r.bytes = bytes;
+  r.chunks = c.blocks;
+  r.failed = failed;
+  records_->push_back(r);
+}
+
+void HostCopies::transfer_ended(std::uint32_t way, Time at) {
+  end(copies_[way], at, copies_[way].blocks * block_bytes_, false);
+}
+
+std::int64_t HostCopies::cancel(Time now) {
+  std::int64_t cut = 0;
+  asked_layers_ = 0;
+  for (Copy& c : copies_) {
+    c.asked = 0;
+    if (!c.busy) continue;
+    end(c, now, transfers_.cancel(c.flow, now), true);
+    ++cut;
+  }
+  return cut;
+}
+
+Duration HostCopies::idle_time(std::int64_t blocks) const {
+  const TransferPath& path = copies_[kOut].path;
+  const double ns = static_cast<double>(blocks * block_bytes_) / transfers_.bandwidth(path) * 1e9;
+  return path.latency + Duration{static_cast<std::int64_t>(std::ceil(std::min(ns, 1e17)))};
+}
+
+void HostCopies::report(RankTotals& t) const {
+  t.to_host_bytes = copies_[kOut].bytes;
+  t.from_host_bytes = copies_[kIn].bytes;
+  t.peak_host_blocks = peak_;
+}
+
+}  // namespace kvsim
