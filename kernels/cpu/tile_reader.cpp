@@ -15,6 +15,8 @@ void TileReader::open(const KvFormat& f) {
   key_tile_ = tile_bytes(f.k_dim);
   value_tile_ = tile_bytes(f.v_dim);
   values_offset_ = f.values_offset();
+  key_scales_offset_ = f.key_scales_offset();
+  value_scales_offset_ = f.value_scales_offset();
 }
 
 const std::byte* TileReader::keys_at(const TileGroup& g, std::size_t tile) const {
@@ -58,16 +60,39 @@ void TileReader::read(const TileGroup& g, std::uint64_t visible, KeyTiles& keys,
   }
 }
 
-Prefetch TileReader::keys_of(const TileGroup& g) const {
-  Prefetch p{.parts = g.tiles, .lines = static_cast<int>((key_tile_ + 63) / 64)};
-  for (std::size_t c = 0; c < static_cast<std::size_t>(g.tiles); ++c) p.part[c] = keys_at(g, c);
-  return p;
+void TileReader::read(const TileGroup& g, std::uint64_t visible, CodeTiles& out) const {
+  out.tiles = g.tiles;
+  out.element = format_.element;
+  out.k_dim = format_.k_dim;
+  out.v_dim = format_.v_dim;
+  out.visible = visible;
+  out.value_zeros = static_cast<std::ptrdiff_t>(format_.page_tokens) * 2;
+  ValueTiles rows;
+  limit_rows(rows, g.tiles, visible);
+  out.first = rows.first;
+  out.last = rows.last;
+  for (std::size_t c = 0; c < static_cast<std::size_t>(g.tiles); ++c) {
+    out.keys[c] = keys_at(g, c);
+    out.key_scales[c] =
+        g.head_page[c] + key_scales_offset_ +
+        static_cast<std::ptrdiff_t>(g.slot[c] / format_.group_tokens) * 4 * format_.k_dim;
+    out.values[c] = values_at(g, c);
+    out.value_scales[c] =
+        g.head_page[c] + value_scales_offset_ + static_cast<std::ptrdiff_t>(g.slot[c]) * 2;
+  }
 }
-Prefetch TileReader::values_of(const TileGroup& g) const {
-  if (format_.values_in_keys) return {};
-  Prefetch p{.parts = g.tiles, .lines = static_cast<int>((value_tile_ + 63) / 64)};
-  for (std::size_t c = 0; c < static_cast<std::size_t>(g.tiles); ++c) p.part[c] = values_at(g, c);
-  return p;
+
+void TileReader::prefetch(const TileGroup& g, Prefetcher& prefetcher) const {
+  prefetcher.clear();
+  // Page by page, keys before values: the order in memory.
+  const auto tiles = static_cast<std::size_t>(g.tiles);
+  for (std::size_t first = 0, c = 0; first < tiles; first = c) {
+    for (; c < tiles && g.head_page[c] == g.head_page[first]; ++c)
+      prefetcher.plan(keys_at(g, c), key_tile_);
+    if (format_.values_in_keys) continue;
+    for (c = first; c < tiles && g.head_page[c] == g.head_page[first]; ++c)
+      prefetcher.plan(values_at(g, c), value_tile_);
+  }
 }
 
 }  // namespace kvsim::kernels::cpu
