@@ -41,6 +41,9 @@ namespace kvsim::kernels::cpu::HWY_NAMESPACE {
 struct Ranges {
   float* low;   // becomes zero
   float* high;  // becomes 1 / scale, 0 for scale 0
+  // 16-bit numbers before they are widened, all at once.
+  std::uint16_t* low_bits;
+  std::uint16_t* high_bits;
 };
 HWY_INLINE void fit(const Ranges& r, std::size_t n, float top, std::byte* scales,
                     std::byte* zeros) {
@@ -97,9 +100,11 @@ HWY_INLINE void range_of_rows(const std::byte* at, std::size_t rows, std::size_t
 #if KVSIM_HAS_F16
 // The same of 16-bit numbers without widening them: with the sign bit turned, and the others too
 // where it was set, they order like unsigned integers, for which x86 has a minimum across lanes.
-template <Element E>
+HWY_INLINE std::uint16_t number_of_key(unsigned key) {
+  return static_cast<std::uint16_t>(key ^ ((key & 0x8000U) != 0 ? 0x8000U : 0xffffU));
+}
 HWY_INLINE void range_of_halves(const std::byte* at, std::size_t rows, std::size_t step,
-                                float& least, float& most) {
+                                std::size_t i, const Ranges& r) {
   const hn::FixedTag<std::uint16_t, 16> d;
   const hn::FixedTag<std::int16_t, 16> di;
   const hn::FixedTag<std::uint16_t, 8> half;
@@ -110,31 +115,42 @@ HWY_INLINE void range_of_halves(const std::byte* at, std::size_t rows, std::size
     const auto key = hn::Xor(x, hn::Or(sign, hn::Set(d, std::uint16_t{0x8000})));
     low = hn::Min(low, key), high = hn::Max(high, key);
   }
-  const auto number = [](unsigned key) {
-    const auto bits = static_cast<std::uint16_t>(key ^ ((key & 0x8000U) != 0 ? 0x8000U : 0xffffU));
-    return E == Element::f16 ? from_f16(bits) : from_bf16(bits);
-  };
-  least = number(hn::GetLane(
+  r.low_bits[i] = number_of_key(hn::GetLane(
       hn::MinOfLanes(half, hn::Min(hn::LowerHalf(half, low), hn::UpperHalf(half, low)))));
-  most = number(hn::GetLane(
+  r.high_bits[i] = number_of_key(hn::GetLane(
       hn::MaxOfLanes(half, hn::Max(hn::LowerHalf(half, high), hn::UpperHalf(half, high)))));
 }
 #endif
 
+// Range i of r; widen_ranges() follows when all are found.
 template <Element E>
-HWY_INLINE void find_range(const std::byte* at, std::size_t rows, std::size_t step, float& least,
-                           float& most) {
+HWY_INLINE void find_range(const std::byte* at, std::size_t rows, std::size_t step, std::size_t i,
+                           const Ranges& r) {
 #if KVSIM_HAS_F16
-  if constexpr (E != Element::f32) return range_of_halves<E>(at, rows, step, least, most);
+  if constexpr (E != Element::f32) return range_of_halves(at, rows, step, i, r);
 #endif
-  range_of_rows<E>(at, rows, step, least, most);
+  range_of_rows<E>(at, rows, step, r.low[i], r.high[i]);
+}
+template <Element E>
+HWY_INLINE void widen_ranges(std::size_t n, const Ranges& r) {
+#if KVSIM_HAS_F16
+  if constexpr (E != Element::f32) {
+    const Wide d;
+    for (std::size_t i = 0; i < n; i += hn::Lanes(d)) {
+      hn::StoreU(load<E>(d, reinterpret_cast<const std::byte*>(r.low_bits + i)), d, r.low + i);
+      hn::StoreU(load<E>(d, reinterpret_cast<const std::byte*>(r.high_bits + i)), d, r.high + i);
+    }
+  }
+#else
+  static_cast<void>(n), static_cast<void>(r);
+#endif
 }
 
 template <Element E>
 void key_ranges(const std::byte* in, std::size_t k_dim, std::size_t tiles, const Ranges& r) {
   constexpr std::size_t kRow = E == Element::f32 ? 64 : 32;
-  for (std::size_t j = 0; j < k_dim; ++j)
-    find_range<E>(in + j * kRow, tiles, k_dim * kRow, r.low[j], r.high[j]);
+  for (std::size_t j = 0; j < k_dim; ++j) find_range<E>(in + j * kRow, tiles, k_dim * kRow, j, r);
+  widen_ranges<E>(k_dim, r);
 }
 
 #if HWY_TARGET != HWY_SCALAR
@@ -210,12 +226,14 @@ void key_codes(const std::byte* in, std::size_t k_dim, std::size_t tiles, const 
   const std::size_t bytes = k_dim / kTogether * 16;
   for (std::size_t tile = 0; tile < tiles; ++tile, out += bytes) {
     const FromKeys<kTogether> from{r};
-    prefetch(ahead, k_dim * 16 * kSize);
 #if HWY_TARGET == HWY_SCALAR
     for (std::size_t i = 0; i < bytes; ++i) single_code<E, Bits>(i, in, from, out);
 #else
-    for (std::size_t i = 0; i < bytes; i += 2 * hn::Lanes(Wide()))
+    constexpr std::size_t kRead = kTogether * kSize;  // per byte of codes
+    for (std::size_t i = 0; i < bytes; i += 2 * hn::Lanes(Wide())) {
+      prefetch(ahead + i * kRead, 2 * hn::Lanes(Wide()) * kRead);
       pair_of_codes<E, Bits>(i, in, from, out);
+    }
 #endif
     in += k_dim * 16 * kSize, ahead += k_dim * 16 * kSize;
   }
@@ -225,7 +243,8 @@ template <Element E>
 void value_ranges(const std::byte* in, std::size_t v_dim, std::size_t tokens, const Ranges& r) {
   constexpr std::size_t kRow = E == Element::f32 ? 64 : 32;
   for (std::size_t t = 0; t < tokens; ++t)
-    find_range<E>(in + t * v_dim / 16 * kRow, v_dim / 16, kRow, r.low[t], r.high[t]);
+    find_range<E>(in + t * v_dim / 16 * kRow, v_dim / 16, kRow, t, r);
+  widen_ranges<E>((tokens + 15) / 16 * 16, r);
 }
 
 template <Element E, int Bits>
@@ -278,7 +297,9 @@ void quantize_head(const KvFormat& f, const HeadPage& p, const Ranges& r) {
 }
 
 void quantize_any(Element from, const KvFormat& f, const HeadPage& p, float* ranges) {
-  const Ranges r{ranges, ranges + std::max(f.k_dim, f.page_tokens)};
+  const auto most = static_cast<std::size_t>(std::max(f.k_dim, f.page_tokens));
+  auto* bits = reinterpret_cast<std::uint16_t*>(ranges + 2 * most);
+  const Ranges r{ranges, ranges + most, bits, bits + most};
   if (from == Element::f32)
     quantize_head<Element::f32>(f, p, r);
   else if (from == Element::f16)
@@ -472,7 +493,7 @@ void quantize_pages(const PageQuantization& a, Threads& threads) {
   const std::int64_t heads = a.format.kv_heads;
   threads.run([&](int thread) {
     std::vector<std::byte> scratch;
-    std::vector<float> ranges(2 * u(std::max(a.format.k_dim, a.format.page_tokens)));
+    std::vector<float> ranges(3 * u(std::max(a.format.k_dim, a.format.page_tokens)));
     const auto [first, end] = threads.part(std::ssize(a.from_pages) * heads, thread);
     const auto source = [&](std::int64_t i) {
       return a.source.head_page(a.from_pages[u(i / heads)], static_cast<int>(i % heads));
