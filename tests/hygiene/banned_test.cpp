@@ -107,9 +107,8 @@ TEST(Hygiene, LibrariesNeitherExitNorPrint) {
 TEST(Hygiene, QuantitiesKeepTheirTypes) {
   std::size_t places = 0;
   for (const test::SourceFile& file : test::source_files()) {
-    // Kernels compute with plain numbers; their count() is that of a team of threads.
     if (!file.is_code() || file.is_test() || file.path.starts_with("sim/base/") ||
-        file.path.starts_with("kernels/"))
+        file.path.starts_with("kernels/"))  // no quantities there, but teams of threads
       continue;
     test::each_line(
         {file.path, test::code_only(file.text)}, [&](std::size_t number, std::string_view line) {
