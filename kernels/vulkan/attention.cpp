@@ -4,6 +4,7 @@
 
 #include "kernels/vulkan/attention_plan.h"
 #include "kernels/vulkan/call.h"
+#include "kernels/vulkan/kv_arguments.h"
 #include "kernels/vulkan/operations.h"
 #include "sim/base/check.h"
 
@@ -40,37 +41,16 @@ void add_items(Call& call, const Common& a, const Places& at,
   const KvFormat& f = a.cache.format;
   Step step;
   step.shader = "attention";
-  step.constants = {word(b.width),
-                    word(bits_of(f.element)),
-                    word(f.element == Element::bf16),
-                    word(f.key_order == KeyOrder::dim_major),
-                    word(f.values_in_keys),
-                    word(f.k_dim),
-                    word(f.v_dim),
-                    word(f.page_tokens),
-                    word(is_quantised(f.element) ? f.group_tokens : f.page_tokens),
-                    word(b.queries),
-                    word(b.heads),
-                    word(b.tokens),
-                    word(b.groups),
-                    word(a.mask_words > 0)};
+  step.constants = kv_constants(word(b.width), f);
+  for (const int constant : {b.queries, b.heads, b.tokens, b.groups, a.mask_words > 0 ? 1 : 0})
+    step.constants.push_back(word(constant));
   step.buffers = {at.paged.pages, at.paged.table, &call.own(items, "the list of work"),
                   at.slots,       at.queries,     at.mask,
                   at.stats,       at.sums};
-  step.push = {0,
-               word(f.page_bytes() / 16),
-               word(f.head_page_bytes() / 16),
-               word(f.values_offset() / 16),
-               word(f.key_scales_offset() / 4),
-               word(f.value_scales_offset() / 4),
-               word(a.table.max_pages),
-               word(a.q_heads),
-               word(a.q_heads / f.kv_heads),
-               word(b.head_blocks),
-               word(a.scale * std::numbers::log2e_v<float>),
-               word(a.visible.window),
-               word(a.visible.sinks),
-               word(a.mask_words)};
+  step.push = kv_push(
+      f, {word(a.table.max_pages), word(a.q_heads), word(a.q_heads / f.kv_heads),
+          word(b.head_blocks), word(a.scale * std::numbers::log2e_v<float>),
+          word(a.visible.window), word(a.visible.sinks), word(a.mask_words)});
   call.for_groups(std::move(step), items.size(), 0, word(f.kv_heads * b.head_blocks));
 }
 

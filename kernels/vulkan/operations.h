@@ -12,7 +12,12 @@
 #include <span>
 
 #include "kernels/attention.h"
+#include "kernels/blocks.h"
+#include "kernels/hash.h"
 #include "kernels/operation.h"
+#include "kernels/quantize.h"
+#include "kernels/scores.h"
+#include "kernels/transformer.h"
 #include "kernels/vulkan/device.h"
 
 namespace kvsim::kernels::vulkan {
@@ -23,6 +28,20 @@ namespace kvsim::kernels::vulkan {
 
 KVSIM_VULKAN_DECLARE(DecodeAttention)
 KVSIM_VULKAN_DECLARE(PrefillAttention)
+KVSIM_VULKAN_DECLARE(KeyScores)
+KVSIM_VULKAN_DECLARE(ScoreReduction)
+KVSIM_VULKAN_DECLARE(TopK)
+KVSIM_VULKAN_DECLARE(PageSummaries)
+KVSIM_VULKAN_DECLARE(PageScores)
+KVSIM_VULKAN_DECLARE(BlockCopy)
+KVSIM_VULKAN_DECLARE(KeyReorder)
+KVSIM_VULKAN_DECLARE(BlockHashes)
+KVSIM_VULKAN_DECLARE(PageQuantization)  // between page formats, either direction
+KVSIM_VULKAN_DECLARE(Linear)
+KVSIM_VULKAN_DECLARE(RmsNorm)
+KVSIM_VULKAN_DECLARE(Rope)
+KVSIM_VULKAN_DECLARE(SiluGate)
+KVSIM_VULKAN_DECLARE(Softmax)
 
 #undef KVSIM_VULKAN_DECLARE
 
