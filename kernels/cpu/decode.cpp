@@ -49,17 +49,19 @@ class DecodeWorker {
       KeyTiles keys;
       ValueTiles values;
       reader_.read(group, visible, keys, values);
-      score(keys, q_, rows_, scores_, reader_.values_of(group));
+      reader_.prefetch(next, prefetcher_);
+      score(keys, q_, rows_, scores_, prefetcher_);
       weigh(scores_, rows_, &visible, 0, running_.data());
-      accumulate(values, scores_, rows_, running_.data(), out_, reader_.keys_of(next));
+      accumulate(values, scores_, rows_, running_.data(), out_, prefetcher_);
       group = next;
     }
   }
 
   [[nodiscard]] TileGroup group_of(const DecodePiece& piece, std::int32_t group) const {
     const DecodeItem& item = plan_->items[piece.item];
-    return tile_group(a_->cache, a_->table, static_cast<std::size_t>(item.sequence), item.kv_head,
-                      item.range, group);
+    return tile_group(
+        a_->cache, a_->table, static_cast<std::size_t>(item.sequence), item.kv_head,
+        item.range.tiles(), [&](std::int32_t i) { return item.range.tile(i); }, group);
   }
   // Empty after the last piece.
   [[nodiscard]] TileGroup first_of_next() const {
@@ -78,7 +80,7 @@ class DecodeWorker {
     scores_ = score_memory_.at_least(rows * kGroupTokens);
     out_ = out_memory_.at_least(rows * v_dim);
     std::fill_n(out_, rows * v_dim, 0.0F);
-    running_.assign(rows, {-std::numeric_limits<float>::infinity(), 0, 1});
+    running_.assign(rows, Running{.reference = -std::numeric_limits<float>::infinity()});
     const float factor = a_->scale * kLog2E;
     for (std::size_t r = 0; r < rows; ++r) {
       const float* from = a_->q.data() + output_row(item, r) * k_dim;
@@ -105,7 +107,7 @@ class DecodeWorker {
       const float* from = out_ + r * v_dim;
       if (is_whole) {
         float* to = a_->out.data() + output_row(item, r) * v_dim;
-        const float inverse = 1 / running_[r].sum;
+        const float inverse = 1 / running_[r].sum();
         for (std::size_t d = 0; d < v_dim; ++d) to[d] = from[d] * inverse;
       } else {
         partials.running[piece.partial + r] = running_[r];
@@ -120,6 +122,7 @@ class DecodeWorker {
   const DecodePlan* plan_ = nullptr;
   std::size_t next_piece_ = 0, end_piece_ = 0;
   TileReader reader_;
+  Prefetcher prefetcher_;
   Scratch q_memory_, score_memory_, out_memory_;
   float *q_ = nullptr, *scores_ = nullptr, *out_ = nullptr;
   int rows_ = 0;
@@ -135,11 +138,12 @@ void merge_rows(const DecodeAttention& a, const std::vector<std::size_t>& partia
     float* out = a.out.data() + (first_row + r) * v_dim;
     std::fill_n(out, v_dim, 0.0F);
     float most = -std::numeric_limits<float>::infinity(), sum = 0;
-    for (const std::size_t p : partial_rows) most = std::max(most, partials.running[p + r].most);
     for (const std::size_t p : partial_rows)
-      sum += partials.running[p + r].sum * std::exp2(partials.running[p + r].most - most);
+      most = std::max(most, partials.running[p + r].reference);
+    for (const std::size_t p : partial_rows)
+      sum += partials.running[p + r].sum() * std::exp2(partials.running[p + r].reference - most);
     for (const std::size_t p : partial_rows) {
-      const float weight = std::exp2(partials.running[p + r].most - most) / sum;
+      const float weight = std::exp2(partials.running[p + r].reference - most) / sum;
       const float* from = partials.out.data() + (p + r) * v_dim;
       for (std::size_t d = 0; d < v_dim; ++d) out[d] += weight * from[d];
     }

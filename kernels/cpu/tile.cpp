@@ -97,9 +97,9 @@ void ScoreRows(const KeyTiles& keys, const float* q, float* scores, Prefetcher& 
 
 template <class Load>
 void ScoreAll(const KeyTiles& keys, const float* q, int rows, float* scores,
-              const Prefetch& prefetch) {
+              Prefetcher& prefetcher) {
   const int blocks = (rows + kRows - 1) / kRows;
-  Prefetcher prefetcher(prefetch, blocks * (kGroupTokens / kLanes / kColumns) * (keys.k_dim / 8));
+  prefetcher.start(blocks * (kGroupTokens / kLanes / kColumns) * (keys.k_dim / 8), 1);
   for (int b = 0; b < blocks; ++b) {
     const int first = rows * b / blocks, count = rows * (b + 1) / blocks - first;
     const float* from = q + first * keys.k_dim;
@@ -111,26 +111,23 @@ void ScoreAll(const KeyTiles& keys, const float* q, int rows, float* scores,
   }
 }
 
-void Score(const KeyTiles& keys, const float* q, int rows, float* scores,
-           const Prefetch& prefetch) {
-  if (keys.element == Element::f16) return ScoreAll<LoadF16>(keys, q, rows, scores, prefetch);
-  if (keys.element == Element::bf16) return ScoreAll<LoadBf16>(keys, q, rows, scores, prefetch);
-  ScoreAll<LoadF32>(keys, q, rows, scores, prefetch);
+void Score(const KeyTiles& keys, const float* q, int rows, float* scores, Prefetcher& prefetcher) {
+  if (keys.element == Element::f16) return ScoreAll<LoadF16>(keys, q, rows, scores, prefetcher);
+  if (keys.element == Element::bf16) return ScoreAll<LoadBf16>(keys, q, rows, scores, prefetcher);
+  ScoreAll<LoadF32>(keys, q, rows, scores, prefetcher);
 }
 
 // ---- softmax
 
-// 2^x for x <= 0, relative error 1e-7; 0 below 2^-126.
+// 2^x for x <= kFar, relative error 2e-7; 0 below 2^-126.
 HWY_INLINE V Exp2(V x) {
   const F d;
   const hn::RebindToSigned<F> di;
   const V least = hn::Set(d, -126.0F);
-  const V bounded = hn::Max(x, least);
-  const auto whole = hn::NearestInt(bounded);
-  const V f = hn::Sub(bounded, hn::ConvertTo(d, whole));
-  // ln(2)^k / k!: the first term left out is 5e-9 at |f| = 1/2.
-  V p = hn::Set(d, 1.5252734e-5F);
-  p = hn::MulAdd(p, f, hn::Set(d, 1.5403530e-4F));
+  const auto whole = hn::NearestInt(hn::Max(x, least));
+  const V f = hn::Sub(hn::Max(x, least), hn::ConvertTo(d, whole));
+  // ln(2)^k / k!: the first term left out is 1.2e-7 at |f| = 1/2.
+  V p = hn::Set(d, 1.5403530e-4F);
   p = hn::MulAdd(p, f, hn::Set(d, 1.3333558e-3F));
   p = hn::MulAdd(p, f, hn::Set(d, 9.6181291e-3F));
   p = hn::MulAdd(p, f, hn::Set(d, 5.5504109e-2F));
@@ -139,6 +136,18 @@ HWY_INLINE V Exp2(V x) {
   p = hn::MulAdd(p, f, hn::Set(d, 1.0F));
   const V scaled = hn::BitCast(d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(whole)));
   return hn::IfThenElseZero(hn::Gt(x, least), scaled);
+}
+
+// How far a score may lie above the reference: weights up to 2^8.
+constexpr float kFar = 8;
+
+// Moves the reference to the largest of the new scores.
+HWY_NOINLINE void MoveReference(V high, Running& run) {
+  const F d;
+  const float most = hn::GetLane(hn::MaxOfLanes(d, high));
+  run.factor = hn::GetLane(Exp2(hn::Set(d, run.reference - most)));
+  run.reference = most;
+  for (float& s : run.sums) s *= run.factor;
 }
 
 void Weigh(float* scores, int rows, const std::uint64_t* visible, int visible_step,
@@ -154,18 +163,16 @@ void Weigh(float* scores, int rows, const std::uint64_t* visible, int visible_st
     V high = hn::Load(d, s);
     for (int t = kLanes; t < kGroupTokens; t += kLanes) high = hn::Max(high, hn::Load(d, s + t));
     Running& run = running[r];
-    const float most = std::max(run.most, hn::GetLane(hn::MaxOfLanes(d, high)));
-    // No token so far: every difference below would be NaN.
-    const V subtract = hn::Set(d, most == kLeast ? 0.0F : most);
-    V sum = hn::Zero(d);
+    run.factor = 1;
+    // Before the first token the limit is -infinity, and so are scores of hidden tokens.
+    if (!hn::AllFalse(d, hn::Gt(high, hn::Set(d, run.reference + kFar)))) MoveReference(high, run);
+    const V reference = hn::Set(d, run.reference == kLeast ? 0.0F : run.reference);
     for (int t = 0; t < kGroupTokens; t += kLanes) {
-      const V weight = Exp2(hn::Sub(hn::Load(d, s + t), subtract));
+      const V weight = Exp2(hn::Sub(hn::Load(d, s + t), reference));
       hn::Store(weight, d, s + t);
-      sum = hn::Add(sum, weight);
+      float* sum = run.sums.data() + t % 16;
+      hn::Store(hn::Add(hn::Load(d, sum), weight), d, sum);
     }
-    run.factor = run.most == most ? 1.0F : hn::GetLane(Exp2(hn::Set(d, run.most - most)));
-    run.sum = run.sum * run.factor + hn::GetLane(hn::SumOfLanes(d, sum));
-    run.most = most;
   }
 }
 
@@ -218,11 +225,11 @@ void AccumulateRows(const ValueTiles& values, const float* weights, const Runnin
 
 template <class Load>
 void AccumulateAll(const ValueTiles& values, const float* weights, int rows, const Running* running,
-                   float* out, const Prefetch& prefetch) {
+                   float* out, Prefetcher& prefetcher) {
   const int blocks = (rows + kRows - 1) / kRows;
   const int per_row =
       values.v_dim / (kColumns * kLanes) + values.v_dim % (kColumns * kLanes) / kLanes;
-  Prefetcher prefetcher(prefetch, blocks * per_row * (2 * values.tiles));
+  prefetcher.start(blocks * per_row * (2 * values.tiles), 1);
   for (int b = 0; b < blocks; ++b) {
     const int first = rows * b / blocks, count = rows * (b + 1) / blocks - first;
     const float* w = weights + first * kGroupTokens;
@@ -236,12 +243,12 @@ void AccumulateAll(const ValueTiles& values, const float* weights, int rows, con
 }
 
 void Accumulate(const ValueTiles& values, const float* weights, int rows, const Running* running,
-                float* out, const Prefetch& prefetch) {
+                float* out, Prefetcher& prefetcher) {
   if (values.element == Element::f16)
-    return AccumulateAll<LoadF16>(values, weights, rows, running, out, prefetch);
+    return AccumulateAll<LoadF16>(values, weights, rows, running, out, prefetcher);
   if (values.element == Element::bf16)
-    return AccumulateAll<LoadBf16>(values, weights, rows, running, out, prefetch);
-  AccumulateAll<LoadF32>(values, weights, rows, running, out, prefetch);
+    return AccumulateAll<LoadBf16>(values, weights, rows, running, out, prefetcher);
+  AccumulateAll<LoadF32>(values, weights, rows, running, out, prefetcher);
 }
 
 }  // namespace kvsim::kernels::cpu::HWY_NAMESPACE
@@ -254,17 +261,16 @@ HWY_EXPORT(Score);
 HWY_EXPORT(Weigh);
 HWY_EXPORT(Accumulate);
 
-void score(const KeyTiles& keys, const float* q, int rows, float* scores,
-           const Prefetch& prefetch) {
-  HWY_DYNAMIC_DISPATCH(Score)(keys, q, rows, scores, prefetch);
+void score(const KeyTiles& keys, const float* q, int rows, float* scores, Prefetcher& prefetcher) {
+  HWY_DYNAMIC_DISPATCH(Score)(keys, q, rows, scores, prefetcher);
 }
 void weigh(float* scores, int rows, const std::uint64_t* visible, int visible_step,
            Running* running) {
   HWY_DYNAMIC_DISPATCH(Weigh)(scores, rows, visible, visible_step, running);
 }
 void accumulate(const ValueTiles& values, const float* weights, int rows, const Running* running,
-                float* out, const Prefetch& prefetch) {
-  HWY_DYNAMIC_DISPATCH(Accumulate)(values, weights, rows, running, out, prefetch);
+                float* out, Prefetcher& prefetcher) {
+  HWY_DYNAMIC_DISPATCH(Accumulate)(values, weights, rows, running, out, prefetcher);
 }
 
 }  // namespace kvsim::kernels::cpu

@@ -15,34 +15,47 @@ namespace kvsim::kernels::cpu {
 inline constexpr int kGroupTiles = 4;
 inline constexpr int kGroupTokens = 64;
 
-// Lines to bring near while a pass computes: `lines` of 64 bytes from each part.
-struct Prefetch {
-  std::array<const std::byte*, kGroupTiles> part{};
-  int parts = 0;
-  int lines = 0;
-};
-
-// Spreads the lines evenly over the steps of a pass.
+// Memory to bring near while passes compute, walked once in the given order: sequential runs let
+// the processor's own prefetchers help.
 class Prefetcher {
  public:
-  Prefetcher(const Prefetch& what, int steps)
-      : what_(what),
-        increment_(steps > 0 ? ((static_cast<std::uint32_t>(what.lines) << 12) +
-                                static_cast<std::uint32_t>(steps) - 1) /
-                                   static_cast<std::uint32_t>(steps)
-                             : 0) {}
+  // Forgets what was planned.
+  void clear() { parts_ = part_ = lines_left_ = 0; }
+  void plan(const std::byte* begin, std::size_t bytes) {
+    if (parts_ > 0 && end_[last()] == begin) {
+      end_[last()] += bytes;
+    } else {
+      begin_[static_cast<std::size_t>(parts_)] = begin;
+      end_[static_cast<std::size_t>(parts_)] = begin + bytes;
+      ++parts_;
+    }
+    lines_left_ += static_cast<int>((bytes + 63) / 64);
+  }
+  // The next pass makes `steps` calls of step() and fetches 1 / `passes_left` of what is left.
+  void start(int steps, int passes_left) {
+    due_ = 0;
+    increment_ =
+        steps <= 0
+            ? 0
+            : static_cast<std::uint32_t>(((lines_left_ / passes_left) * kUnit + steps - 1) / steps);
+  }
   void step() {
-    due_ += increment_;
-    const int end = static_cast<int>(due_ >> 12);
-    for (; next_ < end && next_ < what_.lines; ++next_)
-      for (int p = 0; p < what_.parts; ++p)
-        __builtin_prefetch(what_.part[static_cast<std::size_t>(p)] + next_ * 64, 0, 3);
+    for (due_ += increment_; due_ >= kUnit; due_ -= kUnit) {
+      if (part_ == parts_) return;
+      const auto p = static_cast<std::size_t>(part_);
+      __builtin_prefetch(begin_[p], 0, 2);
+      --lines_left_;
+      begin_[p] += 64;
+      if (begin_[p] >= end_[p]) ++part_;
+    }
   }
 
  private:
-  Prefetch what_;
-  std::uint32_t increment_, due_ = 0;
-  int next_ = 0;
+  static constexpr int kUnit = 1 << 12;
+  [[nodiscard]] std::size_t last() const { return static_cast<std::size_t>(parts_ - 1); }
+  std::array<const std::byte*, 2 * kGroupTiles> begin_{}, end_{};
+  int parts_ = 0, part_ = 0, lines_left_ = 0;
+  std::uint32_t increment_ = 0, due_ = 0;
 };
 
 // Keys of a group: tiles of [k_dim][16 tokens]. `tiles` of them hold tokens; the other pointers
@@ -62,21 +75,28 @@ struct ValueTiles {
   int v_dim = 0;
 };
 
-// Running softmax of a row over the groups seen so far.
+// Running softmax of a row over the groups seen so far. Weights are taken relative to a reference
+// that follows the largest score only when that has moved far away: floats have room for that, and
+// most groups then need neither a reduction nor a correction of earlier sums.
 struct Running {
-  float most = 0;    // largest score, -infinity before the first token
-  float sum = 0;     // of exp2(score - most)
-  float factor = 1;  // what the last group multiplied earlier sums by
+  float reference = 0;                       // -infinity before the first token
+  float factor = 1;                          // what the last group multiplied earlier sums by
+  alignas(64) std::array<float, 16> sums{};  // of exp2(score - reference); their total counts
+  [[nodiscard]] float sum() const {
+    float total = 0;
+    for (const float s : sums) total += s;
+    return total;
+  }
 };
 
 // scores[r][t] = q[r] . key[t]; q [rows][k_dim], scores [rows][64], 64-byte aligned.
-void score(const KeyTiles&, const float* q, int rows, float* scores, const Prefetch&);
-// Turns scores into weights exp2(score - most) and moves `running` on. Row r sees token t when bit
-// t of visible[r * visible_step] is set; others get weight 0.
+void score(const KeyTiles&, const float* q, int rows, float* scores, Prefetcher&);
+// Turns scores into weights exp2(score - reference) and moves `running` on. Row r sees token t when
+// bit t of visible[r * visible_step] is set; others get weight 0.
 void weigh(float* scores, int rows, const std::uint64_t* visible, int visible_step,
            Running* running);
 // out[r] = out[r] * factor + sum_t weights[r][t] * value[t]; out [rows][v_dim].
 void accumulate(const ValueTiles&, const float* weights, int rows, const Running* running,
-                float* out, const Prefetch&);
+                float* out, Prefetcher&);
 
 }  // namespace kvsim::kernels::cpu

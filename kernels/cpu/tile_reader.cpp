@@ -58,16 +58,17 @@ void TileReader::read(const TileGroup& g, std::uint64_t visible, KeyTiles& keys,
   }
 }
 
-Prefetch TileReader::keys_of(const TileGroup& g) const {
-  Prefetch p{.parts = g.tiles, .lines = static_cast<int>((key_tile_ + 63) / 64)};
-  for (std::size_t c = 0; c < static_cast<std::size_t>(g.tiles); ++c) p.part[c] = keys_at(g, c);
-  return p;
-}
-Prefetch TileReader::values_of(const TileGroup& g) const {
-  if (format_.values_in_keys) return {};
-  Prefetch p{.parts = g.tiles, .lines = static_cast<int>((value_tile_ + 63) / 64)};
-  for (std::size_t c = 0; c < static_cast<std::size_t>(g.tiles); ++c) p.part[c] = values_at(g, c);
-  return p;
+void TileReader::prefetch(const TileGroup& g, Prefetcher& prefetcher) const {
+  prefetcher.clear();
+  // Page by page, keys before values: the order in memory.
+  const auto tiles = static_cast<std::size_t>(g.tiles);
+  for (std::size_t first = 0, c = 0; first < tiles; first = c) {
+    for (; c < tiles && g.head_page[c] == g.head_page[first]; ++c)
+      prefetcher.plan(keys_at(g, c), key_tile_);
+    if (format_.values_in_keys) continue;
+    for (c = first; c < tiles && g.head_page[c] == g.head_page[first]; ++c)
+      prefetcher.plan(values_at(g, c), value_tile_);
+  }
 }
 
 }  // namespace kvsim::kernels::cpu

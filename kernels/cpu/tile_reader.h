@@ -27,9 +27,8 @@ class TileReader {
   void open(const KvFormat& format);
   // The results point into the cache or into the reader, until the next call.
   void read(const TileGroup&, std::uint64_t visible, KeyTiles&, ValueTiles&);
-  // What a pass over this group will read from the cache.
-  [[nodiscard]] Prefetch keys_of(const TileGroup&) const;
-  [[nodiscard]] Prefetch values_of(const TileGroup&) const;
+  // Plans what read() of this group and the passes after it will touch.
+  void prefetch(const TileGroup&, Prefetcher&) const;
 
  private:
   [[nodiscard]] const std::byte* keys_at(const TileGroup&, std::size_t tile) const;

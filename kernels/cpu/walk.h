@@ -50,18 +50,33 @@ struct TileGroup {
   int tiles = 0;
 };
 
-inline TileGroup tile_group(const KvCache& cache, const BlockTable& table, std::size_t sequence,
-                            int kv_head, const TokenRange& range, std::int32_t group) {
+// Tiles 4 * group .. of a list of `tiles`, whose i-th has the number tile_of(i).
+template <class TileOf>
+TileGroup tile_group(const KvCache& cache, const BlockTable& table, std::size_t sequence,
+                     int kv_head, std::int32_t tiles, const TileOf& tile_of, std::int32_t group) {
   TileGroup g;
-  g.tiles = std::min(kGroupTiles, range.tiles() - group * kGroupTiles);
+  g.tiles = std::min(kGroupTiles, tiles - group * kGroupTiles);
+  const std::int32_t page_tokens = cache.format.page_tokens;
+  const std::size_t head_bytes = cache.format.head_page_bytes();
+  const std::byte* const head = cache.pages.data() + static_cast<std::size_t>(kv_head) * head_bytes;
+  const std::size_t page_bytes = head_bytes * static_cast<std::size_t>(cache.format.kv_heads);
+  const auto head_page_at = [&](std::int32_t page) {
+    return head + static_cast<std::size_t>(page) * page_bytes;
+  };
+  std::int32_t index = 0, slot = 0;  // of the tile: page of the sequence, token within it
   for (std::size_t c = 0; c < kGroupTiles; ++c) {
     // Places beyond the end repeat the first tile, so that they can be read.
     const auto i = static_cast<int>(c) < g.tiles ? static_cast<std::int32_t>(c) : 0;
-    g.tile[c] = range.tile(group * kGroupTiles + i);
-    const std::int32_t token = g.tile[c] * kTileTokens;
-    const std::int32_t page = table.page_of(sequence, token / cache.format.page_tokens);
-    g.head_page[c] = cache.head_page(page, kv_head);
-    g.slot[c] = token % cache.format.page_tokens;
+    g.tile[c] = tile_of(group * kGroupTiles + i);
+    if (c > 0 && g.tile[c] == g.tile[c - 1] + 1) {  // the usual case, without a division
+      slot += kTileTokens;
+      if (slot == page_tokens) ++index, slot = 0;
+    } else {
+      index = g.tile[c] * kTileTokens / page_tokens;
+      slot = g.tile[c] * kTileTokens % page_tokens;
+    }
+    g.head_page[c] = head_page_at(table.page_of(sequence, index));
+    g.slot[c] = slot;
   }
   return g;
 }

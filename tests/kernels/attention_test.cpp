@@ -42,7 +42,11 @@ void check_odd_shapes(const char* name, std::size_t count) {
   }
 }
 
-TEST_P(EveryIsa, DecodeEqualsTheReferenceAtOddShapes) { check_odd_shapes("decode-attention", 120); }
+TEST_P(EveryIsa, DecodeEqualsTheReferenceAtOddShapes) { check_odd_shapes("decode-attention", 72); }
+
+TEST_P(EveryIsa, PrefillEqualsTheReferenceAtOddShapes) {
+  check_odd_shapes("prefill-attention", 48);
+}
 
 std::string name_of_isa(const testing::TestParamInfo<Isa>& info) {
   return std::string(name_of(info.param));
