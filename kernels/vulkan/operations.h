@@ -14,6 +14,8 @@
 #include "kernels/attention.h"
 #include "kernels/blocks.h"
 #include "kernels/hash.h"
+#include "kernels/low_rank.h"
+#include "kernels/merge.h"
 #include "kernels/operation.h"
 #include "kernels/quantize.h"
 #include "kernels/scores.h"
@@ -21,6 +23,21 @@
 #include "kernels/vulkan/device.h"
 
 namespace kvsim::kernels::vulkan {
+
+// Operations whose other twins are functions of several arguments.
+struct Quantization {
+  Codec codec;
+  std::span<const float> in;
+  Quantized out;
+};
+struct Dequantization {
+  Codec codec;
+  ConstQuantized in;
+  std::span<float> out;
+};
+struct Reconstruction {  // x = basis^T y
+  Projection projection;
+};
 
 #define KVSIM_VULKAN_DECLARE(Arguments)                            \
   void once(const Arguments&, Device&);                            \
@@ -37,6 +54,14 @@ KVSIM_VULKAN_DECLARE(BlockCopy)
 KVSIM_VULKAN_DECLARE(KeyReorder)
 KVSIM_VULKAN_DECLARE(BlockHashes)
 KVSIM_VULKAN_DECLARE(PageQuantization)  // between page formats, either direction
+KVSIM_VULKAN_DECLARE(Quantization)
+KVSIM_VULKAN_DECLARE(Dequantization)
+KVSIM_VULKAN_DECLARE(NeighbourSimilarity)
+KVSIM_VULKAN_DECLARE(NearestKept)
+KVSIM_VULKAN_DECLARE(WeightedMerge)
+KVSIM_VULKAN_DECLARE(LayerMerge)
+KVSIM_VULKAN_DECLARE(Projection)  // y = basis x
+KVSIM_VULKAN_DECLARE(Reconstruction)
 KVSIM_VULKAN_DECLARE(Linear)
 KVSIM_VULKAN_DECLARE(RmsNorm)
 KVSIM_VULKAN_DECLARE(Rope)

@@ -348,5 +348,147 @@ TEST_F(VulkanOperations, TransformerParts) {
   }
 }
 
+struct Stored {
+  std::vector<std::byte> codes;
+  std::vector<std::uint16_t> scales, zeros;
+  explicit Stored(const Codec& c)
+      : codes(c.code_bytes(), std::byte{0xee}),
+        scales(c.groups(), 0x7e00),
+        zeros(c.symmetric ? 0 : c.groups(), 0x7e00) {}
+  Quantized out() { return {codes, scales, zeros}; }
+};
+
+TEST_F(VulkanOperations, CodecsEqualTheReferenceButForTies) {
+  Rng rng(10, "vulkan codecs");
+  // 16 entries whose first n ascend too, with unequal steps on both sides of 0.
+  const std::vector<float> book{-1,    -0.7F, -0.1F, 0.2F, 0.3F, 0.32F, 0.4F, 0.5F,
+                                0.55F, 0.6F,  0.7F,  0.8F, 0.9F, 1,     1.5F, 2};
+  for (std::size_t round = 0; round < 20; ++round) {
+    Codec c;
+    c.width = enum_names(CodeWidth{})[round % 5].first;
+    c.grain = rng.below(2) == 0 ? Grain::token : Grain::channel;
+    c.group = rng.below(3) == 0 ? 0 : 1 + static_cast<std::int32_t>(rng.below(40));
+    c.symmetric = rng.below(2) == 0;
+    c.tokens = static_cast<std::int32_t>(rng.below(20));
+    c.dims = static_cast<std::int32_t>(rng.below(100));
+    if (c.levels() <= 16 && rng.below(3) == 0) c.codebook = std::span(book).first(z(c.levels()));
+    SCOPED_TRACE(testing::Message() << name_of(c.width) << ' ' << name_of(c.grain) << " group "
+                                    << c.group << ' ' << c.tokens << " x " << c.dims);
+    const auto x = test::normals(rng, z(c.tokens) * z(c.dims), round % 7 == 0 ? 5000 : 1);
+    Stored expected(c), got(c);
+    reference::quantize(c, x, expected.out());
+    vulkan::once(vulkan::Quantization{c, x, got.out()}, device());
+    EXPECT_EQ(got.scales, expected.scales);
+    EXPECT_EQ(got.zeros, expected.zeros);
+    std::vector<float> numbers(x.size()), back(x.size(), test::kNan);
+    reference::dequantize(c, {got.codes, got.scales, got.zeros}, numbers);
+    vulkan::once(vulkan::Dequantization{c, {got.codes, got.scales, got.zeros}, back},
+                 plain_device());
+    float size = 0;  // scale times code and zero may cancel
+    for (const float v : x) size = std::max(size, std::abs(v));
+    for (std::size_t i = 0; i < x.size(); ++i)
+      ASSERT_NEAR(back[i], numbers[i], 1e-6 * std::abs(numbers[i]) + 3e-7 * double{size});
+    reference::dequantize(c, {expected.codes, expected.scales, expected.zeros}, numbers);
+    for (std::size_t i = 0; i < x.size(); ++i)
+      if (std::abs(back[i] - numbers[i]) > 1e-5F * std::abs(numbers[i]) + 1e-6F) {
+        // Only where two codes are equally near.
+        ASSERT_NEAR(std::abs(double{x[i]} - double{back[i]}),
+                    std::abs(double{x[i]} - double{numbers[i]}), 1e-4 * std::abs(x[i]) + 1e-6);
+      }
+  }
+}
+
+TEST_F(VulkanOperations, MergesEqualTheReference) {
+  Rng rng(11, "vulkan merge");
+  for (int round = 0; round < 10; ++round) {
+    SCOPED_TRACE(round);
+    const auto tokens = static_cast<std::int32_t>(rng.below(40)),
+               dim = static_cast<std::int32_t>(3 + rng.below(140));
+    const std::size_t n = z(tokens);
+    auto x = test::normals(rng, n * z(dim), std::exp(3 * rng.normal()));
+    for (std::size_t d = 0; d < z(dim) && tokens > 5; ++d)
+      x[z(dim) + d] = 0, x[3 * z(dim) + d] = 2 * x[2 * z(dim) + d];
+    std::vector<float> expected(n > 0 ? n - 1 : 0, test::kNan), got;
+    run(
+        expected, got,
+        [&](std::span<float> out) {
+          return NeighbourSimilarity{tokens, dim, x, out};
+        },
+        reference::similarity);
+    for (std::size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], expected[i], 1e-5);
+
+    std::vector<std::int32_t> kept, want(n, -9), cluster(n, -9);
+    for (std::int32_t t = 0; t < tokens; ++t)
+      if (rng.below(4) == 0) kept.push_back(t);
+    std::vector<float> closeness(n, test::kNan), near(n, test::kNan), weight;
+    const float threshold = round % 2 == 0 ? -1.0F : 0.05F;
+    reference::assign({tokens, dim, threshold, x, kept, want, closeness});
+    vulkan::once(NearestKept{tokens, dim, threshold, x, kept, cluster, near}, device());
+    for (std::size_t t = 0; t < n; ++t) {
+      ASSERT_NEAR(near[t], closeness[t], 1e-5);
+      const bool is_edge = std::abs(closeness[t] - threshold) < 1e-5F;
+      ASSERT_TRUE(cluster[t] == want[t] || is_edge || (cluster[t] >= 0 && want[t] >= 0));
+      weight.push_back(rng.below(5) == 0 ? 0 : static_cast<float>(rng.uniform()));
+    }
+
+    const auto clusters = static_cast<std::int32_t>(kept.size()) + 1;
+    expected.assign(z(clusters) * z(dim), test::kNan);
+    run(
+        expected, got,
+        [&](std::span<float> out) {
+          return WeightedMerge{tokens, dim, clusters, x, want, weight, out};
+        },
+        reference::merge);
+    float size = 0;  // rows may cancel: compare with what goes in
+    for (const float v : x) size = std::max(size, std::abs(v));
+    for (std::size_t i = 0; i < got.size(); ++i)
+      ASSERT_NEAR(got[i], expected[i], 2e-6 * double{size} + 1e-30);
+
+    auto b = test::normals(rng, x.size(), std::pow(10.0, -4.0 + round % 5));
+    for (std::size_t i = 0; i < b.size(); ++i) b[i] += 3 * x[i];
+    const float at = static_cast<float>(round % 4) / 3;
+    std::vector<float> length_a(n), length_b(n), angle(n), d(x.size(), test::kNan), la(n), lb(n),
+        w(n);
+    expected.assign(x.size(), 0);
+    reference::merge_layers({tokens, dim, at, x, b, expected, length_a, length_b, angle});
+    vulkan::once(LayerMerge{tokens, dim, at, x, b, d, la, lb, w},
+                 round % 2 == 0 ? plain_device() : device());
+    for (std::size_t t = 0; t < n; ++t) {
+      ASSERT_NEAR(la[t], length_a[t], 1e-6 * double{length_a[t]});
+      ASSERT_NEAR(lb[t], length_b[t], 1e-6 * double{length_b[t]});
+      ASSERT_NEAR(w[t], angle[t], 2e-6);
+    }
+    EXPECT_LT(test::worst_row(d, expected, z(dim)), 2e-5);
+  }
+}
+
+TEST_F(VulkanOperations, ProjectionsEqualTheReference) {
+  Rng rng(12, "vulkan project");
+  for (int round = 0; round < 8; ++round) {
+    Projection a;
+    a.tokens = static_cast<std::int32_t>(rng.below(9));
+    a.groups = 1 + static_cast<std::int32_t>(rng.below(3));
+    a.dim = 1 + static_cast<std::int32_t>(rng.below(150));
+    a.rank = static_cast<std::int32_t>(rng.below(40));
+    const auto bases = test::normals(rng, z(a.groups * a.rank * a.dim));
+    const auto x = test::normals(rng, z(a.tokens * a.groups * a.dim));
+    const auto y = test::normals(rng, z(a.tokens * a.groups * a.rank));
+    a.bases = bases;
+    std::vector<float> expected(y.size(), test::kNan), got(y.size(), test::kNan);
+    a.in = x, a.out = expected;
+    reference::project(a);
+    a.out = got;
+    vulkan::once(a, device());
+    EXPECT_LT(test::worst_row(got, expected, z(a.rank)), 2e-5);
+    expected.assign(x.size(), test::kNan);
+    got = expected;
+    a.in = y, a.out = expected;
+    reference::reconstruct(a);
+    a.out = got;
+    vulkan::once(vulkan::Reconstruction{a}, device());
+    EXPECT_LT(test::worst_row(got, expected, z(a.dim)), 2e-5);
+  }
+}
+
 }  // namespace
 }  // namespace kvsim::kernels

@@ -16,12 +16,9 @@ layout(push_constant) uniform Push {
   uint to_page, to_head, to_values, to_key_scales, to_value_scales;  // words of 4 bytes
 };
 #include "kv.glsl"
+#include "f16.glsl"
 #include "layout.glsl"
 
-float half_of(uint word, int index) {
-  const vec2 pair = unpackHalf2x16(word);
-  return (index & 1) == 0 ? pair.x : pair.y;
-}
 uint code(float x, float scale, float zero) {
   if (scale == 0) return 0;
   return uint(clamp(floor((x - zero) / scale + 0.5), 0.0, float((1u << (TO_BITS & 31)) - 1u)));
@@ -65,12 +62,12 @@ void main() {
     const uint scale_at = uint(index / 2), zero_at = uint((index + zero_step) / 2);
     uint stored;
     if (TO_BITS < 16) {
-      stored = code(x, half_of(target[target_scales + scale_at], index),
-                    half_of(target[target_scales + zero_at], index));
+      stored = code(x, half_of(target[target_scales + scale_at], uint(index)),
+                    half_of(target[target_scales + zero_at], uint(index)));
     } else {
       if (QUANTISED) {
-        precise float scaled = half_of(pages1[source_scales + scale_at], index) * x;
-        precise float sum = half_of(pages1[source_scales + zero_at], index) + scaled;
+        precise float scaled = half_of(pages1[source_scales + scale_at], uint(index)) * x;
+        precise float sum = half_of(pages1[source_scales + zero_at], uint(index)) + scaled;
         x = sum;
       }
       stored = TO_BITS == 32 ? floatBitsToUint(x) : TO_BFLOAT != 0 ? to_bf16(x) : to_f16(x);

@@ -47,17 +47,6 @@ float number_of(uint w, uint shift, int bits, bool bfloat) {
   if (bits == 16) return bfloat ? uintBitsToFloat(x << 16) : unpackHalf2x16(x).x;
   return float(x & ((1u << bits) - 1u));
 }
-// To binary16, nearest even; packHalf2x16 may round otherwise.
-uint to_f16(float value) {
-  const uint bits = floatBitsToUint(value), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
-  if (size > 0x7f800000u) return sign | 0x7e00u;
-  if (size >= 0x477ff000u) return sign | 0x7c00u;
-  if (size < 0x38800000u) {  // a subnormal: units of 2^-24
-    const float units = uintBitsToFloat(size) * 16777216.0;
-    return sign | uint(roundEven(units));
-  }
-  return sign | (size - 0x38000000u + 0xfffu + (size >> 13 & 1u)) >> 13;
-}
 uint to_bf16(float value) {
   const uint bits = floatBitsToUint(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return bits >> 16 | 0x40u;

@@ -16,6 +16,7 @@ layout(push_constant) uniform Push {
   uint to_page, to_head, to_scales;  // words of 4 bytes
 };
 #include "kv.glsl"
+#include "f16.glsl"
 #include "layout.glsl"
 
 float number(uint base, int slot, int d) {
@@ -26,13 +27,6 @@ float number(uint base, int slot, int d) {
   const uvec2 at = word_of_value(slot, d, BITS, V_DIM);
   return number_of(pages1[(base + values_offset) * 4 + at.x], at.y, BITS, BFLOAT != 0);
 }
-// a / b to the nearest float; Vulkan's division may be off by 2.5 units.
-float divided(float a, float b) {
-  const float q = a / b;
-  precise float rest = fma(-q, b, a);
-  return isinf(q) ? q : q + rest / b;
-}
-
 void main() {
   const int pairs = OF_VALUES != 0 ? PAGE_TOKENS / 2 : PAGE_TOKENS / GROUP * K_DIM / 2;
   const uint i = gl_GlobalInvocationID.x + first_item;
