@@ -129,14 +129,8 @@ class DecodeCase final : public Operation {
 
   std::unique_ptr<Bound> bind_vulkan(vulkan::Device& device, std::string& why) {
     is_vulkan_ = true;
-    std::vector<DecodeAttention> all;
-    for (std::int64_t copy = 0; copy < copies(); ++copy) all.push_back(arguments(copy));
-    try {
-      return vulkan::bind(device, all);
-    } catch (const InputError& e) {
-      why = e.what();
-      return nullptr;
-    }
+    return vulkan::bind_copies(
+        device, copies(), [this](std::int64_t copy) { return arguments(copy); }, why);
   }
 
   DecodeAttention arguments(std::int64_t copy) {

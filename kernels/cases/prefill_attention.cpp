@@ -8,6 +8,7 @@
 #include "kernels/attention.h"
 #include "kernels/cases/kv_inputs.h"
 #include "kernels/operation.h"
+#include "kernels/vulkan/operations.h"
 
 namespace kvsim::kernels {
 namespace {
@@ -127,9 +128,10 @@ class PrefillCase final : public Operation {
     Threads& threads_;
   };
 
-  std::unique_ptr<Bound> bind_vulkan(vulkan::Device&, std::string& why) {
-    why = "no Vulkan twin yet";
-    return nullptr;
+  std::unique_ptr<Bound> bind_vulkan(vulkan::Device& device, std::string& why) {
+    is_vulkan_ = true;
+    return vulkan::bind_copies(
+        device, copies(), [this](std::int64_t copy) { return arguments(copy); }, why);
   }
 
   PrefillAttention arguments(std::int64_t copy) {

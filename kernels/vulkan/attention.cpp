@@ -35,8 +35,8 @@ struct Places {
   const Buffer *slots, *queries, *mask, *stats, *sums, *out;
 };
 
-void add_items(Call& call, const Common& a, const Places& at,
-               std::span<const AttentionItem> items, const Blocking& b) {
+void add_items(Call& call, const Common& a, const Places& at, std::span<const AttentionItem> items,
+               const Blocking& b) {
   if (items.empty()) return;
   const KvFormat& f = a.cache.format;
   Step step;
@@ -47,10 +47,9 @@ void add_items(Call& call, const Common& a, const Places& at,
   step.buffers = {at.paged.pages, at.paged.table, &call.own(items, "the list of work"),
                   at.slots,       at.queries,     at.mask,
                   at.stats,       at.sums};
-  step.push = kv_push(
-      f, {word(a.table.max_pages), word(a.q_heads), word(a.q_heads / f.kv_heads),
-          word(b.head_blocks), word(a.scale * std::numbers::log2e_v<float>),
-          word(a.visible.window), word(a.visible.sinks), word(a.mask_words)});
+  step.push = kv_push(f, {word(a.table.max_pages), word(a.q_heads), word(a.q_heads / f.kv_heads),
+                          word(b.head_blocks), word(a.scale * std::numbers::log2e_v<float>),
+                          word(a.visible.window), word(a.visible.sinks), word(a.mask_words)});
   call.for_groups(std::move(step), items.size(), 0, word(f.kv_heads * b.head_blocks));
 }
 
@@ -58,14 +57,14 @@ void add(Call& call, const Common& a, const AttentionPlan& p, const Blocking& ow
          const Blocking& shared) {
   const KvFormat& f = a.cache.format;
   const std::size_t parts = std::size_t{p.total_slots} * static_cast<std::size_t>(a.q_heads);
-  const Places at{call.paged(a.cache, a.table),
-                  &call.own<AttentionPlan::Slots>(p.slots, "the list of parts"),
-                  &call.in(a.q, "the queries"),
-                  &call.own(a.mask, "the block mask"),
-                  &call.scratch(parts * 8, "maxima and sums of the parts"),
-                  &call.scratch(parts * static_cast<std::size_t>(f.v_dim) * 4,
-                                "the parts of the result"),
-                  &call.out(a.out, "the result")};
+  const Places at{
+      call.paged(a.cache, a.table),
+      &call.own<AttentionPlan::Slots>(p.slots, "the list of parts"),
+      &call.in(a.q, "the queries"),
+      &call.own(a.mask, "the block mask"),
+      &call.scratch(parts * 8, "maxima and sums of the parts"),
+      &call.scratch(parts * static_cast<std::size_t>(f.v_dim) * 4, "the parts of the result"),
+      &call.out(a.out, "the result")};
   add_items(call, a, at, p.items, own);
   add_items(call, a, at, p.shared, shared);
   call.for_groups({"attention_merge",

@@ -50,21 +50,21 @@ void build(Call& call, const BlockHashes& a) {
       starts.push_back(word(a.starts[s] + b * a.block_tokens));
   }
   const Buffer& inner = call.scratch(starts.size() * 8, "hashes inside blocks");
-  call.for_each({"hash_inner",
-                 {call.width()},
-                 {&call.in(a.ids, "the token ids"),
-                  &call.own<std::uint32_t>(starts, "the blocks"), &inner},
-                 {0, word(starts.size()), word(a.block_tokens)},
-                 {}},
-                starts.size(), 0);
-  call.for_each({"hash_chain",
-                 {call.width()},
-                 {&inner, &call.own<std::array<std::uint32_t, 4>>(sequences, "the sequences"),
-                  &call.out(a.out, "the hashes", true)},
-                 {0, word(sequences.size()), word(a.block_tokens), word(a.seed),
-                  word(a.seed >> 32)},
-                 {}},
-                sequences.size(), 0);
+  call.for_each(
+      {"hash_inner",
+       {call.width()},
+       {&call.in(a.ids, "the token ids"), &call.own<std::uint32_t>(starts, "the blocks"), &inner},
+       {0, word(starts.size()), word(a.block_tokens)},
+       {}},
+      starts.size(), 0);
+  call.for_each(
+      {"hash_chain",
+       {call.width()},
+       {&inner, &call.own<std::array<std::uint32_t, 4>>(sequences, "the sequences"),
+        &call.out(a.out, "the hashes", true)},
+       {0, word(sequences.size()), word(a.block_tokens), word(a.seed), word(a.seed >> 32)},
+       {}},
+      sequences.size(), 0);
 }
 
 KVSIM_VULKAN_TWIN(BlockCopy)

@@ -1,6 +1,6 @@
 #pragma once
 // How a twin is written: a function build(Call&, const Arguments&) puts the arguments on the device
-// and adds the steps. bind() and once() (operations.h) do the rest.
+// and adds the steps. prepare() and once() (operations.h) do the rest.
 #include <map>
 #include <memory>
 #include <optional>
@@ -106,13 +106,13 @@ class BoundCalls final : public Bound {
 
 }  // namespace kvsim::kernels::vulkan
 
-// In the .cpp of a build(): defines its bind() and once().
-#define KVSIM_VULKAN_TWIN(Arguments)                                                        \
-  std::unique_ptr<Bound> bind(Device& device, std::span<const Arguments> copies) {         \
-    return std::make_unique<BoundCalls<Arguments>>(device, copies);                        \
-  }                                                                                        \
-  void once(const Arguments& arguments, Device& device) {                                  \
-    BoundCalls<Arguments> bound(device, std::span(&arguments, 1));                         \
-    bound.run(0);                                                                          \
-    bound.fetch();                                                                         \
+// In the .cpp of a build(): defines its prepare() and once().
+#define KVSIM_VULKAN_TWIN(Arguments)                                                  \
+  std::unique_ptr<Bound> prepare(Device& device, std::span<const Arguments> copies) { \
+    return std::make_unique<BoundCalls<Arguments>>(device, copies);                   \
+  }                                                                                   \
+  void once(const Arguments& arguments, Device& device) {                             \
+    BoundCalls<Arguments> bound(device, std::span(&arguments, 1));                    \
+    bound.run(0);                                                                     \
+    bound.fetch();                                                                    \
   }

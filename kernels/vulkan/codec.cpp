@@ -14,16 +14,14 @@ void add(Call& call, const char* shader, const Codec& c, std::vector<const Buffe
   if (count == 0 || c.tokens == 0 || c.dims == 0) return;
   const bool has_book = !c.codebook.empty();
   const int half = (c.levels() - 1) / 2;
-  const float low = has_book      ? c.codebook.front()
-                    : c.symmetric ? static_cast<float>(-half)
-                                  : 0.0F;
+  const float low = has_book ? c.codebook.front() : c.symmetric ? static_cast<float>(-half) : 0.0F;
   const float high = has_book      ? c.codebook.back()
                      : c.symmetric ? static_cast<float>(half)
                                    : static_cast<float>(c.levels() - 1);
   const std::int32_t line = c.grain == Grain::channel ? c.tokens : c.dims;
   call.for_each({shader,
-                 {call.width(), word(c.width), word(c.grain == Grain::channel),
-                  word(c.symmetric), word(has_book), word(c.levels())},
+                 {call.width(), word(c.width), word(c.grain == Grain::channel), word(c.symmetric),
+                  word(has_book), word(c.levels())},
                  std::move(buffers),
                  {0, word(count), word(c.tokens), word(c.dims), word(c.group == 0 ? line : c.group),
                   word(c.groups_per_row()), word(c.row_bytes()), word(low), word(high)},

@@ -11,20 +11,20 @@ namespace {
 const Buffer& add_lengths(Call& call, const Buffer& x, std::int32_t tokens, std::int32_t dim) {
   const auto rows = static_cast<std::size_t>(tokens);
   const Buffer& lengths = call.scratch(rows * 4, "lengths of rows");
-  call.for_each({"lengths", {call.width()}, {&x, &lengths}, {0, word(tokens), word(dim)}, {}},
-                rows, 0);
+  call.for_each({"lengths", {call.width()}, {&x, &lengths}, {0, word(tokens), word(dim)}, {}}, rows,
+                0);
   return lengths;
 }
 
 void add_projection(Call& call, const Projection& a, bool is_transposed) {
   const std::size_t count = a.out.size();
-  call.for_each({"project",
-                 {call.width(), is_transposed},
-                 {&call.in(a.bases, "the bases"), &call.in(a.in, "the rows"),
-                  &call.out(a.out, "the result")},
-                 {0, word(count), word(a.groups), word(a.rank), word(a.dim)},
-                 {}},
-                count, 0);
+  call.for_each(
+      {"project",
+       {call.width(), is_transposed},
+       {&call.in(a.bases, "the bases"), &call.in(a.in, "the rows"), &call.out(a.out, "the result")},
+       {0, word(count), word(a.groups), word(a.rank), word(a.dim)},
+       {}},
+      count, 0);
 }
 
 }  // namespace
@@ -45,14 +45,14 @@ void build(Call& call, const NeighbourSimilarity& a) {
 void build(Call& call, const NearestKept& a) {
   const Buffer& x = call.in(a.x, "the tokens");
   const Buffer& lengths = add_lengths(call, x, a.tokens, a.dim);
-  call.for_each({"nearest_kept",
-                 {call.width()},
-                 {&x, &lengths, &call.own(a.kept, "the kept tokens"),
-                  &call.out(a.cluster, "the clusters"),
-                  &call.out(a.similarity, "the similarities")},
-                 {0, word(a.tokens), word(a.dim), word(a.kept.size()), word(a.threshold)},
-                 {}},
-                static_cast<std::size_t>(a.tokens), 0);
+  call.for_each(
+      {"nearest_kept",
+       {call.width()},
+       {&x, &lengths, &call.own(a.kept, "the kept tokens"), &call.out(a.cluster, "the clusters"),
+        &call.out(a.similarity, "the similarities")},
+       {0, word(a.tokens), word(a.dim), word(a.kept.size()), word(a.threshold)},
+       {}},
+      static_cast<std::size_t>(a.tokens), 0);
 }
 
 void build(Call& call, const WeightedMerge& a) {

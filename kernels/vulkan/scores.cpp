@@ -18,16 +18,15 @@ void build(Call& call, const KeyScores& a) {
   std::vector<Query> queries;
   for (std::size_t s = 0; s + 1 < a.starts.size(); ++s)
     for (std::int32_t q = a.starts[s]; q < a.starts[s + 1]; ++q)
-      queries.push_back(
-          {static_cast<std::int32_t>(s), a.table.lengths[s] - (a.starts[s + 1] - q)});
+      queries.push_back({static_cast<std::int32_t>(s), a.table.lengths[s] - (a.starts[s + 1] - q)});
   const Call::Paged paged = call.paged(a.cache, a.table);
   const Buffer& out = call.out(a.out, "the scores");
   call.for_each({"score_keys",
                  kv_constants(call.width(), f),
                  {paged.pages, paged.table, &call.own<Query>(queries, "positions of the queries"),
                   &call.in(a.q, "the queries"), &out},
-                 kv_push(f, {word(a.table.max_pages), word(a.q_heads),
-                             word(a.q_heads / f.kv_heads), word(a.columns), word(a.scale)}),
+                 kv_push(f, {word(a.table.max_pages), word(a.q_heads), word(a.q_heads / f.kv_heads),
+                             word(a.columns), word(a.scale)}),
                  {}},
                 static_cast<std::size_t>(a.columns), 0, word(a.q_heads), word(queries.size()));
   if (a.softmax && a.columns > 0)
@@ -75,7 +74,6 @@ void build(Call& call, const PageSummaries& a) {
       tokens[a.table.page_of(s, p)] =
           std::min(f.page_tokens, a.table.lengths[s] - p * f.page_tokens);
 
-
   std::vector<std::array<std::int32_t, 2>> items;
   for (const auto& [page, valid] : tokens) items.push_back({page, valid});
   const std::size_t count = items.size() * static_cast<std::size_t>(f.kv_heads * f.k_dim / 4);
@@ -93,11 +91,10 @@ void build(Call& call, const PageScores& a) {
   call.for_each({"score_pages",
                  {call.width()},
                  {&call.own(a.table.pages, "the block table"),
-                  &call.own(a.table.lengths, "the lengths"),
-                  &call.in(a.summaries, "the summaries"), &call.in(a.q, "the queries"),
-                  &call.out(a.out, "the scores of pages")},
-                 {0, word(a.table.max_pages), word(a.q_heads), word(a.kv_heads),
-                  word(a.k_dim / 4), word(a.page_tokens)},
+                  &call.own(a.table.lengths, "the lengths"), &call.in(a.summaries, "the summaries"),
+                  &call.in(a.q, "the queries"), &call.out(a.out, "the scores of pages")},
+                 {0, word(a.table.max_pages), word(a.q_heads), word(a.kv_heads), word(a.k_dim / 4),
+                  word(a.page_tokens)},
                  {}},
                 static_cast<std::size_t>(a.table.max_pages), 0, word(a.q_heads),
                 word(a.table.lengths.size()));

@@ -41,13 +41,13 @@ void build(Call& call, const Rope& a) {
       turns.push_back({static_cast<float>(std::cos(angle)), static_cast<float>(std::sin(angle))});
     }
   const std::size_t count = turns.size() * static_cast<std::size_t>(a.heads);
-  call.for_each({"rope",
-                 {call.width(), word(a.pairs == RopePairs::adjacent)},
-                 {&call.own<std::array<float, 2>>(turns, "the turns"),
-                  &call.out(a.x, "the heads", true)},
-                 {0, word(count), word(a.heads), word(pairs)},
-                 {}},
-                count, 0);
+  call.for_each(
+      {"rope",
+       {call.width(), word(a.pairs == RopePairs::adjacent)},
+       {&call.own<std::array<float, 2>>(turns, "the turns"), &call.out(a.x, "the heads", true)},
+       {0, word(count), word(a.heads), word(pairs)},
+       {}},
+      count, 0);
 }
 
 void build(Call& call, const SiluGate& a) {

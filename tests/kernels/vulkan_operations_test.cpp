@@ -40,9 +40,8 @@ struct Paged {
   Paged(Rng& rng, Element element) : format(test::draw_format(rng, element)), pool(format, 12) {
     for (std::int32_t p = 11; p >= 0; --p) pages.push_back(p);
     for (int s = 0; s < 3; ++s) {
-      lengths.push_back(s == 1 ? 0
-                               : static_cast<std::int32_t>(
-                                     rng.below(z(format.page_tokens * max_pages + 1))));
+      lengths.push_back(
+          s == 1 ? 0 : static_cast<std::int32_t>(rng.below(z(format.page_tokens * max_pages + 1))));
       for (std::int32_t t = 0; t < lengths.back(); t += format.page_tokens)
         pool.fill(rng, pages[z(s * max_pages + t / format.page_tokens)],
                   std::min(format.page_tokens, lengths.back() - t));
@@ -157,8 +156,8 @@ TEST_F(VulkanOperations, PageSummariesAndScores) {
     run(
         scores, got_scores,
         [&](std::span<float> out) {
-          return PageScores{p.table(), q_heads, f.kv_heads, f.k_dim, f.page_tokens, summaries, q,
-                            out};
+          return PageScores{p.table(),     q_heads,   f.kv_heads, f.k_dim,
+                            f.page_tokens, summaries, q,          out};
         },
         reference::score_pages);
     EXPECT_LT(test::worst_row(got_scores, scores, z(p.max_pages)), 2e-5);
@@ -169,7 +168,8 @@ TEST_F(VulkanOperations, PageSummariesAndScores) {
 struct Bytes {
   std::vector<std::byte> storage;
   std::size_t size;
-  explicit Bytes(std::size_t n, std::byte fill = std::byte{0xab}) : storage(n + 64, fill), size(n) {}
+  explicit Bytes(std::size_t n, std::byte fill = std::byte{0xab})
+      : storage(n + 64, fill), size(n) {}
   [[nodiscard]] std::span<std::byte> span() {
     const auto at = reinterpret_cast<std::uintptr_t>(storage.data());
     return std::span(storage).subspan((64 - at % 64) % 64, size);
@@ -317,31 +317,41 @@ TEST_F(VulkanOperations, TransformerParts) {
     expected.assign(z(rows * in), test::kNan);
     const auto weight = test::normals(rng, z(in));
     run(
-        expected, got, [&](std::span<float> out) { return RmsNorm{rows, in, 1e-5F, x, weight, out}; },
+        expected, got,
+        [&](std::span<float> out) { return RmsNorm{rows, in, 1e-5F, x, weight, out}; },
         reference::rms_norm);
     EXPECT_LT(test::worst_row(got, expected, z(in)), 1e-6);
 
     run(
-        expected, got, [&](std::span<float> out) { return Softmax{rows, in, round % 2 == 0, x, out}; },
+        expected, got,
+        [&](std::span<float> out) {
+          return Softmax{rows, in, round % 2 == 0, x, out};
+        },
         reference::softmax);
     for (std::size_t i = 0; i < got.size(); ++i)
       EXPECT_NEAR(got[i], expected[i], 1e-5F * std::max(1.0F, std::abs(expected[i])));
 
     const auto gate = test::normals(rng, z(rows * in), 20);
     run(
-        expected, got, [&](std::span<float> out) { return SiluGate{gate, x, out}; },
+        expected, got,
+        [&](std::span<float> out) {
+          return SiluGate{gate, x, out};
+        },
         reference::silu_gate);
     EXPECT_LT(test::worst_row(got, expected, z(rows * in)), 1e-6);
 
-    const int heads = 1 + static_cast<int>(rng.below(3)), dim = 2 * (1 + static_cast<int>(rng.below(40)));
+    const int heads = 1 + static_cast<int>(rng.below(3)),
+              dim = 2 * (1 + static_cast<int>(rng.below(40)));
     std::vector<std::int32_t> positions;
-    for (int r = 0; r < rows; ++r) positions.push_back(static_cast<std::int32_t>(rng.below(100000)));
+    for (int r = 0; r < rows; ++r)
+      positions.push_back(static_cast<std::int32_t>(rng.below(100000)));
     expected = test::normals(rng, z(rows * heads * dim));
     run(
         expected, got,
         [&](std::span<float> out) {
-          return Rope{rows, heads, dim, round % 2 == 0 ? RopePairs::adjacent : RopePairs::halves,
-                      10000, positions, out};
+          return Rope{
+              rows,  heads,     dim, round % 2 == 0 ? RopePairs::adjacent : RopePairs::halves,
+              10000, positions, out};
         },
         reference::rope);
     EXPECT_LT(test::worst_row(got, expected, z(dim)), 1e-6);
