@@ -46,15 +46,38 @@ class DecodeWorker {
     for (std::int32_t g = piece.first; g < piece.end; ++g) {
       const TileGroup next = g + 1 < piece.end ? group_of(piece, g + 1) : first_of_next();
       const std::uint64_t visible = visible_in(group, item.range);
-      KeyTiles keys;
-      ValueTiles values;
-      reader_.read(group, visible, keys, values);
       reader_.prefetch(next, prefetcher_);
-      score(keys, q_, rows_, scores_, prefetcher_);
-      weigh(scores_, rows_, &visible, 0, running_.data());
-      accumulate(values, scores_, rows_, running_.data(), out_, prefetcher_);
+      if (reads_codes_in_place(a_->cache.format))
+        attend_codes(group, visible);
+      else
+        attend_floats(group, visible);
       group = next;
     }
+    if (reads_codes_in_place(a_->cache.format)) add_zeros();
+  }
+
+  void attend_floats(const TileGroup& group, std::uint64_t visible) {
+    KeyTiles keys;
+    ValueTiles values;
+    reader_.read(group, visible, keys, values);
+    score(keys, q_, rows_, scores_, prefetcher_);
+    weigh(scores_, rows_, &visible, 0, running_.data());
+    accumulate(values, scores_, rows_, running_.data(), out_, prefetcher_);
+  }
+  void attend_codes(const TileGroup& group, std::uint64_t visible) {
+    CodeTiles tiles;
+    reader_.read(group, visible, tiles);
+    score_codes(tiles, q_, scores_, codes_, prefetcher_);
+    weigh(scores_, rows_, &visible, 0, running_.data());
+    accumulate_codes(tiles, scores_, running_.data(), out_, codes_, prefetcher_);
+  }
+
+  // What the zeros of the values' scales add to every number of a row.
+  void add_zeros() {
+    const int v_dim = a_->cache.format.v_dim;
+    for (int r = 0; r < rows_; ++r)
+      for (int d = 0; d < v_dim; ++d)
+        out_[r * v_dim + d] += codes_.zero_sum[static_cast<std::size_t>(r)];
   }
 
   [[nodiscard]] TileGroup group_of(const DecodePiece& piece, std::int32_t group) const {
@@ -80,6 +103,7 @@ class DecodeWorker {
     scores_ = score_memory_.at_least(rows * kGroupTokens);
     out_ = out_memory_.at_least(rows * v_dim);
     std::fill_n(out_, rows * v_dim, 0.0F);
+    codes_.open(rows_, a_->cache.format.k_dim);
     running_.assign(rows, Running{.reference = -std::numeric_limits<float>::infinity()});
     const float factor = a_->scale * kLog2E;
     for (std::size_t r = 0; r < rows; ++r) {
@@ -123,6 +147,7 @@ class DecodeWorker {
   std::size_t next_piece_ = 0, end_piece_ = 0;
   TileReader reader_;
   Prefetcher prefetcher_;
+  CodeScratch codes_;
   Scratch q_memory_, score_memory_, out_memory_;
   float *q_ = nullptr, *scores_ = nullptr, *out_ = nullptr;
   int rows_ = 0;

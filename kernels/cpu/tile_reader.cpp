@@ -15,6 +15,8 @@ void TileReader::open(const KvFormat& f) {
   key_tile_ = tile_bytes(f.k_dim);
   value_tile_ = tile_bytes(f.v_dim);
   values_offset_ = f.values_offset();
+  key_scales_offset_ = f.key_scales_offset();
+  value_scales_offset_ = f.value_scales_offset();
 }
 
 const std::byte* TileReader::keys_at(const TileGroup& g, std::size_t tile) const {
@@ -55,6 +57,28 @@ void TileReader::read(const TileGroup& g, std::uint64_t visible, KeyTiles& keys,
     else
       stage_values(format_, g.head_page[c], g.slot[c], to);
     values.tile[c] = reinterpret_cast<const std::byte*>(to);
+  }
+}
+
+void TileReader::read(const TileGroup& g, std::uint64_t visible, CodeTiles& out) const {
+  out.tiles = g.tiles;
+  out.element = format_.element;
+  out.k_dim = format_.k_dim;
+  out.v_dim = format_.v_dim;
+  out.visible = visible;
+  out.value_zeros = static_cast<std::ptrdiff_t>(format_.page_tokens) * 2;
+  ValueTiles rows;
+  limit_rows(rows, g.tiles, visible);
+  out.first = rows.first;
+  out.last = rows.last;
+  for (std::size_t c = 0; c < static_cast<std::size_t>(g.tiles); ++c) {
+    out.keys[c] = keys_at(g, c);
+    out.key_scales[c] =
+        g.head_page[c] + key_scales_offset_ +
+        static_cast<std::ptrdiff_t>(g.slot[c] / format_.group_tokens) * 4 * format_.k_dim;
+    out.values[c] = values_at(g, c);
+    out.value_scales[c] =
+        g.head_page[c] + value_scales_offset_ + static_cast<std::ptrdiff_t>(g.slot[c]) * 2;
   }
 }
 

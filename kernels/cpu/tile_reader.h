@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/cpu/tile_codes.h"
 #include "kernels/cpu/walk.h"
 
 namespace kvsim::kernels::cpu {
@@ -27,6 +28,8 @@ class TileReader {
   void open(const KvFormat& format);
   // The results point into the cache or into the reader, until the next call.
   void read(const TileGroup&, std::uint64_t visible, KeyTiles&, ValueTiles&);
+  // Codes in place; requires reads_codes_in_place().
+  void read(const TileGroup&, std::uint64_t visible, CodeTiles&) const;
   // Plans what read() of this group and the passes after it will touch.
   void prefetch(const TileGroup&, Prefetcher&) const;
 
@@ -37,7 +40,7 @@ class TileReader {
   KvFormat format_;
   bool keys_in_place_ = false, values_in_place_ = false;
   std::size_t key_tile_ = 0, value_tile_ = 0;  // bytes of a tile in the cache
-  std::size_t values_offset_ = 0;
+  std::size_t values_offset_ = 0, key_scales_offset_ = 0, value_scales_offset_ = 0;
   Scratch keys_, values_;
 };
 

@@ -1,0 +1,415 @@
+#include "kernels/cpu/tile_codes.h"
+
+#include <algorithm>
+#include <cmath>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/tile_codes.cpp"
+#define HWY_WANT_AVX3_DL  // for its 16-bit dot product
+#define HWY_DISABLED_TARGETS \
+  (HWY_SSE4 | HWY_SSSE3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#include <hwy/foreach_target.h>
+// After foreach_target.h, as it sets the target.
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace kvsim::kernels::cpu::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using F = hn::CappedTag<float, 16>;
+using I = hn::RebindToSigned<F>;
+using V = hn::Vec<F>;
+using VI = hn::Vec<I>;
+using Bytes8 = hn::Rebind<std::uint8_t, F>;
+using Short = hn::Rebind<std::int16_t, F>;
+using Half = hn::Rebind<hwy::float16_t, F>;
+constexpr int kLanes = static_cast<int>(hn::MaxLanes(F()));
+constexpr int kColumns = kLanes == 16 ? 4 : 2;
+constexpr int kRows = 4;
+
+// sum + a.low * b.low + a.high * b.high, where a lane holds two signed 16-bit numbers.
+HWY_INLINE VI PairDot(VI a, VI b, VI sum) {
+#if HWY_TARGET == HWY_AVX3_DL
+  // As assembler: Highway 1.0.3 enables AVX-VNNI for this target where it means AVX512-VNNI.
+  asm("vpdpwssd %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
+  return sum;
+#elif HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+  const hn::Repartition<std::int16_t, I> pairs;
+  VI unused = hn::Zero(I());
+  return hn::ReorderWidenMulAccumulate(I(), hn::BitCast(pairs, a), hn::BitCast(pairs, b), sum,
+                                       unused);
+#else
+  const auto low = [](VI x) HWY_ATTR { return hn::ShiftRight<16>(hn::ShiftLeft<16>(x)); };
+  const VI high = hn::Mul(hn::ShiftRight<16>(a), hn::ShiftRight<16>(b));
+  return hn::Add(hn::Add(sum, hn::Mul(low(a), low(b))), high);
+#endif
+}
+
+HWY_INLINE VI Codes(const std::uint8_t* at) { return hn::PromoteTo(I(), hn::LoadU(Bytes8(), at)); }
+HWY_INLINE V Halves(const std::byte* base, int index) {
+  return hn::PromoteTo(F(),
+                       hn::LoadU(Half(), reinterpret_cast<const hwy::float16_t*>(base) + index));
+}
+HWY_INLINE void StoreShort(V x, std::int16_t* to) {
+  hn::StoreU(hn::DemoteTo(Short(), hn::NearestInt(x)), Short(), to);
+}
+
+// Numbers of B bits. Keys: `key` unpacks step `s` of a tile, kPairs vectors of pairs of
+// neighbouring dims (a lane per token). Values: `value` unpacks 16-bit pairs (tokens t and t + 1)
+// of the codes' bytes into kPlanes vectors, each for other dims.
+template <int B>
+struct Code {
+  static constexpr int kPairs = B == 2 ? 2 : 1;
+  static constexpr int kPlanes = 8 / B;
+  static constexpr int kMask = ((1 << B) - 1) * 0x10001;
+  static HWY_INLINE void key(const std::uint8_t* tile, int s, VI* out) {
+    if constexpr (B == 8) {
+      out[0] = hn::Or(Codes(tile + s * 32), hn::ShiftLeft<16>(Codes(tile + s * 32 + 16)));
+    } else {
+      const VI mask = hn::Set(I(), kMask);
+      const VI x = Codes(tile + s * 16);
+      out[0] = hn::And(hn::Or(x, hn::ShiftLeft<16 - B>(x)), mask);
+      if constexpr (B == 2) {
+        const VI y = hn::ShiftRight<4>(x);
+        out[1] = hn::And(hn::Or(y, hn::ShiftLeft<16 - B>(y)), mask);
+      }
+    }
+  }
+  static HWY_INLINE void value(VI both, VI* out) {
+    const VI mask = hn::Set(I(), kMask);
+    if constexpr (B == 8) {
+      out[0] = both;
+    } else if constexpr (B == 4) {
+      out[0] = hn::And(both, mask);
+      out[1] = hn::And(hn::ShiftRight<4>(both), mask);
+    } else {
+      out[0] = hn::And(both, mask);
+      out[1] = hn::And(hn::ShiftRight<2>(both), mask);
+      out[2] = hn::And(hn::ShiftRight<4>(both), mask);
+      out[3] = hn::And(hn::ShiftRight<6>(both), mask);
+    }
+  }
+};
+
+// ---- scores
+
+// The rows' queries for keys with these scales: 16-bit numbers, steps, and what to add to a score.
+// True when rounding to 16 bits would move some score by more than the bound allows.
+bool PrepareQueries(const std::byte* scales, int bits, int k_dim, const float* q,
+                    CodeScratch& scratch) {
+  const F d;
+  for (int k = 0; k < k_dim; k += kLanes) {
+    hn::StoreU(Halves(scales, k), d, &scratch.scales[static_cast<std::size_t>(k)]);
+    hn::StoreU(Halves(scales, k_dim + k), d, &scratch.zeros[static_cast<std::size_t>(k)]);
+  }
+  const auto top = static_cast<float>((1 << bits) - 1);
+  // Sums of k_dim products of 16 by up to 8 bits stay below 2^31.
+  const float largest = std::min(32767.0F, 2147483392.0F / 255.0F / static_cast<float>(k_dim));
+  // Rounding errors are uniform, codes about normal over their range. In log2 units.
+  const float spread = 0.29F * 0.21F * top * std::sqrt(static_cast<float>(k_dim));
+  constexpr float kAllowed = 1.2e-4F;
+  bool is_coarse = false;
+  for (int r = 0; r < scratch.rows; ++r) {
+    const float* query = q + r * k_dim;
+    V high = hn::Zero(d);
+    for (int k = 0; k < k_dim; k += kLanes) {
+      const V x = hn::Mul(hn::LoadU(d, query + k), hn::LoadU(d, scratch.scales.data() + k));
+      hn::StoreU(x, d, scratch.scaled.data() + k);
+      high = hn::Max(high, hn::Abs(x));
+    }
+    const float most = hn::GetLane(hn::MaxOfLanes(d, high));
+    const float step = most > 0 ? most / largest : 1.0F;
+    const V inverse = hn::Set(d, 1 / step), steps = hn::Set(d, step);
+    V rest = hn::Zero(d), bias = hn::Zero(d);
+    std::int16_t* to = scratch.query.data() + r * k_dim;
+    for (int k = 0; k < k_dim; k += kLanes) {
+      const V x = hn::LoadU(d, scratch.scaled.data() + k);
+      const VI whole = hn::NearestInt(hn::Mul(x, inverse));
+      hn::StoreU(hn::DemoteTo(Short(), whole), Short(), to + k);
+      const V left = hn::NegMulAdd(hn::ConvertTo(d, whole), steps, x);
+      hn::StoreU(left, d, scratch.scaled.data() + k);
+      rest = hn::Add(rest, left);
+      bias = hn::MulAdd(hn::LoadU(d, query + k), hn::LoadU(d, scratch.zeros.data() + k), bias);
+    }
+    const auto row = static_cast<std::size_t>(r);
+    scratch.step[row] = step;
+    scratch.bias[row] = hn::GetLane(hn::SumOfLanes(d, bias));
+    scratch.step_rest[row] = step / 32767 / 2;
+    const V finer = hn::Set(d, 65534 / step);
+    if (step * spread > kAllowed || is_coarse) {
+      if (!is_coarse) {  // the rows before need no second piece
+        std::fill_n(scratch.query_rest.data(), r * k_dim, std::int16_t{0});
+        is_coarse = true;
+      }
+      for (int k = 0; k < k_dim; k += kLanes)
+        StoreShort(hn::Mul(hn::LoadU(d, scratch.scaled.data() + k), finer),
+                   scratch.query_rest.data() + r * k_dim + k);
+    }
+    // With a second piece the rest is used itself, not its effect on the middle code.
+    if (!is_coarse) scratch.bias[row] += top / 2 * hn::GetLane(hn::SumOfLanes(d, rest));
+  }
+  return is_coarse;
+}
+
+// R rows by C vectors of tokens; adds to the scores when `is_rest`.
+template <int B, int R, int C>
+HWY_INLINE void DotBlock(const std::uint8_t* const* column, int k_dim, int row, bool is_rest,
+                         float* const* out, const CodeScratch& scratch, Prefetcher& prefetcher) {
+  const F d;
+  const I di;
+  const std::int16_t* query =
+      (is_rest ? scratch.query_rest.data() : scratch.query.data()) + row * k_dim;
+  VI sum[R][C];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) sum[r][c] = hn::Zero(di);
+  constexpr int kPairs = Code<B>::kPairs;
+  for (int s = 0; s < k_dim / 2 / kPairs; ++s) {
+    if (s % 4 == 0) prefetcher.step();
+    VI key[C][kPairs];
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) Code<B>::key(column[c], s, key[c]);
+#pragma GCC unroll 2
+    for (int p = 0; p < kPairs; ++p)
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        std::int32_t pair = 0;
+        __builtin_memcpy(&pair, query + r * k_dim + (s * kPairs + p) * 2, sizeof pair);
+        const VI q = hn::Set(di, pair);
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) sum[r][c] = PairDot(key[c][p], q, sum[r][c]);
+      }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    const auto at = static_cast<std::size_t>(row + r);
+    const V step = hn::Set(d, is_rest ? scratch.step_rest[at] : scratch.step[at]);
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) {
+      float* to = out[c] + r * kGroupTokens;
+      const V before = is_rest ? hn::LoadU(d, to) : hn::Set(d, scratch.bias[at]);
+      hn::StoreU(hn::MulAdd(hn::ConvertTo(d, sum[r][c]), step, before), d, to);
+    }
+  }
+}
+
+template <int B, int R>
+void DotRows(const CodeTiles& tiles, int first_tile, int end_tile, int row, bool is_rest,
+             float* scores, const CodeScratch& scratch, Prefetcher& prefetcher) {
+  constexpr int kPerTile = 16 / kLanes;
+  for (int v = first_tile * kPerTile; v < end_tile * kPerTile;) {
+    const std::uint8_t* column[kColumns];
+    float* out[kColumns];
+    const int count = std::min(kColumns, end_tile * kPerTile - v);
+    for (int c = 0; c < count; ++c) {
+      const auto tile = static_cast<std::size_t>((v + c) / kPerTile);
+      column[c] =
+          reinterpret_cast<const std::uint8_t*>(tiles.keys[tile]) + (v + c) % kPerTile * kLanes;
+      out[c] = scores + row * kGroupTokens + (v + c) * kLanes;
+    }
+    if (count == kColumns) {
+      DotBlock<B, R, kColumns>(column, tiles.k_dim, row, is_rest, out, scratch, prefetcher);
+      v += kColumns;
+    } else {
+      DotBlock<B, R, 1>(column, tiles.k_dim, row, is_rest, out, scratch, prefetcher);
+      ++v;
+    }
+  }
+}
+
+template <int B>
+void ScoreRun(const CodeTiles& tiles, int first_tile, int end_tile, bool is_rest, float* scores,
+              const CodeScratch& scratch, Prefetcher& prefetcher) {
+  const int blocks = (scratch.rows + kRows - 1) / kRows;
+  for (int b = 0; b < blocks; ++b) {
+    const int row = scratch.rows * b / blocks, count = scratch.rows * (b + 1) / blocks - row;
+    const auto go = [&](auto rows) HWY_ATTR {
+      DotRows<B, decltype(rows)::value>(tiles, first_tile, end_tile, row, is_rest, scores, scratch,
+                                        prefetcher);
+    };
+    if (count == 4) go(std::integral_constant<int, 4>());
+    if (count == 3) go(std::integral_constant<int, 3>());
+    if (count == 2) go(std::integral_constant<int, 2>());
+    if (count == 1) go(std::integral_constant<int, 1>());
+  }
+}
+
+void ScoreCodes(const CodeTiles& tiles, const float* q, float* scores, CodeScratch& scratch,
+                Prefetcher& prefetcher) {
+  const int bits = bits_of(tiles.element);
+  prefetcher.start((scratch.rows + kRows - 1) / kRows * (16 / kLanes) * kGroupTiles / kColumns *
+                       (tiles.k_dim / 2 / (bits == 2 ? 2 : 1) / 4),
+                   2);
+  for (int first = 0, end = 0; first < tiles.tiles; first = end) {
+    const std::byte* scales = tiles.key_scales[static_cast<std::size_t>(first)];
+    while (end < tiles.tiles && tiles.key_scales[static_cast<std::size_t>(end)] == scales) ++end;
+    const bool is_coarse = PrepareQueries(scales, bits, tiles.k_dim, q, scratch);
+    for (const bool is_rest : {false, true}) {
+      if (is_rest && !is_coarse) break;
+      if (bits == 8) ScoreRun<8>(tiles, first, end, is_rest, scores, scratch, prefetcher);
+      if (bits == 4) ScoreRun<4>(tiles, first, end, is_rest, scores, scratch, prefetcher);
+      if (bits == 2) ScoreRun<2>(tiles, first, end, is_rest, scores, scratch, prefetcher);
+    }
+  }
+}
+
+// ---- weighted sums of values
+
+void PrepareWeights(const CodeTiles& tiles, const float* weights, const Running* running,
+                    CodeScratch& scratch) {
+  const F d;
+  alignas(64) float scale[kGroupTokens] = {}, zero[kGroupTokens] = {};
+  for (int t = 0; t < tiles.tiles * kTileTokens; t += kLanes) {
+    const std::byte* at = tiles.value_scales[static_cast<std::size_t>(t / kTileTokens)];
+    hn::Store(Halves(at, t % kTileTokens), d, scale + t);
+    hn::Store(Halves(at + tiles.value_zeros, t % kTileTokens), d, zero + t);
+  }
+  if (~tiles.visible != 0)
+    for (int t = 0; t < kGroupTokens; ++t)
+      if ((tiles.visible >> t & 1U) == 0) scale[t] = zero[t] = 0;  // may be unwritten
+  const V middle = hn::Set(d, static_cast<float>((1 << bits_of(tiles.element)) - 1) / 2);
+  for (int r = 0; r < scratch.rows; ++r) {
+    const float* w = weights + r * kGroupTokens;
+    V high = hn::Zero(d);
+    for (int t = 0; t < kGroupTokens; t += kLanes)
+      high = hn::Max(high, hn::Mul(hn::Load(d, w + t), hn::Load(d, scale + t)));
+    const float most = hn::GetLane(hn::MaxOfLanes(d, high));
+    const float step = most > 0 ? most / 32767 : 1.0F;
+    const V inverse = hn::Set(d, 1 / step), steps = hn::Set(d, step);
+    V sum = hn::Zero(d);
+    for (int t = 0; t < kGroupTokens; t += kLanes) {
+      const V p = hn::Load(d, w + t);
+      const V x = hn::Mul(p, hn::Load(d, scale + t));
+      const VI whole = hn::NearestInt(hn::Mul(x, inverse));
+      hn::StoreU(hn::DemoteTo(Short(), whole), Short(),
+                 scratch.weights.data() + r * kGroupTokens + t);
+      sum = hn::MulAdd(p, hn::Load(d, zero + t), sum);
+      sum = hn::MulAdd(hn::NegMulAdd(hn::ConvertTo(d, whole), steps, x), middle, sum);
+    }
+    const auto row = static_cast<std::size_t>(r);
+    scratch.weight_step[row] = step;
+    scratch.zero_sum[row] =
+        scratch.zero_sum[row] * running[r].factor + hn::GetLane(hn::SumOfLanes(d, sum));
+  }
+}
+
+// R rows by C vectors of bytes, from byte `byte` of the values' rows on.
+template <int B, int R, int C>
+HWY_INLINE void SumBlock(const CodeTiles& tiles, int byte, int row, const Running* running,
+                         float* out, const CodeScratch& scratch, Prefetcher& prefetcher) {
+  const F d;
+  const I di;
+  constexpr int kPlanes = Code<B>::kPlanes;
+  const int row_bytes = tiles.v_dim / kPlanes;
+  VI sum[R][C * kPlanes];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int c = 0; c < C * kPlanes; ++c) sum[r][c] = hn::Zero(di);
+  for (int i = 0; i < tiles.tiles; ++i) {
+    const auto tile = static_cast<std::size_t>(i);
+    const auto* codes = reinterpret_cast<const std::uint8_t*>(tiles.values[tile]) + byte;
+    const std::int16_t* weights = scratch.weights.data() + row * kGroupTokens + i * kTileTokens;
+    for (int t = tiles.first[tile] / 2 * 2; t < tiles.last[tile]; t += 2) {
+      if (t % 4 == 0) prefetcher.step();
+      VI value[C * kPlanes];
+      const std::uint8_t* at = codes + t * row_bytes;
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c)
+        Code<B>::value(
+            hn::Or(Codes(at + c * kLanes), hn::ShiftLeft<16>(Codes(at + row_bytes + c * kLanes))),
+            value + c * kPlanes);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        std::int32_t pair = 0;
+        __builtin_memcpy(&pair, weights + r * kGroupTokens + t, sizeof pair);
+        const VI w = hn::Set(di, pair);
+#pragma GCC unroll 8
+        for (int c = 0; c < C * kPlanes; ++c) sum[r][c] = PairDot(value[c], w, sum[r][c]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    const V step = hn::Set(d, scratch.weight_step[static_cast<std::size_t>(row + r)]);
+    const V factor = hn::Set(d, running[row + r].factor);
+#pragma GCC unroll 8
+    for (int c = 0; c < C * kPlanes; ++c) {
+      float* to =
+          out + (row + r) * tiles.v_dim + byte + c / kPlanes * kLanes + c % kPlanes * row_bytes;
+      hn::StoreU(hn::MulAdd(hn::ConvertTo(d, sum[r][c]), step, hn::Mul(hn::LoadU(d, to), factor)),
+                 d, to);
+    }
+  }
+}
+
+template <int B>
+void SumAll(const CodeTiles& tiles, const Running* running, float* out, const CodeScratch& scratch,
+            Prefetcher& prefetcher) {
+  constexpr int kWide = std::max(1, kColumns / Code<B>::kPlanes);
+  const int row_bytes = tiles.v_dim / Code<B>::kPlanes;
+  const int blocks = (scratch.rows + kRows - 1) / kRows;
+  prefetcher.start(blocks * (row_bytes / (kWide * kLanes)) * 4 * tiles.tiles, 1);
+  for (int b = 0; b < blocks; ++b) {
+    const int row = scratch.rows * b / blocks, count = scratch.rows * (b + 1) / blocks - row;
+    const auto go = [&](auto rows) HWY_ATTR {
+      int byte = 0;
+      for (; byte + kWide * kLanes <= row_bytes; byte += kWide * kLanes)
+        SumBlock<B, decltype(rows)::value, kWide>(tiles, byte, row, running, out, scratch,
+                                                  prefetcher);
+      for (; byte < row_bytes; byte += kLanes)
+        SumBlock<B, decltype(rows)::value, 1>(tiles, byte, row, running, out, scratch, prefetcher);
+    };
+    if (count == 4) go(std::integral_constant<int, 4>());
+    if (count == 3) go(std::integral_constant<int, 3>());
+    if (count == 2) go(std::integral_constant<int, 2>());
+    if (count == 1) go(std::integral_constant<int, 1>());
+  }
+}
+
+void AccumulateCodes(const CodeTiles& tiles, const float* weights, const Running* running,
+                     float* out, CodeScratch& scratch, Prefetcher& prefetcher) {
+  PrepareWeights(tiles, weights, running, scratch);
+  const int bits = bits_of(tiles.element);
+  if (bits == 8) SumAll<8>(tiles, running, out, scratch, prefetcher);
+  if (bits == 4) SumAll<4>(tiles, running, out, scratch, prefetcher);
+  if (bits == 2) SumAll<2>(tiles, running, out, scratch, prefetcher);
+}
+
+}  // namespace kvsim::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace kvsim::kernels::cpu {
+
+HWY_EXPORT(ScoreCodes);
+HWY_EXPORT(AccumulateCodes);
+
+bool reads_codes_in_place(const KvFormat& f) {
+  // A row of values fills whole vectors of 16 bytes.
+  return is_quantised(f.element) && f.key_order == KeyOrder::dim_major && !f.values_in_keys &&
+         f.v_dim * bits_of(f.element) / 8 % 16 == 0;
+}
+
+void CodeScratch::open(int row_count, int k_dim) {
+  rows = row_count;
+  const auto n = static_cast<std::size_t>(rows), k = static_cast<std::size_t>(k_dim);
+  scales.resize(k), zeros.resize(k), scaled.resize(k);
+  query.resize(n * k), query_rest.resize(n * k);
+  step.resize(n), step_rest.resize(n), bias.resize(n), weight_step.resize(n);
+  weights.resize(n * kGroupTokens);
+  zero_sum.assign(n, 0.0F);
+}
+
+void score_codes(const CodeTiles& tiles, const float* q, float* scores, CodeScratch& scratch,
+                 Prefetcher& prefetcher) {
+  HWY_DYNAMIC_DISPATCH(ScoreCodes)(tiles, q, scores, scratch, prefetcher);
+}
+void accumulate_codes(const CodeTiles& tiles, const float* weights, const Running* running,
+                      float* out, CodeScratch& scratch, Prefetcher& prefetcher) {
+  HWY_DYNAMIC_DISPATCH(AccumulateCodes)(tiles, weights, running, out, scratch, prefetcher);
+}
+
+}  // namespace kvsim::kernels::cpu
+#endif
