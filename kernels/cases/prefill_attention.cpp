@@ -8,6 +8,7 @@
 #include "kernels/attention.h"
 #include "kernels/cases/kv_inputs.h"
 #include "kernels/operation.h"
+#include "kernels/vulkan/call.h"
 #include "kernels/vulkan/operations.h"
 
 namespace kvsim::kernels {
@@ -130,8 +131,14 @@ class PrefillCase final : public Operation {
 
   std::unique_ptr<Bound> bind_vulkan(vulkan::Device& device, std::string& why) {
     is_vulkan_ = true;
-    return vulkan::bind_copies(
-        device, copies(), [this](std::int64_t copy) { return arguments(copy); }, why);
+    auto calls = std::make_unique<vulkan::Calls>(device);
+    try {
+      for (std::int64_t copy = 0; copy < copies(); ++copy) calls->add(arguments(copy));
+    } catch (const InputError& e) {
+      why = e.what();
+      return nullptr;
+    }
+    return calls;
   }
 
   PrefillAttention arguments(std::int64_t copy) {

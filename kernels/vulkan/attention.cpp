@@ -99,7 +99,7 @@ void build(Call& call, const PrefillAttention& a) {
       plan(a, own, workgroups_for(call.info())), own, own);
 }
 
-KVSIM_VULKAN_TWIN(DecodeAttention)
-KVSIM_VULKAN_TWIN(PrefillAttention)
+void once(const DecodeAttention& a, Device& device) { run_once(a, device); }
+void once(const PrefillAttention& a, Device& device) { run_once(a, device); }
 
 }  // namespace kvsim::kernels::vulkan

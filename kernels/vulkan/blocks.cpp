@@ -67,8 +67,8 @@ void build(Call& call, const BlockHashes& a) {
       sequences.size(), 0);
 }
 
-KVSIM_VULKAN_TWIN(BlockCopy)
-KVSIM_VULKAN_TWIN(KeyReorder)
-KVSIM_VULKAN_TWIN(BlockHashes)
+void once(const BlockCopy& a, Device& device) { run_once(a, device); }
+void once(const KeyReorder& a, Device& device) { run_once(a, device); }
+void once(const BlockHashes& a, Device& device) { run_once(a, device); }
 
 }  // namespace kvsim::kernels::vulkan

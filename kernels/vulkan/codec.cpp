@@ -50,7 +50,7 @@ void build(Call& call, const Dequantization& a) {
       a.out.size(), 1);
 }
 
-KVSIM_VULKAN_TWIN(Quantization)
-KVSIM_VULKAN_TWIN(Dequantization)
+void once(const Quantization& a, Device& device) { run_once(a, device); }
+void once(const Dequantization& a, Device& device) { run_once(a, device); }
 
 }  // namespace kvsim::kernels::vulkan

@@ -80,11 +80,11 @@ void build(Call& call, const LayerMerge& a) {
 void build(Call& call, const Projection& a) { add_projection(call, a, false); }
 void build(Call& call, const Reconstruction& a) { add_projection(call, a.projection, true); }
 
-KVSIM_VULKAN_TWIN(NeighbourSimilarity)
-KVSIM_VULKAN_TWIN(NearestKept)
-KVSIM_VULKAN_TWIN(WeightedMerge)
-KVSIM_VULKAN_TWIN(LayerMerge)
-KVSIM_VULKAN_TWIN(Projection)
-KVSIM_VULKAN_TWIN(Reconstruction)
+void once(const NeighbourSimilarity& a, Device& device) { run_once(a, device); }
+void once(const NearestKept& a, Device& device) { run_once(a, device); }
+void once(const WeightedMerge& a, Device& device) { run_once(a, device); }
+void once(const LayerMerge& a, Device& device) { run_once(a, device); }
+void once(const Projection& a, Device& device) { run_once(a, device); }
+void once(const Reconstruction& a, Device& device) { run_once(a, device); }
 
 }  // namespace kvsim::kernels::vulkan

@@ -67,6 +67,6 @@ void build(Call& call, const PageQuantization& a) {
   call.for_each(std::move(step), count, 0);
 }
 
-KVSIM_VULKAN_TWIN(PageQuantization)
+void once(const PageQuantization& a, Device& device) { run_once(a, device); }
 
 }  // namespace kvsim::kernels::vulkan

@@ -100,10 +100,10 @@ void build(Call& call, const PageScores& a) {
                 word(a.table.lengths.size()));
 }
 
-KVSIM_VULKAN_TWIN(KeyScores)
-KVSIM_VULKAN_TWIN(ScoreReduction)
-KVSIM_VULKAN_TWIN(TopK)
-KVSIM_VULKAN_TWIN(PageSummaries)
-KVSIM_VULKAN_TWIN(PageScores)
+void once(const KeyScores& a, Device& device) { run_once(a, device); }
+void once(const ScoreReduction& a, Device& device) { run_once(a, device); }
+void once(const TopK& a, Device& device) { run_once(a, device); }
+void once(const PageSummaries& a, Device& device) { run_once(a, device); }
+void once(const PageScores& a, Device& device) { run_once(a, device); }
 
 }  // namespace kvsim::kernels::vulkan

@@ -70,10 +70,10 @@ void build(Call& call, const Softmax& a) {
                   static_cast<std::size_t>(a.rows), 0);
 }
 
-KVSIM_VULKAN_TWIN(Linear)
-KVSIM_VULKAN_TWIN(RmsNorm)
-KVSIM_VULKAN_TWIN(Rope)
-KVSIM_VULKAN_TWIN(SiluGate)
-KVSIM_VULKAN_TWIN(Softmax)
+void once(const Linear& a, Device& device) { run_once(a, device); }
+void once(const RmsNorm& a, Device& device) { run_once(a, device); }
+void once(const Rope& a, Device& device) { run_once(a, device); }
+void once(const SiluGate& a, Device& device) { run_once(a, device); }
+void once(const Softmax& a, Device& device) { run_once(a, device); }
 
 }  // namespace kvsim::kernels::vulkan
