@@ -73,7 +73,7 @@ void KvInputs::fill(const Rng& rng) {
   const KvFormat& f = shape_.format;
   const auto heads = static_cast<std::size_t>(f.kv_heads);
   const std::size_t size = f.head_page_bytes();
-  std::memset(pages_.bytes().data(), 0xff, pages_.bytes().size());
+  std::fill(pages_.bytes().begin(), pages_.bytes().end(), std::byte{0xff});
   std::vector<std::size_t> drawn;  // full head pages to copy from
   for (std::size_t i = 0; i < used_.size() * heads; ++i) {
     std::byte* page = pages_.bytes().data() + i / heads * f.page_bytes();

@@ -52,8 +52,9 @@ class Prefetcher {
 
  private:
   static constexpr int kUnit = 1 << 12;
+  static constexpr std::size_t kParts = 5 * kGroupTiles;  // keys, values and their scales
   [[nodiscard]] std::size_t last() const { return static_cast<std::size_t>(parts_ - 1); }
-  std::array<const std::byte*, 2 * kGroupTiles> begin_{}, end_{};
+  std::array<const std::byte*, kParts> begin_{}, end_{};
   int parts_ = 0, part_ = 0, lines_left_ = 0;
   std::uint32_t increment_ = 0, due_ = 0;
 };

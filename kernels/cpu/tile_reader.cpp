@@ -84,14 +84,27 @@ void TileReader::read(const TileGroup& g, std::uint64_t visible, CodeTiles& out)
 
 void TileReader::prefetch(const TileGroup& g, Prefetcher& prefetcher) const {
   prefetcher.clear();
-  // Page by page, keys before values: the order in memory.
+  // Page by page, in the order of memory.
   const auto tiles = static_cast<std::size_t>(g.tiles);
+  const bool has_scales = is_quantised(format_.element);
+  const auto scales = static_cast<std::size_t>(format_.k_dim) * 4;
   for (std::size_t first = 0, c = 0; first < tiles; first = c) {
-    for (; c < tiles && g.head_page[c] == g.head_page[first]; ++c)
-      prefetcher.plan(keys_at(g, c), key_tile_);
+    const std::byte* page = g.head_page[first];
+    for (; c < tiles && g.head_page[c] == page; ++c) prefetcher.plan(keys_at(g, c), key_tile_);
+    const auto group_of = [&](std::size_t i) {
+      return static_cast<std::size_t>(g.slot[i] / format_.group_tokens);
+    };
+    for (std::size_t i = first; has_scales && i < c; ++i)
+      if (i == first || group_of(i) != group_of(i - 1))
+        prefetcher.plan(page + key_scales_offset_ + group_of(i) * scales, scales);
     if (format_.values_in_keys) continue;
-    for (c = first; c < tiles && g.head_page[c] == g.head_page[first]; ++c)
-      prefetcher.plan(values_at(g, c), value_tile_);
+    for (std::size_t i = first; i < c; ++i) prefetcher.plan(values_at(g, i), value_tile_);
+    if (!has_scales) continue;
+    const std::byte* tile_scales =
+        page + value_scales_offset_ + static_cast<std::ptrdiff_t>(g.slot[first]) * 2;
+    prefetcher.plan(tile_scales, (c - first) * kTileTokens * 2);
+    prefetcher.plan(tile_scales + static_cast<std::ptrdiff_t>(format_.page_tokens) * 2,
+                    (c - first) * kTileTokens * 2);
   }
 }
 
