@@ -3,6 +3,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/quantize_pages.cpp"
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -18,6 +19,20 @@
 // One head page of dim-major keys at a time, in two passes over what by then lies in L1: ranges of
 // all channels (tokens), scales in vectors, then codes.
 
+#ifndef KVSIM_QUANTIZE_HEAD_PAGE
+#define KVSIM_QUANTIZE_HEAD_PAGE
+namespace kvsim::kernels::cpu {
+struct HeadPage {
+  const std::byte* keys;    // dim-major, slots from `tokens` on hold harmless numbers
+  const std::byte* values;  // in the source
+  const std::byte* next;    // what is read after this head page, to be fetched
+  std::size_t tokens;
+  std::byte* codes;  // of the keys, dim-major
+  std::byte* out;    // head page of the target
+};
+}  // namespace kvsim::kernels::cpu
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace kvsim::kernels::cpu::HWY_NAMESPACE {
 
@@ -26,6 +41,9 @@ namespace kvsim::kernels::cpu::HWY_NAMESPACE {
 struct Ranges {
   float* low;   // becomes zero
   float* high;  // becomes 1 / scale, 0 for scale 0
+  // 16-bit numbers before they are widened, all at once.
+  std::uint16_t* low_bits;
+  std::uint16_t* high_bits;
 };
 HWY_INLINE void fit(const Ranges& r, std::size_t n, float top, std::byte* scales,
                     std::byte* zeros) {
@@ -42,145 +60,252 @@ HWY_INLINE void fit(const Ranges& r, std::size_t n, float top, std::byte* scales
   }
 }
 
-template <class D>
-HWY_INLINE hn::Vec<hn::Rebind<std::int32_t, D>> code(D d, hn::Vec<D> x, hn::Vec<D> zero,
-                                                     hn::Vec<D> inverse, hn::Vec<D> top) {
-  const hn::Rebind<std::int32_t, D> di;
-  const auto half = hn::Set(d, 0.5F);
-  const auto v = hn::MulAdd(hn::Sub(x, zero), inverse, half);
-  return hn::ConvertTo(di, hn::Min(hn::Max(v, half), top));
+// One byte of codes: plane n comes from number from.number(i, n).
+template <Element E, int Bits, class From>
+HWY_INLINE void single_code(std::size_t i, const std::byte* in, const From& from, std::byte* out) {
+  const hn::CappedTag<float, 1> d;
+  constexpr float kTop = (1 << Bits) - 1;
+  unsigned byte = 0;
+  for (std::size_t n = 0; n < 8 / Bits; ++n) {
+    const float x = hn::GetLane(load<E>(d, in + from.number(i, n) * (E == Element::f32 ? 4 : 2)));
+    const float v = (x - from.zero(i, n)) * from.inverse(i, n) + 0.5F;
+    const float code = std::min(std::max(v, 0.0F), kTop);
+    byte |= static_cast<unsigned>(static_cast<int>(code)) << (n * Bits);
+  }
+  out[i] = static_cast<std::byte>(byte);
+}
+
+// Every line of what the pass after this one reads: the passes are too short for the hardware's
+// prefetcher to find their streams.
+HWY_INLINE void prefetch(const std::byte* at, std::size_t bytes) {
+  for (std::size_t line = 0; line < bytes; line += 64) hwy::Prefetch(at + line);
+}
+
+// Smallest and largest of `rows` rows of 16 numbers, `step` bytes apart.
+template <Element E>
+HWY_INLINE void range_of_rows(const std::byte* at, std::size_t rows, std::size_t step, float& least,
+                              float& most) {
+  const Wide d;
+  constexpr std::size_t kSize = E == Element::f32 ? 4 : 2;
+  auto low = load<E>(d, at), high = low;
+  for (std::size_t row = 0; row < rows; ++row, at += step)
+    for (std::size_t i = 0; i < 16; i += hn::Lanes(d)) {
+      const auto x = load<E>(d, at + i * kSize);
+      low = hn::Min(low, x), high = hn::Max(high, x);
+    }
+  least = hn::GetLane(hn::MinOfLanes(d, low));
+  most = hn::GetLane(hn::MaxOfLanes(d, high));
+}
+
+#if KVSIM_HAS_F16
+// The same of 16-bit numbers without widening them: with the sign bit turned, and the others too
+// where it was set, they order like unsigned integers, for which x86 has a minimum across lanes.
+HWY_INLINE std::uint16_t number_of_key(unsigned key) {
+  return static_cast<std::uint16_t>(key ^ ((key & 0x8000U) != 0 ? 0x8000U : 0xffffU));
+}
+HWY_INLINE void range_of_halves(const std::byte* at, std::size_t rows, std::size_t step,
+                                std::size_t i, const Ranges& r) {
+  const hn::FixedTag<std::uint16_t, 16> d;
+  const hn::FixedTag<std::int16_t, 16> di;
+  const hn::FixedTag<std::uint16_t, 8> half;
+  auto low = hn::Set(d, std::uint16_t{0xffff}), high = hn::Zero(d);
+  for (std::size_t row = 0; row < rows; ++row, at += step) {
+    const auto x = hn::LoadU(d, reinterpret_cast<const std::uint16_t*>(at));
+    const auto sign = hn::BitCast(d, hn::ShiftRight<15>(hn::BitCast(di, x)));
+    const auto key = hn::Xor(x, hn::Or(sign, hn::Set(d, std::uint16_t{0x8000})));
+    low = hn::Min(low, key), high = hn::Max(high, key);
+  }
+  r.low_bits[i] = number_of_key(hn::GetLane(
+      hn::MinOfLanes(half, hn::Min(hn::LowerHalf(half, low), hn::UpperHalf(half, low)))));
+  r.high_bits[i] = number_of_key(hn::GetLane(
+      hn::MaxOfLanes(half, hn::Max(hn::LowerHalf(half, high), hn::UpperHalf(half, high)))));
+}
+#endif
+
+// Range i of r; widen_ranges() follows when all are found.
+template <Element E>
+HWY_INLINE void find_range(const std::byte* at, std::size_t rows, std::size_t step, std::size_t i,
+                           const Ranges& r) {
+#if KVSIM_HAS_F16
+  if constexpr (E != Element::f32) return range_of_halves(at, rows, step, i, r);
+#endif
+  range_of_rows<E>(at, rows, step, r.low[i], r.high[i]);
+}
+template <Element E>
+HWY_INLINE void widen_ranges(std::size_t n, const Ranges& r) {
+#if KVSIM_HAS_F16
+  if constexpr (E != Element::f32) {
+    const Wide d;
+    for (std::size_t i = 0; i < n; i += hn::Lanes(d)) {
+      hn::StoreU(load<E>(d, reinterpret_cast<const std::byte*>(r.low_bits + i)), d, r.low + i);
+      hn::StoreU(load<E>(d, reinterpret_cast<const std::byte*>(r.high_bits + i)), d, r.high + i);
+    }
+  }
+#else
+  static_cast<void>(n), static_cast<void>(r);
+#endif
 }
 
 template <Element E>
 void key_ranges(const std::byte* in, std::size_t k_dim, std::size_t tiles, const Ranges& r) {
-  const Wide d;
-  constexpr std::size_t kSize = E == Element::f32 ? 4 : 2;
-  for (std::size_t j = 0; j < k_dim; ++j) {
-    const std::byte* at = in + j * 16 * kSize;
-    auto low = load<E>(d, at), high = low;
-    for (std::size_t tile = 0; tile < tiles; ++tile, at += k_dim * 16 * kSize)
-      for (std::size_t i = 0; i < 16; i += hn::Lanes(d)) {
-        const auto x = load<E>(d, at + i * kSize);
-        low = hn::Min(low, x), high = hn::Max(high, x);
-      }
-    r.low[j] = hn::GetLane(hn::MinOfLanes(d, low));
-    r.high[j] = hn::GetLane(hn::MaxOfLanes(d, high));
-  }
+  constexpr std::size_t kRow = E == Element::f32 ? 64 : 32;
+  for (std::size_t j = 0; j < k_dim; ++j) find_range<E>(in + j * kRow, tiles, k_dim * kRow, j, r);
+  widen_ranges<E>(k_dim, r);
 }
+
+#if HWY_TARGET != HWY_SCALAR
+template <Element E, class From>
+HWY_INLINE hn::Vec<hn::Rebind<std::int32_t, Wide>> steps(std::size_t i, std::size_t n,
+                                                         const std::byte* in, const From& from) {
+  const Wide d;
+  const hn::Rebind<std::int32_t, Wide> di;
+  const auto x = load<E>(d, in + from.number(i, n) * (E == Element::f32 ? 4 : 2));
+  const auto above = hn::Sub(x, hn::Set(d, from.zero(i, n)));
+  return hn::ConvertTo(di, hn::MulAdd(above, hn::Set(d, from.inverse(i, n)), hn::Set(d, 0.5F)));
+}
+
+// Bytes of codes from two neighbouring vectors of bytes: plane n of byte i comes from number
+// from(i, n). Codes are clamped as 16-bit integers, twice as many at a time as floats.
+template <Element E, int Bits, class From>
+HWY_INLINE void pair_of_codes(std::size_t at, const std::byte* in, const From& from,
+                              std::byte* out) {
+  const Wide d;
+  const hn::Repartition<std::int16_t, Wide> di16;
+  const hn::Rebind<std::uint8_t, decltype(di16)> du8;
+  const hn::Repartition<std::uint32_t, decltype(du8)> du32;
+  const std::size_t lanes = hn::Lanes(d);
+  auto bytes = hn::Zero(di16);
+  for (std::size_t n = 8 / Bits; n-- > 0;) {
+    const auto both =
+        hn::ReorderDemote2To(di16, steps<E>(at, n, in, from), steps<E>(at + lanes, n, in, from));
+    const auto top = hn::Set(di16, static_cast<std::int16_t>((1 << Bits) - 1));
+    const auto clamped = hn::Min(hn::Max(both, hn::Zero(di16)), top);
+    bytes = hn::Or(hn::ShiftLeft<Bits % 8>(bytes), clamped);
+  }
+  // Groups of four codes of the two vectors alternate.
+  const auto mixed = hn::BitCast(du32, hn::DemoteTo(du8, bytes));
+  const hn::Rebind<std::int32_t, decltype(du32)> dindex;
+  const auto lane = hn::Iota(dindex, 0);
+  const auto half = hn::Set(dindex, static_cast<std::int32_t>(lanes / 4));
+  const auto twice = hn::Add(lane, lane);
+  const auto order =
+      hn::IfThenElse(hn::Lt(lane, half), twice,
+                     hn::Sub(twice, hn::Set(dindex, static_cast<std::int32_t>(lanes / 2) - 1)));
+  const auto sorted = hn::TableLookupLanes(mixed, hn::IndicesFromVec(du32, order));
+  hn::StoreU(hn::BitCast(du8, sorted), du8, reinterpret_cast<std::uint8_t*>(out + at));
+}
+#endif
+
+// Where the codes of byte i come from: keys share a byte with the next channels of their token,
+// values with those a plane further.
+template <std::size_t kTogether>
+struct FromKeys {
+  const Ranges& r;
+  [[nodiscard]] std::size_t channel(std::size_t i, std::size_t n) const {
+    return i / 16 * kTogether + n;
+  }
+  [[nodiscard]] std::size_t number(std::size_t i, std::size_t n) const {
+    return channel(i, n) * 16 + i % 16;
+  }
+  [[nodiscard]] float zero(std::size_t i, std::size_t n) const { return r.low[channel(i, n)]; }
+  [[nodiscard]] float inverse(std::size_t i, std::size_t n) const { return r.high[channel(i, n)]; }
+};
+struct FromValues {
+  std::size_t plane;
+  float zeros, inverses;
+  [[nodiscard]] std::size_t number(std::size_t i, std::size_t n) const { return n * plane + i; }
+  [[nodiscard]] float zero(std::size_t, std::size_t) const { return zeros; }
+  [[nodiscard]] float inverse(std::size_t, std::size_t) const { return inverses; }
+};
 
 template <Element E, int Bits>
 void key_codes(const std::byte* in, std::size_t k_dim, std::size_t tiles, const Ranges& r,
-               std::byte* out) {
-  const Wide d;
+               const std::byte* ahead, std::byte* out) {
   constexpr std::size_t kSize = E == Element::f32 ? 4 : 2;
   constexpr std::size_t kTogether = 8 / Bits;
-  const auto top = hn::Set(d, static_cast<float>((1 << Bits) - 1) + 0.5F);
-  for (std::size_t tile = 0; tile < tiles; ++tile)
-    for (std::size_t j = 0; j < k_dim; j += kTogether, out += 16)
-      for (std::size_t i = 0; i < 16; i += hn::Lanes(d)) {
-        const std::byte* at = in + ((tile * k_dim + j) * 16 + i) * kSize;
-        auto bits = code(d, load<E>(d, at), hn::Set(d, r.low[j]), hn::Set(d, r.high[j]), top);
-        if constexpr (Bits < 8) {
-          const auto next = code(d, load<E>(d, at + 16 * kSize), hn::Set(d, r.low[j + 1]),
-                                 hn::Set(d, r.high[j + 1]), top);
-          bits = hn::Or(bits, hn::ShiftLeft<Bits % 8>(next));
-        }
-        if constexpr (Bits == 2) {
-          const auto third = code(d, load<E>(d, at + 32 * kSize), hn::Set(d, r.low[j + 2]),
-                                  hn::Set(d, r.high[j + 2]), top);
-          const auto fourth = code(d, load<E>(d, at + 48 * kSize), hn::Set(d, r.low[j + 3]),
-                                   hn::Set(d, r.high[j + 3]), top);
-          bits = hn::Or(bits, hn::Or(hn::ShiftLeft<4>(third), hn::ShiftLeft<6>(fourth)));
-        }
-        store_bytes(d, bits, out + i);
-      }
+  const std::size_t bytes = k_dim / kTogether * 16;
+  for (std::size_t tile = 0; tile < tiles; ++tile, out += bytes) {
+    const FromKeys<kTogether> from{r};
+#if HWY_TARGET == HWY_SCALAR
+    for (std::size_t i = 0; i < bytes; ++i) single_code<E, Bits>(i, in, from, out);
+#else
+    constexpr std::size_t kRead = kTogether * kSize;  // per byte of codes
+    for (std::size_t i = 0; i < bytes; i += 2 * hn::Lanes(Wide())) {
+      prefetch(ahead + i * kRead, 2 * hn::Lanes(Wide()) * kRead);
+      pair_of_codes<E, Bits>(i, in, from, out);
+    }
+#endif
+    in += k_dim * 16 * kSize, ahead += k_dim * 16 * kSize;
+  }
 }
 
 template <Element E>
 void value_ranges(const std::byte* in, std::size_t v_dim, std::size_t tokens, const Ranges& r) {
-  const Wide d;
-  constexpr std::size_t kSize = E == Element::f32 ? 4 : 2;
-  for (std::size_t t = 0; t < tokens; ++t) {
-    const std::byte* at = in + t * v_dim * kSize;
-    auto low = load<E>(d, at), high = low;
-    for (std::size_t j = hn::Lanes(d); j < v_dim; j += hn::Lanes(d)) {
-      const auto x = load<E>(d, at + j * kSize);
-      low = hn::Min(low, x), high = hn::Max(high, x);
-    }
-    r.low[t] = hn::GetLane(hn::MinOfLanes(d, low));
-    r.high[t] = hn::GetLane(hn::MaxOfLanes(d, high));
-  }
+  constexpr std::size_t kRow = E == Element::f32 ? 64 : 32;
+  for (std::size_t t = 0; t < tokens; ++t)
+    find_range<E>(in + t * v_dim / 16 * kRow, v_dim / 16, kRow, t, r);
+  widen_ranges<E>((tokens + 15) / 16 * 16, r);
 }
 
-template <Element E, int Bits, class D>
-void value_codes(D d, const std::byte* in, std::size_t v_dim, std::size_t tokens, const Ranges& r,
-                 std::byte* out) {
-  constexpr std::size_t kSize = E == Element::f32 ? 4 : 2;
+template <Element E, int Bits>
+void value_codes(const std::byte* in, std::size_t v_dim, std::size_t tokens, const Ranges& r,
+                 const std::byte* ahead, std::byte* out) {
   const std::size_t plane = v_dim * Bits / 8;
-  const auto top = hn::Set(d, static_cast<float>((1 << Bits) - 1) + 0.5F);
-  for (std::size_t t = 0; t < tokens; ++t, in += v_dim * kSize, out += plane) {
-    const auto zero = hn::Set(d, r.low[t]), inverse = hn::Set(d, r.high[t]);
-    for (std::size_t j = 0; j < plane; j += hn::Lanes(d)) {
-      const std::byte* at = in + j * kSize;
-      auto bits = code(d, load<E>(d, at), zero, inverse, top);
-      if constexpr (Bits < 8)
-        bits = hn::Or(bits, hn::ShiftLeft<Bits % 8>(
-                                code(d, load<E>(d, at + plane * kSize), zero, inverse, top)));
-      if constexpr (Bits == 2) {
-        const auto third = code(d, load<E>(d, at + 2 * plane * kSize), zero, inverse, top);
-        const auto fourth = code(d, load<E>(d, at + 3 * plane * kSize), zero, inverse, top);
-        bits = hn::Or(bits, hn::Or(hn::ShiftLeft<4>(third), hn::ShiftLeft<6>(fourth)));
-      }
-      store_bytes(d, bits, out + j);
-    }
+  const std::size_t row = v_dim * (E == Element::f32 ? 4 : 2);
+  for (std::size_t t = 0; t < tokens; ++t, in += row, ahead += row, out += plane) {
+    const FromValues from{plane, r.low[t], r.high[t]};
+    prefetch(ahead, row);
+    std::size_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+    for (; i + 2 * hn::Lanes(Wide()) <= plane; i += 2 * hn::Lanes(Wide()))
+      pair_of_codes<E, Bits>(i, in, from, out);
+#endif
+    for (; i < plane; ++i) single_code<E, Bits>(i, in, from, out);
   }
 }
 
 template <Element E, int Bits>
-void quantize_as(const KvFormat& f, const std::byte* keys, const std::byte* values,
-                 std::size_t tokens, std::byte* codes, std::byte* out, const Ranges& r) {
+void quantize_as(const KvFormat& f, const HeadPage& p, const Ranges& r) {
   const auto k_dim = static_cast<std::size_t>(f.k_dim), v_dim = static_cast<std::size_t>(f.v_dim);
   const auto group = static_cast<std::size_t>(f.group_tokens);
   const auto page = static_cast<std::size_t>(f.page_tokens);
   constexpr std::size_t kSize = E == Element::f32 ? 4 : 2;
   constexpr float kTop = (1 << Bits) - 1;
-  for (std::size_t first = 0; first < tokens; first += group) {
-    std::byte* scales = out + f.key_scales_offset() + first / group * 4 * k_dim;
-    const std::byte* in = keys + first * k_dim * kSize;
-    key_ranges<E>(in, k_dim, group / 16, r);
+  const std::byte* ahead = f.values_in_keys ? p.next : p.values;
+  for (std::size_t first = 0; first < p.tokens; first += group) {
+    std::byte* scales = p.out + f.key_scales_offset() + first / group * 4 * k_dim;
+    const std::size_t at = first * k_dim * kSize;
+    key_ranges<E>(p.keys + at, k_dim, group / 16, r);
     fit(r, k_dim, kTop, scales, scales + 2 * k_dim);
-    key_codes<E, Bits>(in, k_dim, group / 16, r, codes + first * k_dim * Bits / 8);
+    key_codes<E, Bits>(p.keys + at, k_dim, group / 16, r, ahead + at,
+                       p.codes + first * k_dim * Bits / 8);
   }
   if (f.values_in_keys) return;
-  std::byte* scales = out + f.value_scales_offset();
+  std::byte* scales = p.out + f.value_scales_offset();
   std::fill(r.low, r.low + page, 0.0F);
   std::fill(r.high, r.high + page, 0.0F);
-  value_ranges<E>(values, v_dim, tokens, r);
+  value_ranges<E>(p.values, v_dim, p.tokens, r);
   fit(r, page, kTop, scales, scales + 2 * page);
-  if (v_dim * Bits / 8 % 16 == 0)
-    value_codes<E, Bits>(Wide{}, values, v_dim, tokens, r, out + f.values_offset());
-  else
-    value_codes<E, Bits>(Narrow{}, values, v_dim, tokens, r, out + f.values_offset());
+  value_codes<E, Bits>(p.values, v_dim, p.tokens, r, p.next, p.out + f.values_offset());
 }
 
 template <Element E>
-void quantize_head(const KvFormat& f, const std::byte* keys, const std::byte* values,
-                   std::size_t tokens, std::byte* codes, std::byte* out, const Ranges& r) {
-  if (f.element == Element::i8) return quantize_as<E, 8>(f, keys, values, tokens, codes, out, r);
-  if (f.element == Element::i4) return quantize_as<E, 4>(f, keys, values, tokens, codes, out, r);
-  return quantize_as<E, 2>(f, keys, values, tokens, codes, out, r);
+void quantize_head(const KvFormat& f, const HeadPage& p, const Ranges& r) {
+  if (f.element == Element::i8) return quantize_as<E, 8>(f, p, r);
+  if (f.element == Element::i4) return quantize_as<E, 4>(f, p, r);
+  return quantize_as<E, 2>(f, p, r);
 }
 
-// keys: dim-major, slots from `tokens` on hold harmless numbers. codes: where dim-major codes go.
-void quantize_any(Element from, const KvFormat& f, const std::byte* keys, const std::byte* values,
-                  std::size_t tokens, std::byte* codes, std::byte* out, float* ranges) {
-  const Ranges r{ranges, ranges + std::max(f.k_dim, f.page_tokens)};
+void quantize_any(Element from, const KvFormat& f, const HeadPage& p, float* ranges) {
+  const auto most = static_cast<std::size_t>(std::max(f.k_dim, f.page_tokens));
+  auto* bits = reinterpret_cast<std::uint16_t*>(ranges + 2 * most);
+  const Ranges r{ranges, ranges + most, bits, bits + most};
   if (from == Element::f32)
-    quantize_head<Element::f32>(f, keys, values, tokens, codes, out, r);
+    quantize_head<Element::f32>(f, p, r);
   else if (from == Element::f16)
-    quantize_head<Element::f16>(f, keys, values, tokens, codes, out, r);
+    quantize_head<Element::f16>(f, p, r);
   else
-    quantize_head<Element::bf16>(f, keys, values, tokens, codes, out, r);
+    quantize_head<Element::bf16>(f, p, r);
 }
 
 template <Element E, int Bits, class D>
@@ -300,7 +425,7 @@ void patch_unused(const KvFormat& f, std::size_t size, std::size_t group, std::s
     }
 }
 
-void quantize_one(const PageQuantization& a, std::size_t item, int head,
+void quantize_one(const PageQuantization& a, std::size_t item, int head, const std::byte* next,
                   std::vector<std::byte>& scratch, std::vector<float>& ranges) {
   const KvFormat &from = a.source.format, &to = a.format;
   const std::size_t tokens = u(a.tokens.empty() ? to.page_tokens : a.tokens[item]);
@@ -322,8 +447,8 @@ void quantize_one(const PageQuantization& a, std::size_t item, int head,
     keys = scratch.data();
   }
   std::byte* codes = is_chunked ? scratch.data() + key_bytes : out;
-  HWY_DYNAMIC_DISPATCH(quantize_any)
-  (from.element, to, keys, in + from.values_offset(), tokens, codes, out, ranges.data());
+  const HeadPage page{keys, in + from.values_offset(), next, tokens, codes, out};
+  HWY_DYNAMIC_DISPATCH(quantize_any)(from.element, to, page, ranges.data());
   if (is_chunked) reorder_tiles(to.element, to.k_dim, tiles, KeyOrder::chunk_major, codes, out);
 }
 
@@ -368,10 +493,14 @@ void quantize_pages(const PageQuantization& a, Threads& threads) {
   const std::int64_t heads = a.format.kv_heads;
   threads.run([&](int thread) {
     std::vector<std::byte> scratch;
-    std::vector<float> ranges(2 * u(std::max(a.format.k_dim, a.format.page_tokens)));
+    std::vector<float> ranges(3 * u(std::max(a.format.k_dim, a.format.page_tokens)));
     const auto [first, end] = threads.part(std::ssize(a.from_pages) * heads, thread);
+    const auto source = [&](std::int64_t i) {
+      return a.source.head_page(a.from_pages[u(i / heads)], static_cast<int>(i % heads));
+    };
     for (std::int64_t i = first; i < end; ++i)
-      quantize_one(a, u(i / heads), static_cast<int>(i % heads), scratch, ranges);
+      quantize_one(a, u(i / heads), static_cast<int>(i % heads), source(std::min(i + 1, end - 1)),
+                   scratch, ranges);
   });
 }
 
