@@ -70,10 +70,10 @@ class CopyBlocksCase final : public PlainCase<std::byte> {
   [[nodiscard]] BlockLayout layout(BlockOrder order, std::int32_t blocks) const {
     return {order, p_.layers, blocks, p_.heads, p_.head_bytes.count()};
   }
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const BlockCopy a{
         layout(p_.from, p_.pool), layout(p_.to, p_.blocks), in_[copy], out_[copy], from_, to_};
-    threads != nullptr ? cpu::copy_blocks(a, *threads) : reference::copy_blocks(a);
+    where.run(a, cpu::copy_blocks, reference::copy_blocks);
   }
 
   Params p_;
@@ -139,11 +139,11 @@ class ReorderKeysCase final : public PlainCase<std::byte> {
   }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const KeyOrder to =
         p_.from == KeyOrder::dim_major ? KeyOrder::chunk_major : KeyOrder::dim_major;
     const KeyReorder a{{format_, in_[copy]}, to, out_[copy]};
-    threads != nullptr ? cpu::reorder_keys(a, *threads) : reference::reorder_keys(a);
+    where.run(a, cpu::reorder_keys, reference::reorder_keys);
   }
 
   Params p_;

@@ -7,6 +7,7 @@
 #include "kernels/attention.h"
 #include "kernels/cases/kv_inputs.h"
 #include "kernels/operation.h"
+#include "kernels/vulkan/call.h"
 #include "kernels/vulkan/operations.h"
 
 namespace kvsim::kernels {
@@ -129,14 +130,14 @@ class DecodeCase final : public Operation {
 
   std::unique_ptr<Bound> bind_vulkan(vulkan::Device& device, std::string& why) {
     is_vulkan_ = true;
-    std::vector<DecodeAttention> all;
-    for (std::int64_t copy = 0; copy < copies(); ++copy) all.push_back(arguments(copy));
+    auto calls = std::make_unique<vulkan::Calls>(device);
     try {
-      return vulkan::bind(device, all);
+      for (std::int64_t copy = 0; copy < copies(); ++copy) calls->add(arguments(copy));
     } catch (const InputError& e) {
       why = e.what();
       return nullptr;
     }
+    return calls;
   }
 
   DecodeAttention arguments(std::int64_t copy) {

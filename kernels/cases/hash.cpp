@@ -51,9 +51,9 @@ class HashCase final : public PlainCase<std::uint64_t> {
   }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const BlockHashes a{p_.block_tokens, 1, starts_, ids_[copy], hash_starts_, out_[copy]};
-    threads != nullptr ? cpu::hash_blocks(a, *threads) : reference::hash_blocks(a);
+    where.run(a, cpu::hash_blocks, reference::hash_blocks);
   }
 
   Params p_;

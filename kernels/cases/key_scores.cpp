@@ -83,7 +83,7 @@ class KeyScoresCase final : public PlainCase<float> {
             .lengths = {p.context},
             .footprint = c.footprint};
   }
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const KeyScores a{inputs_.cache(),
                       inputs_.table(copy),
                       p_.q_heads,
@@ -93,7 +93,7 @@ class KeyScoresCase final : public PlainCase<float> {
                       q_,
                       p_.context,
                       out_[copy]};
-    threads != nullptr ? cpu::score_keys(a, *threads) : reference::score_keys(a);
+    where.run(a, cpu::score_keys, reference::score_keys);
   }
 
   Params p_;

@@ -55,12 +55,14 @@ class ProjectionCase final : public PlainCase<float> {
   }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const Projection a{p_.tokens, p_.groups, p_.dim, p_.rank, bases_, in_[copy], out_[copy]};
     if constexpr (kProject)
-      threads != nullptr ? cpu::project(a, *threads) : reference::project(a);
+      where.run(a, cpu::project, reference::project);
+    else if (where.vulkan != nullptr)
+      where.vulkan->add(vulkan::Reconstruction{a});
     else
-      threads != nullptr ? cpu::reconstruct(a, *threads) : reference::reconstruct(a);
+      where.run_on_host(a, cpu::reconstruct, reference::reconstruct);
   }
 
   Params p_;
@@ -105,9 +107,9 @@ class RotateCase final : public PlainCase<float> {
   void poison() override { std::copy(start_.begin(), start_.end(), out_[0].begin()); }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const Rotation a{p_.rows, p_.blocks << p_.block_log2, 1 << p_.block_log2, out_[copy]};
-    threads != nullptr ? cpu::rotate(a, *threads) : reference::rotate(a);
+    where.run_on_host(a, cpu::rotate, reference::rotate);
   }
 
   Params p_;

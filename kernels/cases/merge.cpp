@@ -69,9 +69,9 @@ class NeighbourCase final : public MergeCase {
   }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const NeighbourSimilarity a{p_.tokens, p_.dim, x_[copy], out_[copy]};
-    threads != nullptr ? cpu::similarity(a, *threads) : reference::similarity(a);
+    where.run(a, cpu::similarity, reference::similarity);
   }
 };
 
@@ -107,9 +107,9 @@ class AssignCase final : public MergeCase {
   }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const NearestKept a{p_.tokens, p_.dim, -1, x_[copy], kept_, cluster_, out_[copy]};
-    threads != nullptr ? cpu::assign(a, *threads) : reference::assign(a);
+    where.run(a, cpu::assign, reference::assign);
   }
   std::vector<std::int32_t> cluster_, want_cluster_;
 };
@@ -131,9 +131,9 @@ class MergeTokensCase final : public MergeCase {
   }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const WeightedMerge a{p_.tokens, p_.dim, p_.kept, x_[copy], cluster_, weight_, out_[copy]};
-    threads != nullptr ? cpu::merge(a, *threads) : reference::merge(a);
+    where.run(a, cpu::merge, reference::merge);
   }
   std::vector<std::int32_t> cluster_;
   std::vector<float> weight_;
@@ -156,10 +156,10 @@ class MergeLayersCase final : public MergeCase {
   }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const LayerMerge a{p_.tokens,  p_.dim,    0.5F,      x_[copy], other_[copy],
                        out_[copy], sides_[0], sides_[1], sides_[2]};
-    threads != nullptr ? cpu::merge_layers(a, *threads) : reference::merge_layers(a);
+    where.run(a, cpu::merge_layers, reference::merge_layers);
   }
   Copies<float> other_;
   std::array<std::vector<float>, 3> sides_;  // lengths of both, angle

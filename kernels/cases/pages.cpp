@@ -72,9 +72,9 @@ class PageSummariesCase final : public PlainCase<float> {
             .lengths = {p.context},
             .footprint = c.footprint};
   }
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const PageSummaries a{inputs_.cache(), inputs_.table(copy), out_[0]};
-    threads != nullptr ? cpu::summarize_pages(a, *threads) : reference::summarize_pages(a);
+    where.run(a, cpu::summarize_pages, reference::summarize_pages);
   }
 
   Params p_;
@@ -111,11 +111,11 @@ class PageScoresCase final : public PlainCase<float> {
   }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const BlockTable table{pages_, static_cast<std::int32_t>(pages_.size()), lengths_};
     const PageScores a{table,          p_.q_heads,       p_.kv_heads, p_.k_dim,
                        p_.page_tokens, summaries_[copy], q_,          out_[copy]};
-    threads != nullptr ? cpu::score_pages(a, *threads) : reference::score_pages(a);
+    where.run(a, cpu::score_pages, reference::score_pages);
   }
 
   Params p_;

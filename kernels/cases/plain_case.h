@@ -18,6 +18,8 @@
 #include "kernels/arena.h"
 #include "kernels/cases/kv_inputs.h"
 #include "kernels/operation.h"
+#include "kernels/vulkan/call.h"
+#include "kernels/vulkan/operations.h"
 
 namespace kvsim::kernels {
 
@@ -71,6 +73,29 @@ std::vector<Tree> shapes_of(Operation::Purpose purpose, const Rng& rng, std::siz
   return all;
 }
 
+// Where call() computes: on threads, on a Vulkan device (which only takes the arguments in), or,
+// with neither, by the reference.
+struct Where {
+  Threads* threads = nullptr;
+  vulkan::Calls* vulkan = nullptr;
+
+  template <class Arguments>
+  void run(const Arguments& a, void (*cpu)(const Arguments&, Threads&),
+           void (*reference)(const Arguments&)) const {
+    if (vulkan != nullptr)
+      vulkan->add(a);
+    else
+      run_on_host(a, cpu, reference);
+  }
+  // An operation without a Vulkan twin.
+  template <class Arguments>
+  void run_on_host(const Arguments& a, void (*cpu)(const Arguments&, Threads&),
+                   void (*reference)(const Arguments&)) const {
+    if (vulkan != nullptr) throw InputError("there is no Vulkan twin of this operation");
+    threads != nullptr ? cpu(a, *threads) : reference(a);
+  }
+};
+
 // T: what the output holds. f32: relative L2 per row of `row` numbers within `bound`; whole
 // numbers: equal.
 template <class T>
@@ -79,7 +104,7 @@ class PlainCase : public Operation {
   [[nodiscard]] std::int64_t copies() const override { return copies_; }
   void reference() override {
     poison();
-    call(0, nullptr);
+    call(0, {});
     const auto out = out_[0];
     want_.assign(out.begin(), out.end());
   }
@@ -115,13 +140,7 @@ class PlainCase : public Operation {
     row_ = std::max<std::size_t>(1, row);
     bound_ = bound;
   }
-  // The reference when `threads` is null.
-  virtual void call(std::int64_t copy, Threads* threads) = 0;
-  virtual std::unique_ptr<Bound> bind_vulkan(vulkan::Device&, std::string& why) {
-    why = "no Vulkan twin yet";
-    return nullptr;
-  }
-
+  virtual void call(std::int64_t copy, const Where&) = 0;
   Copies<T> out_;
   std::vector<T> want_;
 
@@ -129,12 +148,23 @@ class PlainCase : public Operation {
   class OnCpu final : public Bound {
    public:
     OnCpu(PlainCase& c, Threads& t) : case_(c), threads_(t) {}
-    void run(std::int64_t copy) override { case_.call(copy, &threads_); }
+    void run(std::int64_t copy) override { case_.call(copy, {&threads_, nullptr}); }
 
    private:
     PlainCase& case_;
     Threads& threads_;
   };
+
+  std::unique_ptr<Bound> bind_vulkan(vulkan::Device& device, std::string& why) {
+    auto calls = std::make_unique<vulkan::Calls>(device);
+    try {
+      for (std::int64_t copy = 0; copy < copies_; ++copy) call(copy, {nullptr, calls.get()});
+    } catch (const InputError& e) {
+      why = e.what();
+      return nullptr;
+    }
+    return calls;
+  }
 
   std::int64_t copies_ = 1;
   std::size_t row_ = 1;

@@ -8,6 +8,8 @@
 #include "kernels/attention.h"
 #include "kernels/cases/kv_inputs.h"
 #include "kernels/operation.h"
+#include "kernels/vulkan/call.h"
+#include "kernels/vulkan/operations.h"
 
 namespace kvsim::kernels {
 namespace {
@@ -127,9 +129,16 @@ class PrefillCase final : public Operation {
     Threads& threads_;
   };
 
-  std::unique_ptr<Bound> bind_vulkan(vulkan::Device&, std::string& why) {
-    why = "no Vulkan twin yet";
-    return nullptr;
+  std::unique_ptr<Bound> bind_vulkan(vulkan::Device& device, std::string& why) {
+    is_vulkan_ = true;
+    auto calls = std::make_unique<vulkan::Calls>(device);
+    try {
+      for (std::int64_t copy = 0; copy < copies(); ++copy) calls->add(arguments(copy));
+    } catch (const InputError& e) {
+      why = e.what();
+      return nullptr;
+    }
+    return calls;
   }
 
   PrefillAttention arguments(std::int64_t copy) {

@@ -126,11 +126,15 @@ class QuantizeCase final : public PlainCase<std::byte> {
   }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const Codec codec = inputs_.shape.codec(kBook);
     const Quantized out{out_[copy], scales_, zeros_};
-    threads != nullptr ? cpu::quantize(codec, inputs_.x[copy], out, *threads)
-                       : reference::quantize(codec, inputs_.x[copy], out);
+    if (where.vulkan != nullptr)
+      where.vulkan->add(vulkan::Quantization{codec, inputs_.x[copy], out});
+    else if (where.threads != nullptr)
+      cpu::quantize(codec, inputs_.x[copy], out, *where.threads);
+    else
+      reference::quantize(codec, inputs_.x[copy], out);
   }
 
   CodecInputs inputs_;
@@ -153,11 +157,15 @@ class DequantizeCase final : public PlainCase<float> {
   }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const Codec codec = inputs_.shape.codec(kBook);
     const ConstQuantized in{inputs_.codes[copy], inputs_.scales, inputs_.zeros};
-    threads != nullptr ? cpu::dequantize(codec, in, out_[copy], *threads)
-                       : reference::dequantize(codec, in, out_[copy]);
+    if (where.vulkan != nullptr)
+      where.vulkan->add(vulkan::Dequantization{codec, in, out_[copy]});
+    else if (where.threads != nullptr)
+      cpu::dequantize(codec, in, out_[copy], *where.threads);
+    else
+      reference::dequantize(codec, in, out_[copy]);
   }
 
   CodecInputs inputs_;

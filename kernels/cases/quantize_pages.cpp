@@ -118,14 +118,14 @@ class PageCodecCase final : public PlainCase<std::byte> {
             .value_size = p.size,
             .footprint = c.footprint};
   }
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const PageQuantization a{
         inputs_.cache(), target(), out_[copy], inputs_.table(copy).pages.first(pages_), to_,
         tokens_};
     if constexpr (kQuantize)
-      threads != nullptr ? cpu::quantize_pages(a, *threads) : reference::quantize_pages(a);
+      where.run(a, cpu::quantize_pages, reference::quantize_pages);
     else
-      threads != nullptr ? cpu::dequantize_pages(a, *threads) : reference::dequantize_pages(a);
+      where.run(a, cpu::dequantize_pages, reference::dequantize_pages);
   }
 
   Params p_;

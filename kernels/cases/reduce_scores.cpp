@@ -61,10 +61,10 @@ class ReduceScoresCase final : public PlainCase<float> {
   }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const ScoreReduction a{p_.queries, p_.q_heads,    p_.kv_heads, p_.columns, p_.window, p_.heads,
                            p_.pool,    p_.pool_width, false,       in_[copy],  out_[copy]};
-    threads != nullptr ? cpu::reduce_scores(a, *threads) : reference::reduce_scores(a);
+    where.run(a, cpu::reduce_scores, reference::reduce_scores);
   }
 
   Params p_;

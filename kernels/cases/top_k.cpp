@@ -48,9 +48,9 @@ class TopKCase final : public PlainCase<std::int32_t> {
   }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const TopK a{p_.rows, p_.columns, p_.k, {}, in_[copy], out_[copy]};
-    threads != nullptr ? cpu::top_k(a, *threads) : reference::top_k(a);
+    where.run(a, cpu::top_k, reference::top_k);
   }
 
   Params p_;

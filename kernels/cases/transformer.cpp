@@ -54,13 +54,13 @@ class LinearCase final : public PlainCase<float> {
   }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     Linear a{p_.rows, p_.in_dim, p_.out_dim, {}, {}, x_, out_[copy]};
     if (p_.half)
       a.weight_f16 = half_[copy];
     else
       a.weight_f32 = full_[copy];
-    threads != nullptr ? cpu::linear(a, *threads) : reference::linear(a);
+    where.run(a, cpu::linear, reference::linear);
   }
 
   Params p_;
@@ -121,20 +121,20 @@ class RowsCase final : public PlainCase<float> {
   }
 
  private:
-  void call(std::int64_t copy, Threads* threads) override {
+  void call(std::int64_t copy, const Where& where) override {
     const auto x = x_[copy], out = out_[copy];
     if constexpr (kOperation == RowOperation::rms_norm) {
       const RmsNorm a{p_.rows, row_numbers_, 1e-5F, x, second_[0], out};
-      threads != nullptr ? cpu::rms_norm(a, *threads) : reference::rms_norm(a);
+      where.run(a, cpu::rms_norm, reference::rms_norm);
     } else if constexpr (kOperation == RowOperation::rope) {
       const Rope a{p_.rows, p_.heads, p_.dim, RopePairs::halves, 500000, positions_, out};
-      threads != nullptr ? cpu::rope(a, *threads) : reference::rope(a);
+      where.run(a, cpu::rope, reference::rope);
     } else if constexpr (kOperation == RowOperation::silu_gate) {
       const SiluGate a{x, second_[0], out};
-      threads != nullptr ? cpu::silu_gate(a, *threads) : reference::silu_gate(a);
+      where.run(a, cpu::silu_gate, reference::silu_gate);
     } else {
       const Softmax a{p_.rows, row_numbers_, true, x, out};
-      threads != nullptr ? cpu::softmax(a, *threads) : reference::softmax(a);
+      where.run(a, cpu::softmax, reference::softmax);
     }
   }
 

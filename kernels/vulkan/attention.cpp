@@ -4,6 +4,7 @@
 
 #include "kernels/vulkan/attention_plan.h"
 #include "kernels/vulkan/call.h"
+#include "kernels/vulkan/kv_arguments.h"
 #include "kernels/vulkan/operations.h"
 #include "sim/base/check.h"
 
@@ -34,43 +35,21 @@ struct Places {
   const Buffer *slots, *queries, *mask, *stats, *sums, *out;
 };
 
-void add_items(Call& call, const Common& a, const Places& at,
-               std::span<const AttentionItem> items, const Blocking& b) {
+void add_items(Call& call, const Common& a, const Places& at, std::span<const AttentionItem> items,
+               const Blocking& b) {
   if (items.empty()) return;
   const KvFormat& f = a.cache.format;
   Step step;
   step.shader = "attention";
-  step.constants = {word(b.width),
-                    word(bits_of(f.element)),
-                    word(f.element == Element::bf16),
-                    word(f.key_order == KeyOrder::dim_major),
-                    word(f.values_in_keys),
-                    word(f.k_dim),
-                    word(f.v_dim),
-                    word(f.page_tokens),
-                    word(is_quantised(f.element) ? f.group_tokens : f.page_tokens),
-                    word(b.queries),
-                    word(b.heads),
-                    word(b.tokens),
-                    word(b.groups),
-                    word(a.mask_words > 0)};
+  step.constants = kv_constants(word(b.width), f);
+  for (const int constant : {b.queries, b.heads, b.tokens, b.groups, a.mask_words > 0 ? 1 : 0})
+    step.constants.push_back(word(constant));
   step.buffers = {at.paged.pages, at.paged.table, &call.own(items, "the list of work"),
                   at.slots,       at.queries,     at.mask,
                   at.stats,       at.sums};
-  step.push = {0,
-               word(f.page_bytes() / 16),
-               word(f.head_page_bytes() / 16),
-               word(f.values_offset() / 16),
-               word(f.key_scales_offset() / 4),
-               word(f.value_scales_offset() / 4),
-               word(a.table.max_pages),
-               word(a.q_heads),
-               word(a.q_heads / f.kv_heads),
-               word(b.head_blocks),
-               word(a.scale * std::numbers::log2e_v<float>),
-               word(a.visible.window),
-               word(a.visible.sinks),
-               word(a.mask_words)};
+  step.push = kv_push(f, {word(a.table.max_pages), word(a.q_heads), word(a.q_heads / f.kv_heads),
+                          word(b.head_blocks), word(a.scale * std::numbers::log2e_v<float>),
+                          word(a.visible.window), word(a.visible.sinks), word(a.mask_words)});
   call.for_groups(std::move(step), items.size(), 0, word(f.kv_heads * b.head_blocks));
 }
 
@@ -78,14 +57,14 @@ void add(Call& call, const Common& a, const AttentionPlan& p, const Blocking& ow
          const Blocking& shared) {
   const KvFormat& f = a.cache.format;
   const std::size_t parts = std::size_t{p.total_slots} * static_cast<std::size_t>(a.q_heads);
-  const Places at{call.paged(a.cache, a.table),
-                  &call.own<AttentionPlan::Slots>(p.slots, "the list of parts"),
-                  &call.in(a.q, "the queries"),
-                  &call.own(a.mask, "the block mask"),
-                  &call.scratch(parts * 8, "maxima and sums of the parts"),
-                  &call.scratch(parts * static_cast<std::size_t>(f.v_dim) * 4,
-                                "the parts of the result"),
-                  &call.out(a.out, "the result")};
+  const Places at{
+      call.paged(a.cache, a.table),
+      &call.own<AttentionPlan::Slots>(p.slots, "the list of parts"),
+      &call.in(a.q, "the queries"),
+      &call.own(a.mask, "the block mask"),
+      &call.scratch(parts * 8, "maxima and sums of the parts"),
+      &call.scratch(parts * static_cast<std::size_t>(f.v_dim) * 4, "the parts of the result"),
+      &call.out(a.out, "the result")};
   add_items(call, a, at, p.items, own);
   add_items(call, a, at, p.shared, shared);
   call.for_groups({"attention_merge",
@@ -120,7 +99,7 @@ void build(Call& call, const PrefillAttention& a) {
       plan(a, own, workgroups_for(call.info())), own, own);
 }
 
-KVSIM_VULKAN_TWIN(DecodeAttention)
-KVSIM_VULKAN_TWIN(PrefillAttention)
+void once(const DecodeAttention& a, Device& device) { run_once(a, device); }
+void once(const PrefillAttention& a, Device& device) { run_once(a, device); }
 
 }  // namespace kvsim::kernels::vulkan

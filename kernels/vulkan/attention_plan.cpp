@@ -156,8 +156,8 @@ AttentionPlan plan(const PrefillAttention& a, const Blocking& b, int workgroups)
     const std::int32_t before = a.table.lengths[s] - count;
     for (std::int32_t i = 0; i < count; i += b.queries) {
       const std::int32_t n = std::min(b.queries, count - i);
-      const AttentionItem item{static_cast<std::int32_t>(s), a.starts[s] + i, n, before + i, 0, 0,
-                               0, mask_row + i / 64};
+      const AttentionItem item{
+          static_cast<std::int32_t>(s), a.starts[s] + i, n, before + i, 0, 0, 0, mask_row + i / 64};
       for (const Range r : visible_ranges(before + i, before + i + n - 1, a.visible, grain)) {
         whole.emplace_back(item, r);
         tokens += r.end - r.begin;

@@ -1,7 +1,8 @@
 #include "kernels/vulkan/call.h"
 
 #include <algorithm>
-#include <cstring>
+
+#include "sim/base/diagnostics.h"
 
 namespace kvsim::kernels::vulkan {
 
@@ -49,9 +50,18 @@ Call::Paged Call::paged(const KvCache& cache, const BlockTable& table) {
   return {&keep(std::move(pages)), &own<std::int32_t>(renamed, "the block table")};
 }
 
+namespace {
+// What every device has in y and z.
+void expect_few(std::uint32_t y, std::uint32_t z) {
+  if (y > 65535 || z > 65535)
+    throw InputError("Vulkan: more than 65535 rows in one call", "cut the batch into several");
+}
+}  // namespace
+
 void Call::for_groups(Step step, std::size_t items, std::size_t first, std::uint32_t y,
                       std::uint32_t z) {
   if (y == 0 || z == 0) return;
+  expect_few(y, z);
   for (std::size_t at = 0; at < items; at += info().max_groups) {
     step.push[first] = word(at);
     step.groups = {word(std::min<std::size_t>(items - at, info().max_groups)), y, z};
@@ -62,6 +72,7 @@ void Call::for_groups(Step step, std::size_t items, std::size_t first, std::uint
 void Call::for_each(Step step, std::size_t items, std::size_t first, std::uint32_t y,
                     std::uint32_t z) {
   if (y == 0 || z == 0) return;
+  expect_few(y, z);
   const std::size_t wide = step.constants[0];
   const std::size_t most = std::size_t{info().max_groups} * wide;
   for (std::size_t at = 0; at < items; at += most) {

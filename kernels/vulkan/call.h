@@ -1,6 +1,6 @@
 #pragma once
 // How a twin is written: a function build(Call&, const Arguments&) puts the arguments on the device
-// and adds the steps. bind() and once() (operations.h) do the rest.
+// and adds the steps. once() and class Calls do the rest.
 #include <map>
 #include <memory>
 #include <optional>
@@ -81,15 +81,16 @@ class Call {
   std::optional<Recording> recording_;
 };
 
-template <class Arguments>
-class BoundCalls final : public Bound {
+// Calls on one device, made one after the other; run(copy) runs the copy-th.
+class Calls final : public Bound {
  public:
-  BoundCalls(Device& device, std::span<const Arguments> copies) {
-    for (const Arguments& a : copies) {
-      calls_.push_back(std::make_unique<Call>(device, residents_));
-      build(*calls_.back(), a);
-      calls_.back()->finish();
-    }
+  explicit Calls(Device& device) : device_(device) {}
+  // build(Call&, const Arguments&) as operations.h declares it.
+  template <class Arguments>
+  void add(const Arguments& arguments) {
+    calls_.push_back(std::make_unique<Call>(device_, residents_));
+    build(*calls_.back(), arguments);
+    calls_.back()->finish();
   }
   void run(std::int64_t copy) override {
     last_ = static_cast<std::size_t>(copy);
@@ -99,20 +100,19 @@ class BoundCalls final : public Bound {
   void fetch() override { calls_[last_]->fetch(); }
 
  private:
+  Device& device_;
   Residents residents_;
   std::vector<std::unique_ptr<Call>> calls_;
   std::size_t last_ = 0;
 };
 
-}  // namespace kvsim::kernels::vulkan
+// What once() of every operation does.
+template <class Arguments>
+void run_once(const Arguments& arguments, Device& device) {
+  Calls calls(device);
+  calls.add(arguments);
+  calls.run(0);
+  calls.fetch();
+}
 
-// In the .cpp of a build(): defines its bind() and once().
-#define KVSIM_VULKAN_TWIN(Arguments)                                                        \
-  std::unique_ptr<Bound> bind(Device& device, std::span<const Arguments> copies) {         \
-    return std::make_unique<BoundCalls<Arguments>>(device, copies);                        \
-  }                                                                                        \
-  void once(const Arguments& arguments, Device& device) {                                  \
-    BoundCalls<Arguments> bound(device, std::span(&arguments, 1));                         \
-    bound.run(0);                                                                          \
-    bound.fetch();                                                                         \
-  }
+}  // namespace kvsim::kernels::vulkan

@@ -1,8 +1,8 @@
 #pragma once
-// What twins need of a device: buffers, and recorded sequences of shader calls. Shaders are those of
-// shaders/*.comp, by file name without ending. Conventions of all of them: specialisation constant 0
-// is the workgroup's width, constants 1.. are the words of Step::constants after it; buffer i of
-// Step::buffers is binding i of set 0; Step::push are the push constants.
+// What twins need of a device: buffers, and recorded sequences of shader calls. Shaders are those
+// of shaders/*.comp, by file name without ending. Conventions of all of them: specialisation
+// constant 0 is the workgroup's width, constants 1.. are the words of Step::constants after it;
+// buffer i of Step::buffers is binding i of set 0; Step::push are the push constants.
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -71,7 +71,7 @@ struct Step {
 };
 inline std::uint32_t word(float value) { return std::bit_cast<std::uint32_t>(value); }
 template <class T>
-  requires std::is_integral_v<T> || std::is_enum_v<T>
+requires std::is_integral_v<T> || std::is_enum_v<T>
 constexpr std::uint32_t word(T value) { return static_cast<std::uint32_t>(value); }
 
 // Steps in order, each sees what those before it wrote. Buffers must outlive it.

@@ -25,19 +25,19 @@ constexpr auto enum_names(DeviceKind) {
 struct DeviceInfo {
   std::string name, driver;  // "NVIDIA H100 PCIe", "llvmpipe Mesa 22.3.6 (LLVM 15.0.6)"
   DeviceKind kind = DeviceKind::other;
-  std::string api;                     // "1.3.230"
-  bool software = false;               // runs on the CPU: its times say nothing about a GPU
-  std::uint64_t memory_bytes = 0;      // largest device-local heap
-  std::uint64_t max_range = 0;         // bytes that one shader can see of one buffer
-  std::uint64_t max_allocation = 0;    // bytes
-  std::uint32_t max_shared = 0;        // bytes of a workgroup
-  std::uint32_t max_workgroup = 0;     // invocations
-  std::uint32_t max_groups = 0;        // workgroups in x
-  std::uint32_t range_alignment = 0;   // bytes
-  std::uint32_t subgroup_size = 0;     // invocations
-  bool subgroup_arithmetic = false;    // in compute shaders
-  std::uint32_t timestamp_bits = 0;    // 0: no clock on its compute queue
-  double timestamp_ns = 0;             // nanoseconds of a tick
+  std::string api;                    // "1.3.230"
+  bool software = false;              // runs on the CPU: its times say nothing about a GPU
+  std::uint64_t memory_bytes = 0;     // largest device-local heap
+  std::uint64_t max_range = 0;        // bytes that one shader can see of one buffer
+  std::uint64_t max_allocation = 0;   // bytes
+  std::uint32_t max_shared = 0;       // bytes of a workgroup
+  std::uint32_t max_workgroup = 0;    // invocations
+  std::uint32_t max_groups = 0;       // workgroups in x
+  std::uint32_t range_alignment = 0;  // bytes
+  std::uint32_t subgroup_size = 0;    // invocations
+  bool subgroup_arithmetic = false;   // in compute shaders
+  std::uint32_t timestamp_bits = 0;   // 0: no clock on its compute queue
+  double timestamp_ns = 0;            // nanoseconds of a tick
   // A device that cannot be used: why. Empty otherwise.
   std::string unusable;
 };

@@ -12,8 +12,9 @@ namespace kvsim::kernels::vulkan {
 namespace {
 
 constexpr const char* kLayer = "VK_LAYER_KHRONOS_validation";
-constexpr const char* kInstall = "Debian and Ubuntu: apt install libvulkan1 and the driver of your GPU; "
-                                 "mesa-vulkan-drivers has one that runs on the CPU";
+constexpr const char* kInstall =
+    "Debian and Ubuntu: apt install libvulkan1 and the driver of your GPU; "
+    "mesa-vulkan-drivers has one that runs on the CPU";
 
 std::string version_text(std::uint32_t v) {
   return fmt::format("{}.{}.{}", VK_API_VERSION_MAJOR(v), VK_API_VERSION_MINOR(v),
@@ -50,9 +51,9 @@ void expect(VkResult result, const char* call) {
   if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_OUT_OF_HOST_MEMORY)
     throw InputError(fmt::format("Vulkan: {} ran out of memory", call),
                      "take a smaller shape, or a device with more memory");
-  throw InputError(fmt::format("Vulkan: {} failed with VkResult {}", call,
-                               static_cast<int>(result)),
-                   "this is the driver's answer; another device or driver may do");
+  throw InputError(
+      fmt::format("Vulkan: {} failed with VkResult {}", call, static_cast<int>(result)),
+      "this is the driver's answer; another device or driver may do");
 }
 
 Instance::Instance(const Options& options) {
@@ -111,8 +112,7 @@ void Instance::create(bool validation) {
     info.enabledExtensionCount = 1;
     info.ppEnabledExtensionNames = &extension;
   }
-  const auto create_instance =
-      reinterpret_cast<PFN_vkCreateInstance>(global("vkCreateInstance"));
+  const auto create_instance = reinterpret_cast<PFN_vkCreateInstance>(global("vkCreateInstance"));
   const VkResult result = create_instance(&info, nullptr, &instance_);
   if (result == VK_ERROR_LAYER_NOT_PRESENT)
     throw InputError(fmt::format("Vulkan has no layer {}", kLayer),
@@ -166,14 +166,13 @@ Instance::Candidate Instance::describe(VkPhysicalDevice handle) const {
   i.max_range = p.limits.maxStorageBufferRange;
   i.max_allocation = maintenance.maxMemoryAllocationSize;
   i.max_shared = p.limits.maxComputeSharedMemorySize;
-  i.max_workgroup = std::min(p.limits.maxComputeWorkGroupInvocations,
-                             p.limits.maxComputeWorkGroupSize[0]);
+  i.max_workgroup =
+      std::min(p.limits.maxComputeWorkGroupInvocations, p.limits.maxComputeWorkGroupSize[0]);
   i.max_groups = p.limits.maxComputeWorkGroupCount[0];
   i.range_alignment = static_cast<std::uint32_t>(p.limits.minStorageBufferOffsetAlignment);
   i.subgroup_size = subgroup.subgroupSize;
-  i.subgroup_arithmetic =
-      (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0 &&
-      (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) != 0;
+  i.subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0 &&
+                          (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) != 0;
   i.timestamp_ns = static_cast<double>(p.limits.timestampPeriod);
   if (p.apiVersion < VK_API_VERSION_1_2)
     i.unusable = fmt::format("has Vulkan {}, 1.2 is needed", i.api);

@@ -78,8 +78,7 @@ void Pool::grow(std::size_t bytes) {
                   mapped_ ? kHost | VK_MEMORY_PROPERTY_HOST_CACHED_BIT
                           : VkMemoryPropertyFlags{VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT});
   VkResult result = vk_->vkAllocateMemory(device_, &allocate, nullptr, &b.memory);
-  if (result == VK_SUCCESS)
-    result = vk_->vkBindBufferMemory(device_, b.buffer, b.memory, 0);
+  if (result == VK_SUCCESS) result = vk_->vkBindBufferMemory(device_, b.buffer, b.memory, 0);
   void* mapped = nullptr;
   if (result == VK_SUCCESS && mapped_)
     result = vk_->vkMapMemory(device_, b.memory, 0, VK_WHOLE_SIZE, 0, &mapped);
@@ -113,7 +112,8 @@ void Pool::give_back(Buffer::Place place, std::size_t bytes) {
   auto& free = blocks_[place.block].free;
   auto [at, fresh] = free.emplace(place.offset, padded(bytes));
   KVSIM_CHECK(fresh, "a range is freed once");
-  if (const auto next = std::next(at); next != free.end() && at->first + at->second == next->first) {
+  if (const auto next = std::next(at);
+      next != free.end() && at->first + at->second == next->first) {
     at->second += next->second;
     free.erase(next);
   }
@@ -199,10 +199,10 @@ void Device::Impl::copy(const Pool::Block& block, std::size_t offset, std::byte*
     barrier.srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT;
     barrier.dstAccessMask = to_device ? VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT
                                       : VkAccessFlags{VK_ACCESS_HOST_READ_BIT};
-    vk.vkCmdPipelineBarrier(buffer, VK_PIPELINE_STAGE_TRANSFER_BIT,
-                            to_device ? VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT
-                                      : VK_PIPELINE_STAGE_HOST_BIT,
-                            0, 1, &barrier, 0, nullptr, 0, nullptr);
+    vk.vkCmdPipelineBarrier(
+        buffer, VK_PIPELINE_STAGE_TRANSFER_BIT,
+        to_device ? VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT : VK_PIPELINE_STAGE_HOST_BIT, 0, 1,
+        &barrier, 0, nullptr, 0, nullptr);
     expect(vk.vkEndCommandBuffer(buffer), "vkEndCommandBuffer");
     submit(buffer);
     if (!to_device) std::memcpy(host + done, stage.mapped + place.offset, n);

@@ -43,8 +43,7 @@ void Recording::Impl::create(std::span<const Step> steps) {
   pool.maxSets = static_cast<std::uint32_t>(steps.size()) + 1;
   pool.poolSizeCount = 1;
   pool.pPoolSizes = &size;
-  expect(vk.vkCreateDescriptorPool(device.device, &pool, nullptr, &sets),
-         "vkCreateDescriptorPool");
+  expect(vk.vkCreateDescriptorPool(device.device, &pool, nullptr, &sets), "vkCreateDescriptorPool");
   VkCommandBufferAllocateInfo allocate{};
   allocate.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO;
   allocate.commandPool = device.commands;
@@ -153,9 +152,9 @@ void Recording::run() { impl_->device.submit(impl_->commands); }
 double Recording::seconds() const {
   if (impl_->stamps == VK_NULL_HANDLE) return -1;
   std::array<std::uint64_t, 2> ticks{};
-  expect(impl_->device.vk.vkGetQueryPoolResults(
-             impl_->device.device, impl_->stamps, 0, 2, sizeof ticks, ticks.data(),
-             sizeof ticks[0], VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT),
+  expect(impl_->device.vk.vkGetQueryPoolResults(impl_->device.device, impl_->stamps, 0, 2,
+                                                sizeof ticks, ticks.data(), sizeof ticks[0],
+                                                VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT),
          "vkGetQueryPoolResults");
   const std::uint32_t bits = impl_->device.info.timestamp_bits;
   const std::uint64_t mask = bits >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << bits) - 1;

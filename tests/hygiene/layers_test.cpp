@@ -19,7 +19,8 @@ struct Layer {
 // README.md draws the same picture.
 const std::map<std::string, Layer> kLayers{
     {"sim/base", {{}, {}}},
-    {"kernels", {{"sim/base"}, {"Eigen", "vulkan", "hwy"}}},
+    // Vulkan shows in one header, for the files that drive a device.
+    {"kernels", {{"sim/base"}, {"Eigen", "vulkan", "hwy"}, {"vulkan/vulkan.h"}}},
     {"sim/state", {{"sim/base"}, {"boost"}, {"boost/unordered/unordered_flat_map.hpp"}}},
     {"models", {{"sim/base"}, {}}},
     {"hardware", {{"sim/base"}, {"Eigen", "boost", "zlib.h", "zstd.h"}}},

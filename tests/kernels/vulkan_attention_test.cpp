@@ -128,7 +128,7 @@ KvFormat draw_format(Rng& rng, Element element, KeyOrder order) {
   f.key_order = order;
   f.values_in_keys = rng.below(4) == 0;
   f.kv_heads = f.values_in_keys ? 1 : 1 + static_cast<int>(rng.below(3));
-  const int step = order == KeyOrder::chunk_major && element == Element::i2 ? 64
+  const int step = order == KeyOrder::chunk_major && element == Element::i2   ? 64
                    : order == KeyOrder::chunk_major && element == Element::i4 ? 32
                                                                               : 16;
   f.k_dim = step * (1 + static_cast<int>(rng.below(z(192 / step))));
@@ -159,7 +159,8 @@ TEST_F(VulkanAttention, DecodeOfRandomShapesEqualsTheReference) {
       const std::vector<float> q = draw(4 * heads * z(f.k_dim), rng);
       std::vector<float> out(4 * heads * z(f.v_dim));
       const std::vector<SharedPrefix> prefix{{0, 3, shared}};
-      DecodeAttention a{batch.cache(), batch.table(), static_cast<int>(heads), 0.1F, {}, {}, q, out};
+      DecodeAttention a{
+          batch.cache(), batch.table(), static_cast<int>(heads), 0.1F, {}, {}, q, out};
       for (const bool windowed : {false, true}) {
         a.visible = {};
         a.shared = {};
@@ -178,7 +179,8 @@ TEST_F(VulkanAttention, DecodeOfRandomShapesEqualsTheReference) {
 TEST_F(VulkanAttention, PrefillOfRandomShapesEqualsTheReference) {
   Rng root(7, "vulkan prefill");
   std::uint64_t round = 0;
-  for (const Element element : {Element::f32, Element::f16, Element::bf16, Element::i8, Element::i4}) {
+  for (const Element element :
+       {Element::f32, Element::f16, Element::bf16, Element::i8, Element::i4}) {
     Rng rng = root.at(round++);
     const KvFormat f = draw_format(rng, element, KeyOrder::chunk_major);
     const int group = pick(rng, {1, 2, 4, 5});
@@ -191,8 +193,8 @@ TEST_F(VulkanAttention, PrefillOfRandomShapesEqualsTheReference) {
     const auto heads = z(f.kv_heads * group);
     const std::vector<float> q = draw(z(starts.back()) * heads * z(f.k_dim), rng);
     std::vector<float> out(z(starts.back()) * heads * z(f.v_dim));
-    PrefillAttention a{batch.cache(), batch.table(), static_cast<int>(heads), 0.1F, {},
-                       starts,        {},            0,                      q,    out};
+    PrefillAttention a{
+        batch.cache(), batch.table(), static_cast<int>(heads), 0.1F, {}, starts, {}, 0, q, out};
     if (round % 2 == 0)
       a.visible = {static_cast<std::int32_t>(1 + rng.below(100)),
                    static_cast<std::int32_t>(rng.below(40))};
@@ -251,9 +253,10 @@ TEST_F(VulkanAttention, NoSequencesAndPagesThatDoNotFit) {
   std::iota(pages.begin(), pages.end(), 0);
   const std::span<const std::byte> huge(reinterpret_cast<const std::byte*>(q.data()),
                                         z(std::int64_t{1} << 40));
-  EXPECT_THROW(vulkan::once(DecodeAttention{{f, huge}, {pages, 100, lengths}, 1024, 1, {}, {}, q, out},
-                            device()),
-               InputError);
+  EXPECT_THROW(
+      vulkan::once(DecodeAttention{{f, huge}, {pages, 100, lengths}, 1024, 1, {}, {}, q, out},
+                   device()),
+      InputError);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The device layer: choice of a device, memory, recorded calls, and what is said when there is none.
+// The device layer: choice of a device, memory, recorded calls, and what is said when there is
+// none.
 #include "kernels/vulkan/device.h"
 
 #include <cstdlib>
@@ -38,7 +39,8 @@ class Variable {
 
 TEST(VulkanAbsence, NoLoaderSaysWhatToInstall) {
   const std::string text = message_of({.loader = "libvulkan-of-nobody.so.9"});
-  EXPECT_NE(text.find("no Vulkan: cannot open libvulkan-of-nobody.so.9"), std::string::npos) << text;
+  EXPECT_NE(text.find("no Vulkan: cannot open libvulkan-of-nobody.so.9"), std::string::npos)
+      << text;
   EXPECT_NE(text.find("apt install"), std::string::npos) << text;
   EXPECT_THROW(devices({.loader = "libvulkan-of-nobody.so.9"}), InputError);
   // A library that is none.
@@ -48,7 +50,8 @@ TEST(VulkanAbsence, NoLoaderSaysWhatToInstall) {
 using VulkanDevice = VulkanTest;
 
 TEST_F(VulkanDevice, NoDriverSaysWhatToInstall) {
-  const Variable a("VK_ICD_FILENAMES", "/nowhere/icd.json"), b("VK_DRIVER_FILES", "/nowhere/icd.json");
+  const Variable a("VK_ICD_FILENAMES", "/nowhere/icd.json"),
+      b("VK_DRIVER_FILES", "/nowhere/icd.json");
   const std::string text = message_of({});
   EXPECT_NE(text.find("no Vulkan: the loader found no d"), std::string::npos) << text;
   EXPECT_NE(text.find("mesa-vulkan-drivers"), std::string::npos) << text;

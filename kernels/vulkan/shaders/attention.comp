@@ -12,14 +12,7 @@
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const int WIDTH = 128;
-layout(constant_id = 1) const int BITS = 16;
-layout(constant_id = 2) const int BFLOAT = 0;
-layout(constant_id = 3) const int DIM_MAJOR = 0;
-layout(constant_id = 4) const int VALUES_IN_KEYS = 0;
-layout(constant_id = 5) const int K_DIM = 128;
-layout(constant_id = 6) const int V_DIM = 128;
-layout(constant_id = 7) const int PAGE_TOKENS = 16;
-layout(constant_id = 8) const int GROUP_TOKENS = 64;
+#include "kv_format.glsl"
 layout(constant_id = 9) const int QUERIES = 1;  // of a row block
 layout(constant_id = 10) const int HEADS = 4;   // of a row block
 layout(constant_id = 11) const int TOKENS = 2;  // of an invocation in a tile
@@ -35,9 +28,6 @@ const int PER = (UNITS + WIDTH - 1) / WIDTH;
 const int LANES = WIDTH < UNITS ? 1 : (WIDTH / UNITS < 16 ? WIDTH / UNITS : 16);
 const float NEVER = -3.0e38;  // the score of a token that is not visible
 
-layout(std430, set = 0, binding = 0) readonly buffer Pages4 { uvec4 pages4[]; };
-layout(std430, set = 0, binding = 0) readonly buffer Pages2 { uvec2 pages2[]; };
-layout(std430, set = 0, binding = 0) readonly buffer Pages1 { uint pages1[]; };
 layout(std430, set = 0, binding = 1) readonly buffer Table { int table[]; };
 layout(std430, set = 0, binding = 2) readonly buffer Items { ivec4 items[]; };
 layout(std430, set = 0, binding = 3) readonly buffer Slots { uvec2 slots[]; };
@@ -46,15 +36,13 @@ layout(std430, set = 0, binding = 5) readonly buffer Mask { uint mask[]; };
 layout(std430, set = 0, binding = 6) writeonly buffer Stats { vec2 stats[]; };
 layout(std430, set = 0, binding = 7) writeonly buffer Sums { float sums[]; };
 layout(push_constant) uniform Push {
-  uint first_item;
-  uint page_stride, head_stride, values_offset;  // in 16 bytes
-  uint key_scales, value_scales;                 // in 4 bytes, from the head page
+  KV_PUSH
   int max_pages, q_heads, group, head_blocks;
   float scale;  // of scores, times log2(e): exponentials are powers of two
   int window, sinks, mask_words;
 };
 
-#include "numbers.glsl"
+#include "kv.glsl"
 #define SLOTS ROWS
 #include "reduce.glsl"
 
@@ -75,37 +63,9 @@ int kv_head, first_head;
 int query_of(int row) { return first_query + min(row / HEADS, queries - 1); }
 int head_of(int row) { return kv_head * group + min(first_head + row % HEADS, group - 1); }
 
-// Of the head page that holds token t, in 16 bytes.
-uint page_base(int t) {
-  return uint(table[table_row * max_pages + t / PAGE_TOKENS]) * page_stride +
-         uint(kv_head) * head_stride;
+uint page_base(int t) {  // of the head page that holds token t
+  return head_page(table[table_row * max_pages + t / PAGE_TOKENS], kv_head);
 }
-float half_at(uint base, uint first_word, int index) {
-  const vec2 pair = unpackHalf2x16(pages1[base * 4 + first_word + uint(index >> 1)]);
-  return (index & 1) == 0 ? pair.x : pair.y;
-}
-vec4 halves4(uint base, uint first_word, int index) {  // index: a multiple of 4
-  const uint at = base * 4 + first_word + uint(index >> 1);
-  return vec4(unpackHalf2x16(pages1[at]), unpackHalf2x16(pages1[at + 1]));
-}
-// Of token t's group: f16 scale[K_DIM], zero[K_DIM].
-int key_scale_index(int t) { return t % PAGE_TOKENS / GROUP_TOKENS * 2 * K_DIM; }
-
-// Where a tile of 16 tokens begins, in 16 bytes from the head page.
-uint key_tile(int t) { return uint(t % PAGE_TOKENS / 16 * (K_DIM / 8) * BITS); }
-float dim_major_number(uint tile, int token, int d) {  // tile: absolute, in 16 bytes
-  const int bit = BITS >= 8 ? (d * 16 + token) * BITS
-                            : (d / (8 / BITS) * 16 + token) * 8 + d % (8 / BITS) * BITS;
-  const uint w = pages1[tile * 4 + uint(bit >> 5)] >> (bit & 31);
-  if (BITS == 32) return uintBitsToFloat(w);
-  if (BITS == 16) return BFLOAT != 0 ? uintBitsToFloat(w << 16) : unpackHalf2x16(w).x;
-  return float(w & CODE_MASK);
-}
-vec4 dim_major4(uint tile, int token, int d) {
-  return vec4(dim_major_number(tile, token, d), dim_major_number(tile, token, d + 1),
-              dim_major_number(tile, token, d + 2), dim_major_number(tile, token, d + 3));
-}
-
 bool block_visible(int block) {
   return BLOCK_MASK == 0 || (mask[mask_row * mask_words * 2 + block / 32] >> (block % 32) & 1u) != 0;
 }
