@@ -9,6 +9,16 @@
 #include "sim/base/random.h"
 #include "tests/kernels/vulkan_fixture.h"
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+// What drivers, their compiler and the layers keep is not ours.
+extern "C" const char* __lsan_default_suppressions();
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libvulkan\nleak:libLLVM\nleak:libVkLayer\nleak:libdrm\n";
+}
+#endif
+#endif
+
 namespace kvsim::kernels::vulkan {
 namespace {
 
