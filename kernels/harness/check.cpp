@@ -30,7 +30,8 @@ void run_case(Operation& op, const std::string& shape, const NamedTarget& target
     row.failures.push_back(fmt::format("{}: {}", shape, d.text));
   if (d.of_bound > row.worst || row.worst_text.empty()) {
     row.worst = std::max(row.worst, d.of_bound);
-    row.worst_text = fmt::format("{} at {}", d.text, shape);
+    row.worst_text = d.text;
+    row.worst_shape = shape;
   }
 }
 

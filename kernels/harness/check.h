@@ -29,8 +29,9 @@ struct CheckOptions {
 struct CheckRow {
   std::string operation, target;
   std::int64_t passed = 0, failed = 0, skipped = 0;
-  double worst = 0;                   // largest error as a multiple of its bound
-  std::string worst_text;             // in words, with the shape
+  double worst = 0;        // largest error as a multiple of its bound
+  std::string worst_text;  // in words
+  std::string worst_shape;
   std::string skipped_why;            // of the first that was skipped
   std::vector<std::string> failures;  // "shape: what is wrong", the first five
 };

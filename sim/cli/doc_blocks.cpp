@@ -30,7 +30,8 @@ std::string verbs() {
 
 std::string plugins() {
   MarkdownTable t({"kind", "name", "what", "parameters", "source"});
-  for (const std::string& kind : Registry::instance().kinds())
+  for (const std::string& kind : Registry::instance().kinds()) {
+    if (kind == "kernel") continue;  // kernels/README.md says more of them
     for (const PluginInfo* p : Registry::instance().of_kind(kind)) {
       std::string parameters;
       for (const ParameterRow& r : plugin_rows(*p)) {
@@ -39,6 +40,7 @@ std::string plugins() {
       }
       t.row({kind, "`" + p->name + "`", p->text, parameters, p->source});
     }
+  }
   return t.text();
 }
 

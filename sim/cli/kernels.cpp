@@ -85,6 +85,7 @@ Tree check_json(const kernels::CheckRow& r) {
   t.set("skipped", Tree::scalar(std::to_string(r.skipped)));
   t.set("worst_of_bound", number(r.worst));
   t.set("worst", Tree::scalar(r.worst_text, {}, true));
+  t.set("worst_shape", Tree::scalar(r.worst_shape, {}, true));
   return t;
 }
 

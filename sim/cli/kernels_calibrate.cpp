@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <cstdlib>
 
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
@@ -52,13 +53,13 @@ std::string local_name(const po::variables_map& v) {
   return devices.empty() ? "cpu" : devices[0];
 }
 
-void print_profile(const DeviceSpec& d, const std::vector<KernelPoint>& points) {
+void print_profile(const DeviceSpec& d, const std::vector<KernelTiming>& points) {
   const KernelProfile& p = *d.kernels;
   fmt::print("{}{}: {} points measured, lines differ from them by {:.0f} % at most\n", p.device,
              p.software ? " (software: says nothing about a GPU)" : "", points.size(),
              100 * p.worst_fit);
   TextTable table({"operation", ">us", ">calls", "shape"});
-  for (const KernelPoint& k : points)
+  for (const KernelTiming& k : points)
     table.row(
         {k.operation, fmt::format("{:.1f}", 1e6 * k.seconds), std::to_string(k.calls), k.shape});
   fmt::print("{}", table.text());
@@ -73,11 +74,29 @@ void end_kernel_progress() {
   if (isatty(STDERR_FILENO) == 1) fmt::print(stderr, "\r\033[K");
 }
 
+std::filesystem::path profile_folder() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  if (cache != nullptr && *cache != '\0') return std::filesystem::path(cache) / "kvsim";
+  const char* home = std::getenv("HOME");
+  if (home != nullptr && *home != '\0') return std::filesystem::path(home) / ".cache" / "kvsim";
+  throw InputError("no place to keep the measured profile: HOME and XDG_CACHE_HOME are not set",
+                   "set one, or name a file of `kvsim kernels calibrate -o FILE` as "
+                   "deployment.hardware");
+}
+
+ThisMachine measured_machine(std::vector<KernelTiming>& timings) {
+  return [&timings](const std::string& device, const ModelWork& model) {
+    DeviceSpec d = local_profile(device, model, profile_folder(), timings, kernel_progress);
+    end_kernel_progress();
+    return d;
+  };
+}
+
 int run_kernel_calibrate(const po::variables_map& v) {
   const LocalDevice local(local_name(v), thread_count(v));
   const std::string scenario = option_or(v, "scenario", std::string{});
   const KernelNeeds needs = scenario.empty() ? usual_needs() : needs_of_scenario(scenario);
-  std::vector<KernelPoint> points;
+  std::vector<KernelTiming> points;
   DeviceSpec device = measure_device(local.target(), local.id(), points, kernel_progress);
   measure(needs, local.target(), device, points, kernel_progress);
   end_kernel_progress();
@@ -97,8 +116,8 @@ int run_kernel_loop_verb(const po::variables_map& v) {
   Diagnostics d;
   const LoadedScenario loaded = load_scenario(path, {}, d);
   d.throw_if_any();
-  const BuiltRun run = build_run(loaded, false, d, kernel_progress);
-  end_kernel_progress();
+  std::vector<KernelTiming> timings;
+  const BuiltRun run = build_run(loaded, false, d, measured_machine(timings));
   d.throw_if_any();
   if (!run.device.kernels || run.scenario.cost.name != "kernels")
     throw InputError(
@@ -125,8 +144,13 @@ int run_kernel_loop_verb(const po::variables_map& v) {
       run.model.name, run.device.kernels->device, shape.threads, shape.threads > 1 ? "s" : "",
       shape.batch, shape.context, shape.steps, report.dropped);
   fmt::print(
-      "an iteration, median: measured {:.2f} ms, simulated {:.2f} ms, difference {:+.1f} %\n",
+      "an iteration, lower quartile: measured {:.2f} ms, simulated {:.2f} ms, difference {:+.1f} "
+      "%\n",
       1e3 * report.measured, 1e3 * report.simulated, 100 * report.difference());
+  const double then = run.device.bandwidth.value, now = report.read_rate;
+  if (std::isfinite(now) && then > 0)
+    fmt::print("memory reads {:.1f} GB/s now, {:.1f} when the profile was measured\n", now / 1e9,
+               then / 1e9);
   return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
+#include "sim/cli/kernels_calibrate.h"
 #include "sim/cli/progress.h"
 #include "sim/cli/summary.h"
 #include "sim/run/simulate.h"
@@ -53,13 +54,14 @@ std::string default_output(const std::string& name) {
 int run_one(const std::string& file, const po::variables_map& v) {
   Diagnostics d;
   const LoadedScenario loaded = load_scenario(file, list_option(v, "set"), d);
-  BuiltRun run = build_run(loaded, v.count("print") == 0, d);
+  SimulateOptions options;
+  const ThisMachine machine = measured_machine(options.kernel_timings);
+  BuiltRun run = build_run(loaded, v.count("print") == 0, d, machine);
   d.throw_if_any();
   if (v.count("print") > 0) {
     fmt::print("{}", to_yaml(run.resolved));
     return 0;
   }
-  SimulateOptions options;
   options.reproducible = v.count("reproducible") > 0;
   options.exact_steps = v.count("exact") > 0;
   if (v.count("no-database") == 0) {
@@ -71,7 +73,7 @@ int run_one(const std::string& file, const po::variables_map& v) {
     line.update(t, done);
     return true;
   };
-  options.baseline = without_offload(loaded);
+  options.baseline = without_offload(loaded, machine);
   const SimulateResult result = simulate(run, options);
   line.clear();
   fmt::print("{}", v.count("json") > 0 ? summary_json(run, result) : summary_table(run, result));

@@ -281,6 +281,19 @@ TableInfo fault_table() {
           ""};
 }
 
+TableInfo kernel_timing_table() {
+  return {"kernel_timing",
+          "kernels measured on this machine before the run (cost model kernels); empty when a kept "
+          "profile had all",
+          {kRunId,
+           {"operation", "TEXT NOT NULL", "kvsim list kernel"},
+           {"shape", "TEXT NOT NULL", "its parameters"},
+           {"target", "TEXT NOT NULL", "the device it ran on"},
+           {"call_ns", "REAL NOT NULL", "a quarter of the calls were faster"},
+           {"calls", "INTEGER NOT NULL", "that had their cores to themselves"}},
+          ""};
+}
+
 TableInfo metric_table() {
   return {"metric",
           "summary numbers, see metrics.h for their definitions",
@@ -299,9 +312,9 @@ TableInfo metric_table() {
 
 const std::vector<TableInfo>& schema_tables() {
   static const std::vector<TableInfo> kTables{
-      run_table(),    provenance_table(), param_table(), request_table(),  iteration_table(),
-      sample_table(), instance_table(),   tier_table(),  tier_hit_table(), tier_sample_table(),
-      link_table(),   transfer_table(),   fault_table(), metric_table()};
+      run_table(),    provenance_table(), param_table(), request_table(),       iteration_table(),
+      sample_table(), instance_table(),   tier_table(),  tier_hit_table(),      tier_sample_table(),
+      link_table(),   transfer_table(),   fault_table(), kernel_timing_table(), metric_table()};
   return kTables;
 }
 

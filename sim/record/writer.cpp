@@ -90,6 +90,9 @@ RunWriter::RunWriter(Database& db, const RunHeader& h)
   row.run();
   Statement param = insert("param");
   for (const auto& [path, value] : h.params) (Row(param) << path << value).run();
+  Statement timing = insert("kernel_timing");
+  for (const KernelTiming& t : h.kernel_timings)
+    (Row(timing) << t.operation << t.shape << t.target << 1e9 * t.seconds << t.calls).run();
 }
 
 Statement RunWriter::insert(const std::string& table) {

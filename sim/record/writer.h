@@ -14,6 +14,13 @@
 
 namespace kvsim {
 
+// A kernel measured on this machine before the run, for its cost model.
+struct KernelTiming {
+  std::string operation, shape, target;
+  double seconds = 0;      // lower quartile of a call
+  std::int64_t calls = 0;  // that counted
+};
+
 // What is known before a run starts.
 struct RunHeader {
   std::string name;
@@ -22,6 +29,7 @@ struct RunHeader {
   std::string version;
   Slo slo;
   std::vector<std::pair<std::string, std::string>> params;  // path and value; paths are unique
+  std::vector<KernelTiming> kernel_timings{};
 };
 
 // What differs between two runs of the same scenario; kept apart from results.

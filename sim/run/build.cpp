@@ -204,9 +204,8 @@ namespace {
 
 class Builder {
  public:
-  Builder(const LoadedScenario& loaded, Diagnostics& d,
-          const std::function<void(const std::string&)>& progress)
-      : loaded_(loaded), d_(d), progress_(progress) {
+  Builder(const LoadedScenario& loaded, Diagnostics& d, const ThisMachine& machine)
+      : loaded_(loaded), d_(d), machine_(machine) {
     out_.scenario = loaded.value;
     out_.base_dir = loaded.base_dir;
   }
@@ -309,7 +308,9 @@ class Builder {
                    "remove one of the two");
     report(d_, place_of("cost.device"), "cost.device", [&] {
       const TransformerWork work(out_.model, out_.parallel, out_.precision);
-      out_.device = local_profile(device->text(), work, out_.kernel_points, progress_);
+      out_.is_unmeasured = !machine_;
+      out_.device =
+          machine_ ? machine_(device->text(), work) : unmeasured_device(device->text(), work);
       out_.interconnect = out_.device.gpu_link;
     });
     params.erase("device");
@@ -482,15 +483,15 @@ class Builder {
 
   const LoadedScenario& loaded_;
   Diagnostics& d_;
-  const std::function<void(const std::string&)>& progress_;
+  const ThisMachine& machine_;
   BuiltRun out_;
 };
 
 }  // namespace
 
 BuiltRun build_run(const LoadedScenario& loaded, bool with_trace, Diagnostics& d,
-                   const std::function<void(const std::string&)>& progress) {
-  return Builder(loaded, d, progress).build(with_trace);
+                   const ThisMachine& machine) {
+  return Builder(loaded, d, machine).build(with_trace);
 }
 
 }  // namespace kvsim

@@ -16,7 +16,6 @@
 #include "policies/memory/memory.h"
 #include "policies/router/router.h"
 #include "sim/engine/world.h"
-#include "sim/run/measure_kernels.h"
 #include "sim/scenario/scenario.h"
 #include "traces/trace_source.h"
 
@@ -43,13 +42,16 @@ struct BuiltRun {
   Tree
       resolved;  // the scenario with model and hardware spelled out: its text is the run's identity
   std::string base_dir;
-  std::vector<KernelPoint> kernel_points;  // measured while building (cost model kernels)
+  bool is_unmeasured = false;  // the hardware is this machine, and nobody measured it
 };
 
+// Measures `device` ("cpu" or "vulkan") of this machine for a model, or reads what was kept of it.
+using ThisMachine = std::function<DeviceSpec(const std::string& device, const ModelWork&)>;
+
 // Mistakes go to Diagnostics; the result is usable only when there are none. `with_trace` opens the
-// trace. `progress` hears what is being measured, should a cost model need that.
+// trace. Without `machine` a scenario whose hardware is this machine can be checked, but not run.
 BuiltRun build_run(const LoadedScenario&, bool with_trace, Diagnostics&,
-                   const std::function<void(const std::string&)>& progress = {});
+                   const ThisMachine& machine = {});
 
 // The parts alone, for `kvsim show` and other users. `path` names the key in messages.
 ModelSpec build_model(const Tree& given, const std::string& base_dir, const std::string& path,

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdlib>
 #include <fstream>
 #include <thread>
 
@@ -56,16 +55,6 @@ LocalDevice::LocalDevice(const std::string& name, int threads) {
 
 LocalDevice::~LocalDevice() = default;
 
-fs::path profile_folder() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  if (cache != nullptr && *cache != '\0') return fs::path(cache) / "kvsim";
-  const char* home = std::getenv("HOME");
-  if (home != nullptr && *home != '\0') return fs::path(home) / ".cache" / "kvsim";
-  throw InputError("no place to keep the measured profile: HOME and XDG_CACHE_HOME are not set",
-                   "set one, or name a file that `kvsim kernels calibrate -o FILE` wrote as "
-                   "deployment.hardware");
-}
-
 DeviceSpec read_profile(const fs::path& path) {
   Diagnostics d;
   Reader r(d);
@@ -95,20 +84,40 @@ void write_profile(const fs::path& path, const DeviceSpec& device) {
   }
 }
 
-DeviceSpec local_profile(const std::string& name, const ModelWork& model,
-                         std::vector<KernelPoint>& points,
+DeviceSpec local_profile(const std::string& name, const ModelWork& model, const fs::path& folder,
+                         std::vector<KernelTiming>& timings,
                          const std::function<void(const std::string&)>& progress) {
   const KernelNeeds needs = needs_of(model);
   const LocalDevice local(name);
-  const fs::path path = profile_folder() / (local.id() + ".yaml");
+  const fs::path path = folder / (local.id() + ".yaml");
   const bool is_kept = fs::exists(path);
   DeviceSpec device =
-      is_kept ? read_profile(path) : measure_device(local.target(), local.id(), points, progress);
+      is_kept ? read_profile(path) : measure_device(local.target(), local.id(), timings, progress);
   const KernelNeeds lacks = missing(needs, *device.kernels);
   if (is_kept && is_empty(lacks)) return device;
-  measure(lacks, local.target(), device, points, progress);
+  measure(lacks, local.target(), device, timings, progress);
   write_profile(path, device);
   return read_profile(path);  // the rounded figures, as every later run has them
+}
+
+DeviceSpec unmeasured_device(const std::string& device, const ModelWork& model) {
+  if (device != "cpu" && device != "vulkan")
+    throw InputError(fmt::format("unknown device '{}' of this machine", device),
+                     "valid: cpu, vulkan");
+  const KernelNeeds needs = needs_of(model);
+  DeviceSpec d;
+  d.name = device;
+  d.memory = half_of_memory();
+  d.bandwidth = Bandwidth{1};
+  KernelProfile& p = d.kernels.emplace();
+  for (const std::string& element : needs.linear) p.linear.push_back({element, 1, 0, 0});
+  const auto row = [](const AttentionShape& a) {
+    return AttentionTime{a.element, a.q_heads, a.kv_heads, a.key_dim, a.value_dim,
+                         a.latent,  1,         0,          0};
+  };
+  for (const AttentionShape& a : needs.decode) p.decode.push_back(row(a));
+  for (const AttentionShape& a : needs.prefill) p.prefill.push_back(row(a));
+  return d;
 }
 
 }  // namespace kvsim

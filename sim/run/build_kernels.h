@@ -30,18 +30,19 @@ class LocalDevice {
   std::string id_;
 };
 
-// Where profiles are kept: $XDG_CACHE_HOME/kvsim, else ~/.cache/kvsim. Throws InputError when
-// neither is known.
-std::filesystem::path profile_folder();
 // Throws InputError for a file that is none or is broken.
 DeviceSpec read_profile(const std::filesystem::path&);
 // Whole or not at all; makes the folder.
 void write_profile(const std::filesystem::path&, const DeviceSpec&);
 
-// The kept profile of the device, measured if there is none; what it lacks for the model is
-// measured and kept too. `points`: what was measured now.
+// The profile of the device in `folder`, measured if there is none; what it lacks for the model is
+// measured and kept too. `timings`: what was measured now.
 DeviceSpec local_profile(const std::string& device, const ModelWork&,
-                         std::vector<KernelPoint>& points,
+                         const std::filesystem::path& folder, std::vector<KernelTiming>& timings,
                          const std::function<void(const std::string&)>& progress);
+
+// Stands for a device that nobody measured where a scenario is only checked: half of this machine's
+// memory, and kernels that take no time.
+DeviceSpec unmeasured_device(const std::string& device, const ModelWork&);
 
 }  // namespace kvsim

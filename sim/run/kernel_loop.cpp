@@ -9,6 +9,7 @@
 
 #include "kernels/arena.h"
 #include "kernels/attention.h"
+#include "kernels/bandwidth.h"
 #include "kernels/threads.h"
 #include "kernels/timing.h"
 #include "kernels/transformer.h"
@@ -92,6 +93,9 @@ class Decoder {
                            .x = logits_,
                            .out = logits_},
                           threads_);
+  }
+  double read_rate() {
+    return kernels::probe_read(threads_, {.bytes = std::size_t{512} << 20}).median;
   }
   [[nodiscard]] float sample() const { return logits_.front(); }
 
@@ -200,7 +204,7 @@ void check_model(const ModelSpec& m, const LoopShape& shape) {
                      "it knows dense decoders with full attention, rotary positions and a gated "
                      "feed-forward part, such as llama-3.2-1b");
   const double weights = static_cast<double>(parameters(m).total() + m.vocab * m.hidden) * 2;
-  const double kv = static_cast<double>(kv_token_bytes(m, Dtype::fp16).count()) *
+  const double kv = to_double(kv_token_bytes(m, Dtype::fp16)) *
                     static_cast<double>(shape.batch * (shape.context + shape.steps + 16));
   const double memory =
       static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
@@ -212,10 +216,8 @@ void check_model(const ModelSpec& m, const LoopShape& shape) {
         "choose a smaller model, batch or context");
 }
 
-double median(std::vector<double> values) {
-  if (values.empty()) return std::nan("");
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
+double quartile(std::vector<double> values) {
+  return values.empty() ? std::nan("") : kernels::quantile(values, 0.25);
 }
 
 }  // namespace
@@ -231,11 +233,12 @@ LoopReport run_kernel_loop(const ModelSpec& m, CostModel& cost, const LoopShape&
   for (std::int64_t i = 0; i < shape.steps; ++i) {
     const std::int64_t context = shape.context + 1 + i;
     if (progress) progress(fmt::format("iteration {} of {}", i + 1, shape.steps));
+    if (i == shape.steps / 2) report.read_rate = decoder.read_rate();
     StepShape s;
     s.decodes = s.padded_decodes = shape.batch;
     s.decode_context_sum = shape.batch * context;
     s.decode_context_max = context;
-    LoopStep one{context, 1e-9 * static_cast<double>(cost.decode_line(s).at(s).count()),
+    LoopStep one{context, to_seconds(cost.decode_line(s).at(s)),
                  kernels::time_once(shape.threads, [&] { decoder.step(context); })};
     KVSIM_CHECK(std::isfinite(decoder.sample()), "the loop computes finite logits");
     if (one.measured < 0) {
@@ -246,8 +249,8 @@ LoopReport run_kernel_loop(const ModelSpec& m, CostModel& cost, const LoopShape&
     }
     report.steps.push_back(one);
   }
-  report.simulated = median(simulated);
-  report.measured = median(measured);
+  report.simulated = quartile(simulated);
+  report.measured = quartile(measured);
   return report;
 }
 

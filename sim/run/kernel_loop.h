@@ -27,8 +27,11 @@ struct LoopStep {
 
 struct LoopReport {
   std::vector<LoopStep> steps;
-  double simulated = 0, measured = 0;  // medians over the steps that counted, seconds
+  double simulated = 0, measured = 0;  // lower quartiles over the steps that counted, seconds
   std::int64_t dropped = 0;
+  // Bytes per second that memory gave in the middle of the loop (bandwidth.h): on a machine that
+  // others use it changes by the minute.
+  double read_rate = 0;
   [[nodiscard]] double difference() const { return simulated / measured - 1; }
 };
 

@@ -23,8 +23,8 @@ using kernels::NamedTarget;
 // A point that would take longer than this per call is left out, and the line through the smaller
 // ones goes on.
 constexpr double kLongestCall = 1.0;
-constexpr std::int64_t kCalls = 7;
-constexpr double kBudget = 0.6;  // seconds per point
+constexpr std::int64_t kCalls = 15;
+constexpr double kBudget = 0.7;  // seconds per point
 
 // A software device is thirty times slower than the CPU it runs on: smaller matrices and batches.
 bool is_software(const NamedTarget& t) {
@@ -39,11 +39,12 @@ Tree shape_of(std::initializer_list<std::pair<const char*, std::string>> values)
 
 class Meter {
  public:
-  Meter(const NamedTarget& target, std::vector<KernelPoint>& points,
+  Meter(const NamedTarget& target, std::vector<KernelTiming>& timings,
         const std::function<void(const std::string&)>& progress)
-      : target_(target), points_(points), progress_(progress) {}
+      : target_(target), timings_(timings), progress_(progress) {}
 
-  // Median seconds of a call. Tries again with more time when other processes kept the cores busy.
+  // Lower quartile of the seconds of a call: what others do on the memory bus only adds. Tries
+  // again with more time when other processes kept the cores busy.
   double seconds(const std::string& operation, const Tree& shape) {
     if (progress_) progress_(fmt::format("{} {}", operation, kernels::shape_text(shape)));
     kernels::BenchOptions options;
@@ -56,8 +57,9 @@ class Meter {
         throw InputError(fmt::format("{} cannot be measured on {}: {}", operation, target_.name,
                                      row.skipped_why));
       if (row.timing.calls == 0) continue;
-      points_.push_back({operation, row.shape, target_.name, row.timing.median, row.timing.calls});
-      return row.timing.median;
+      timings_.push_back(
+          {operation, row.shape, target_.name, row.timing.quartile, row.timing.calls});
+      return row.timing.quartile;
     }
     throw InputError(
         fmt::format("{}: no call of {} had its cores to itself", target_.name, operation),
@@ -67,7 +69,7 @@ class Meter {
 
  private:
   const NamedTarget& target_;
-  std::vector<KernelPoint>& points_;
+  std::vector<KernelTiming>& timings_;
   const std::function<void(const std::string&)>& progress_;
 };
 
@@ -116,7 +118,7 @@ void measure_linear(Meter& meter, const std::string& element, KernelProfile& pro
       last = meter.seconds("linear", shape_of({{"rows", std::to_string(rows)},
                                                {"in_dim", std::to_string(dim)},
                                                {"out_dim", std::to_string(dim)},
-                                               {"element", element}}));
+                                               {"half", element == "f16" ? "true" : "false"}}));
       points.push_back({static_cast<double>(dim * dim), last});
     }
     const Fitted f = fit(points);
@@ -171,8 +173,8 @@ void measure_prefill(Meter& meter, const AttentionShape& a, KernelProfile& profi
     for (const std::int64_t history : {0, 512, 2048}) {
       if (is_software(meter.target()) && tokens * (history + tokens) > 512 * 512) break;
       Tree shape = attention_shape(a, meter.target());
-      shape.set("tokens", Tree::scalar(std::to_string(tokens)));
-      shape.set("history", Tree::scalar(std::to_string(history)));
+      shape.set("queries", Tree::scalar(std::to_string(tokens)));
+      shape.set("cached", Tree::scalar(std::to_string(history)));
       last = meter.seconds("prefill-attention", shape);
       points.push_back({static_cast<double>(tokens * history + tokens * (tokens + 1) / 2), last});
     }
@@ -185,13 +187,14 @@ void measure_prefill(Meter& meter, const AttentionShape& a, KernelProfile& profi
 void measure_elementwise(Meter& meter, KernelProfile& profile) {
   std::vector<Point> norms, softmaxes;
   for (const std::int64_t rows : {1, 16, 256}) {
-    const double s =
-        meter.seconds("rms-norm", shape_of({{"rows", std::to_string(rows)}, {"dim", "4096"}}));
+    const double s = meter.seconds(
+        "rms-norm", shape_of({{"rows", std::to_string(rows)}, {"heads", "32"}, {"dim", "128"}}));
     norms.push_back({static_cast<double>(rows) * 4096 * 8, s});
   }
   for (const std::int64_t rows : {1, 16}) {
     const double s =
-        meter.seconds("softmax", shape_of({{"rows", std::to_string(rows)}, {"columns", "32768"}}));
+        meter.seconds("log-softmax",
+                      shape_of({{"rows", std::to_string(rows)}, {"heads", "1"}, {"dim", "32768"}}));
     softmaxes.push_back({static_cast<double>(rows) * 32768 * 8, s});
   }
   const Fitted norm = fit(norms), softmax = fit(softmaxes);
@@ -210,14 +213,14 @@ std::string today() {
   return fmt::format("{:04}-{:02}-{:02}", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday);
 }
 
-Bytes half_of_memory() { return Bytes{sysconf(_SC_PHYS_PAGES) / 2 * sysconf(_SC_PAGE_SIZE)}; }
-
 bool same(const AttentionTime& t, const AttentionShape& s) {
   return t.q_heads == s.q_heads && t.kv_heads == s.kv_heads && t.key_dim == s.key_dim &&
          t.value_dim == s.value_dim && t.latent == s.latent && t.element == s.element;
 }
 
 }  // namespace
+
+Bytes half_of_memory() { return Bytes{sysconf(_SC_PHYS_PAGES) / 2 * sysconf(_SC_PAGE_SIZE)}; }
 
 KernelNeeds needs_of(const ModelWork& model) {
   const ModelWork::Facts& f = model.facts();
@@ -251,7 +254,7 @@ KernelNeeds missing(const KernelNeeds& needs, const KernelProfile& profile) {
 }
 
 DeviceSpec measure_device(const NamedTarget& target, const std::string& id,
-                          std::vector<KernelPoint>& points,
+                          std::vector<KernelTiming>& timings,
                           const std::function<void(const std::string&)>& progress) {
   DeviceSpec d;
   KernelProfile p;
@@ -278,16 +281,16 @@ DeviceSpec measure_device(const NamedTarget& target, const std::string& id,
   d.compute = {{"fp32", FlopRate{rates.flops}}};
   for (const char* figure : {"memory", "bandwidth", "compute", "kernels"})
     d.source[figure] = "measured here on " + p.date;
-  Meter meter(target, points, progress);
+  Meter meter(target, timings, progress);
   measure_elementwise(meter, p);
   d.kernels = std::move(p);
   return d;
 }
 
 void measure(const KernelNeeds& needs, const NamedTarget& target, DeviceSpec& device,
-             std::vector<KernelPoint>& points,
+             std::vector<KernelTiming>& timings,
              const std::function<void(const std::string&)>& progress) {
-  Meter meter(target, points, progress);
+  Meter meter(target, timings, progress);
   for (const std::string& element : needs.linear) measure_linear(meter, element, *device.kernels);
   for (const AttentionShape& a : needs.decode) measure_decode(meter, a, *device.kernels);
   for (const AttentionShape& a : needs.prefill) measure_prefill(meter, a, *device.kernels);

@@ -9,6 +9,7 @@
 #include "hardware/device.h"
 #include "kernels/harness/check.h"
 #include "sim/base/work.h"
+#include "sim/record/writer.h"
 
 namespace kvsim {
 
@@ -22,22 +23,18 @@ KernelNeeds needs_of(const ModelWork&);
 KernelNeeds missing(const KernelNeeds& needs, const KernelProfile& profile);
 bool is_empty(const KernelNeeds&);
 
-// A measured point, for the table kernel_timing.
-struct KernelPoint {
-  std::string operation, shape, target;
-  double seconds = 0;
-  std::int64_t calls = 0;
-};
+// What a scenario may fill with weights and KV on a CPU.
+Bytes half_of_memory();
 
 // A device file with the machine's rates and the times of norms and softmax, and none of the rest.
 // memory: of the machine (CPU, half of it) or the device. `progress` may be empty.
 DeviceSpec measure_device(const kernels::NamedTarget&, const std::string& id,
-                          std::vector<KernelPoint>& points,
+                          std::vector<KernelTiming>& timings,
                           const std::function<void(const std::string&)>& progress);
 // Adds what is needed to the device's profile. Throws InputError when the device lacks an
 // operation.
 void measure(const KernelNeeds&, const kernels::NamedTarget&, DeviceSpec&,
-             std::vector<KernelPoint>& points,
+             std::vector<KernelTiming>& timings,
              const std::function<void(const std::string&)>& progress);
 
 }  // namespace kvsim

@@ -35,8 +35,9 @@ void flatten(const Tree& t, const std::string& path,
     flatten(t.items()[i], prefix + std::to_string(i), out);
 }
 
-RunHeader header_of(const BuiltRun& run) {
+RunHeader header_of(const BuiltRun& run, const std::vector<KernelTiming>& timings) {
   RunHeader h;
+  h.kernel_timings = timings;
   h.name = run.scenario.name;
   h.scenario_text = to_yaml(run.resolved);
   h.seed = run.scenario.seed;
@@ -50,13 +51,13 @@ RunHeader header_of(const BuiltRun& run) {
 
 Slo slo_of(const Scenario& s) { return {s.slo.ttft, s.slo.tpot, s.slo.e2e}; }
 
-std::vector<Metric> without_offload(const LoadedScenario& loaded) {
+std::vector<Metric> without_offload(const LoadedScenario& loaded, const ThisMachine& machine) {
   if (!loaded.value.cache.offload.compare || loaded.value.cache.tiers.size() < 2) return {};
   LoadedScenario other = loaded;
   other.value.cache.tiers.resize(1);
   other.value.faults.clear();
   Diagnostics d;
-  BuiltRun run = build_run(other, true, d);
+  BuiltRun run = build_run(other, true, d, machine);
   d.throw_if_any();
   std::vector<Metric> metrics;
   for (Metric& m : simulate(run, {}).metrics) {
@@ -71,7 +72,12 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   const auto started = std::chrono::steady_clock::now();
   const std::string started_utc = utc_now();
   std::optional<Recorder> recorder;
-  if (!options.database.empty()) recorder.emplace(options.database, header_of(run));
+  if (run.is_unmeasured)
+    throw InputError("cost.device: this machine has not been measured",
+                     "only `kvsim run` measures; elsewhere name a file of `kvsim kernels calibrate "
+                     "-o FILE` as deployment.hardware");
+  if (!options.database.empty())
+    recorder.emplace(options.database, header_of(run, options.kernel_timings));
   run.engine.exact_steps = options.exact_steps;
   std::vector<InstanceSpec> instances;
   const bool lockstep = run.parallel.data > 1 && run.model.moe.has_value();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "sim/record/metrics.h"
+#include "sim/record/writer.h"
 #include "sim/run/build.h"
 
 namespace kvsim {
@@ -17,9 +18,10 @@ struct SimulateOptions {
   bool reproducible = false;  // leave host, date and wall time out of the database
   // Simulated time and completed requests, now and then; false stops the run.
   std::function<bool(Time, std::uint64_t)> progress;
-  std::vector<Metric> baseline;  // of another run, kept beside this one's
-  bool exact_steps = false;      // the slow path, for comparisons
-  bool check_often = false;      // all invariants every few thousand events, not only at the end
+  std::vector<Metric> baseline;              // of another run, kept beside this one's
+  std::vector<KernelTiming> kernel_timings;  // measured for this run
+  bool exact_steps = false;                  // the slow path, for comparisons
+  bool check_often = false;  // all invariants every few thousand events, not only at the end
 };
 
 struct SimulateResult {
@@ -32,7 +34,7 @@ struct SimulateResult {
 Slo slo_of(const Scenario&);
 // Metrics of the same scenario without tiers below the GPU, in the scope `no-offload`; none unless
 // cache.offload.compare asks for them.
-std::vector<Metric> without_offload(const LoadedScenario&);
+std::vector<Metric> without_offload(const LoadedScenario&, const ThisMachine& machine = {});
 // Throws InputError for what only the run can find (broken trace records, full disk).
 SimulateResult simulate(BuiltRun&, const SimulateOptions&);
 
