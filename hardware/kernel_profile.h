@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "sim/base/fields.h"
+#include "sim/base/work.h"
 
 namespace kvsim {
 
@@ -47,6 +48,11 @@ struct AttentionTime {
       field("per_unit_ns", &AttentionTime::per_unit_ns, between(0.0, 1e6),
             "per token of context; prefill: per pair of query and key")};
 };
+
+inline bool is_of(const AttentionTime& t, const AttentionShape& s) {
+  return t.q_heads == s.q_heads && t.kv_heads == s.kv_heads && t.key_dim == s.key_dim &&
+         t.value_dim == s.value_dim && t.latent == s.latent && t.element == s.element;
+}
 
 struct KernelProfile {
   std::string device, driver, date, isa;

@@ -48,11 +48,6 @@ std::string text_of(const AttentionShape& s) {
                      s.key_dim, s.value_dim, s.latent ? " in the key" : "", s.element);
 }
 
-bool is_of(const AttentionTime& t, const AttentionShape& s) {
-  return t.q_heads == s.q_heads && t.kv_heads == s.kv_heads && t.key_dim == s.key_dim &&
-         t.value_dim == s.value_dim && t.latent == s.latent && t.element == s.element;
-}
-
 class KernelTimes final : public CostModel {
  public:
   struct Params {

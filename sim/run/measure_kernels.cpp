@@ -213,11 +213,6 @@ std::string today() {
   return fmt::format("{:04}-{:02}-{:02}", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday);
 }
 
-bool same(const AttentionTime& t, const AttentionShape& s) {
-  return t.q_heads == s.q_heads && t.kv_heads == s.kv_heads && t.key_dim == s.key_dim &&
-         t.value_dim == s.value_dim && t.latent == s.latent && t.element == s.element;
-}
-
 }  // namespace
 
 Bytes half_of_memory() { return Bytes{sysconf(_SC_PHYS_PAGES) / 2 * sysconf(_SC_PAGE_SIZE)}; }
@@ -245,7 +240,7 @@ KernelNeeds missing(const KernelNeeds& needs, const KernelProfile& profile) {
                           const std::vector<AttentionTime>& there,
                           std::vector<AttentionShape>& lacks) {
     for (const AttentionShape& a : wanted)
-      if (std::none_of(there.begin(), there.end(), [&](const auto& t) { return same(t, a); }))
+      if (std::none_of(there.begin(), there.end(), [&](const auto& t) { return is_of(t, a); }))
         lacks.push_back(a);
   };
   lacking(needs.decode, profile.decode, out.decode);
