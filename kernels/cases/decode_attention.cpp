@@ -2,18 +2,13 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <limits>
 
-#include "kernels/attention.h"
-#include "kernels/cases/kv_inputs.h"
-#include "kernels/operation.h"
-#include "kernels/vulkan/call.h"
-#include "kernels/vulkan/operations.h"
+#include "kernels/cases/attention_case.h"
 
 namespace kvsim::kernels {
 namespace {
 
-class DecodeCase final : public Operation {
+class DecodeCase final : public AttentionCase<DecodeAttention> {
  public:
   struct Params {
     std::int32_t context = 4096;
@@ -93,54 +88,10 @@ class DecodeCase final : public Operation {
             static_cast<double>(out_.size()) * 4,
             2 * pairs * params_.q_heads * (params_.k_dim + params_.v_dim)};
   }
-  [[nodiscard]] std::int64_t copies() const override { return inputs_.copies(); }
-
-  void reference() override {
-    want_.resize(out_.size());
-    DecodeAttention a = arguments(0);
-    a.out = want_;
-    reference::attend(a);
-  }
-  void poison() override {
-    std::fill(out_.begin(), out_.end(), std::numeric_limits<float>::quiet_NaN());
-  }
-
-  std::unique_ptr<Bound> bind(Target target, std::string& why) override {
-    if (target.vulkan != nullptr) return bind_vulkan(*target.vulkan, why);
-    is_vulkan_ = false;
-    return std::make_unique<OnCpu>(*this, *target.cpu);
-  }
-
-  [[nodiscard]] Difference difference() const override {
-    const double allowed = is_quantised(params_.element) ? 2e-4 : is_vulkan_ ? 1e-5 : 2e-5;
-    const double error = worst_relative_l2(out_, want_, static_cast<std::size_t>(params_.v_dim));
-    return {error / allowed, fmt::format("relative L2 {:.1e} of {:.0e}", error, allowed)};
-  }
 
  private:
-  class OnCpu final : public Bound {
-   public:
-    OnCpu(DecodeCase& c, Threads& t) : case_(c), threads_(t) {}
-    void run(std::int64_t copy) override { cpu::attend(case_.arguments(copy), threads_); }
-
-   private:
-    DecodeCase& case_;
-    Threads& threads_;
-  };
-
-  std::unique_ptr<Bound> bind_vulkan(vulkan::Device& device, std::string& why) {
-    is_vulkan_ = true;
-    auto calls = std::make_unique<vulkan::Calls>(device);
-    try {
-      for (std::int64_t copy = 0; copy < copies(); ++copy) calls->add(arguments(copy));
-    } catch (const InputError& e) {
-      why = e.what();
-      return nullptr;
-    }
-    return calls;
-  }
-
-  DecodeAttention arguments(std::int64_t copy) {
+  [[nodiscard]] const KvInputs& inputs() const override { return inputs_; }
+  DecodeAttention arguments(std::int64_t copy) override {
     return {.cache = inputs_.cache(),
             .table = inputs_.table(copy),
             .q_heads = params_.q_heads,
@@ -198,8 +149,6 @@ class DecodeCase final : public Operation {
   Params params_;
   KvInputs inputs_;
   std::vector<SharedPrefix> shared_;
-  std::vector<float> q_, out_, want_;
-  bool is_vulkan_ = false;
 };
 
 DecodeCase::Params DecodeCase::odd_shape(std::size_t index, Rng rng) {

@@ -3,20 +3,15 @@
 
 #include <bit>
 #include <cmath>
-#include <limits>
 
-#include "kernels/attention.h"
-#include "kernels/cases/kv_inputs.h"
-#include "kernels/operation.h"
-#include "kernels/vulkan/call.h"
-#include "kernels/vulkan/operations.h"
+#include "kernels/cases/attention_case.h"
 
 namespace kvsim::kernels {
 namespace {
 
 constexpr std::int32_t kMaskBlock = 64;
 
-class PrefillCase final : public Operation {
+class PrefillCase final : public AttentionCase<PrefillAttention> {
  public:
   struct Params {
     std::int32_t queries = 1024;
@@ -94,54 +89,10 @@ class PrefillCase final : public Operation {
     return {read * inputs_.shape().format.bytes_per_token() + static_cast<double>(q_.size()) * 4,
             static_cast<double>(out_.size()) * 4, 2 * pairs * rows * params_.density};
   }
-  [[nodiscard]] std::int64_t copies() const override { return inputs_.copies(); }
-
-  void reference() override {
-    want_.resize(out_.size());
-    PrefillAttention a = arguments(0);
-    a.out = want_;
-    reference::attend(a);
-  }
-  void poison() override {
-    std::fill(out_.begin(), out_.end(), std::numeric_limits<float>::quiet_NaN());
-  }
-
-  std::unique_ptr<Bound> bind(Target target, std::string& why) override {
-    if (target.vulkan != nullptr) return bind_vulkan(*target.vulkan, why);
-    is_vulkan_ = false;
-    return std::make_unique<OnCpu>(*this, *target.cpu);
-  }
-
-  [[nodiscard]] Difference difference() const override {
-    const double allowed = is_quantised(params_.element) ? 2e-4 : is_vulkan_ ? 1e-5 : 2e-5;
-    const double error = worst_relative_l2(out_, want_, static_cast<std::size_t>(params_.v_dim));
-    return {error / allowed, fmt::format("relative L2 {:.1e} of {:.0e}", error, allowed)};
-  }
 
  private:
-  class OnCpu final : public Bound {
-   public:
-    OnCpu(PrefillCase& c, Threads& t) : case_(c), threads_(t) {}
-    void run(std::int64_t copy) override { cpu::attend(case_.arguments(copy), threads_); }
-
-   private:
-    PrefillCase& case_;
-    Threads& threads_;
-  };
-
-  std::unique_ptr<Bound> bind_vulkan(vulkan::Device& device, std::string& why) {
-    is_vulkan_ = true;
-    auto calls = std::make_unique<vulkan::Calls>(device);
-    try {
-      for (std::int64_t copy = 0; copy < copies(); ++copy) calls->add(arguments(copy));
-    } catch (const InputError& e) {
-      why = e.what();
-      return nullptr;
-    }
-    return calls;
-  }
-
-  PrefillAttention arguments(std::int64_t copy) {
+  [[nodiscard]] const KvInputs& inputs() const override { return inputs_; }
+  PrefillAttention arguments(std::int64_t copy) override {
     return {.cache = inputs_.cache(),
             .table = inputs_.table(copy),
             .q_heads = params_.q_heads,
@@ -217,8 +168,6 @@ class PrefillCase final : public Operation {
   KvInputs inputs_;
   std::vector<std::uint64_t> mask_;
   std::int32_t mask_words_ = 0;
-  std::vector<float> q_, out_, want_;
-  bool is_vulkan_ = false;
 };
 
 PrefillCase::Params PrefillCase::odd_shape(std::size_t index, Rng rng) {
