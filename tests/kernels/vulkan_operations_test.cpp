@@ -478,7 +478,7 @@ TEST_F(VulkanOperations, RotationsEqualTheReferenceAndUndoThemselves) {
   // minutes there.
   for (const int log2 : {0, 1, 2, 3, 5, 6, 7, 9, 12, 13, 17, 21}) {
     const std::int32_t block = 1 << log2, dims = block * (log2 < 10 ? 3 : 1);
-    const auto rows = static_cast<std::int32_t>(log2 < 10 ? rng.below(30) : 1 + log2 % 2);
+    const auto rows = static_cast<std::int32_t>(log2 < 10 ? rng.below(30) : 2);
     SCOPED_TRACE(testing::Message() << rows << " x " << dims << ", blocks of " << block);
     const auto x = test::normals(rng, z(rows) * z(dims));
     std::vector<float> expected = x, got;
