@@ -109,7 +109,7 @@ class RotateCase final : public PlainCase<float> {
  private:
   void call(std::int64_t copy, const Where& where) override {
     const Rotation a{p_.rows, p_.blocks << p_.block_log2, 1 << p_.block_log2, out_[copy]};
-    where.run_on_host(a, cpu::rotate, reference::rotate);
+    where.run(a, cpu::rotate, reference::rotate);
   }
 
   Params p_;

@@ -102,7 +102,8 @@ class AssignCase final : public MergeCase {
         [](std::int32_t a, std::int32_t b) { return a != b ? 1 : 0; }));
     // Near ties: at most one in a thousand, and one.
     d.of_bound = std::max(d.of_bound, different / (1 + p_.tokens / 1000.0));
-    d.text += fmt::format(", {} of {} clusters differ", different, cluster_.size());
+    if (different > 0)
+      d.text += fmt::format(", {} of {} clusters differ", different, cluster_.size());
     return d;
   }
 

@@ -87,11 +87,10 @@ struct Where {
     else
       run_on_host(a, cpu, reference);
   }
-  // An operation without a Vulkan twin.
+  // On threads or by the reference; for operations whose Vulkan twin has arguments of its own.
   template <class Arguments>
   void run_on_host(const Arguments& a, void (*cpu)(const Arguments&, Threads&),
                    void (*reference)(const Arguments&)) const {
-    if (vulkan != nullptr) throw InputError("there is no Vulkan twin of this operation");
     threads != nullptr ? cpu(a, *threads) : reference(a);
   }
 };

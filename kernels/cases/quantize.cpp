@@ -122,7 +122,7 @@ class QuantizeCase final : public PlainCase<std::byte> {
                                   std::abs(double{x[i]} - double{want[i]}));
       worst = std::max(worst, off / (1e-3 * step));
     }
-    return {worst, fmt::format("codes off a tie by {:.1e} of 1e-3 steps", worst * 1e-3)};
+    return {worst, fmt::format("{:.1e} of 1e-3 steps off a tie", worst * 1e-3)};
   }
 
  private:

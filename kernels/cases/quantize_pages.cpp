@@ -105,8 +105,7 @@ class PageCodecCase final : public PlainCase<std::byte> {
           compare(source.value(from, h, slot, d), got.value(page, h, slot, d),
                   want.value(page, h, slot, d));
       }
-    return {worst,
-            fmt::format("{} numbers differ, all at ties: {}", ties, worst <= 1 ? "yes" : "no")};
+    return {worst, fmt::format("{} differ, {} ties", ties, worst <= 1 ? "all at" : "not only at")};
   }
 
  private:

@@ -9,8 +9,7 @@
 
 namespace kvsim::kernels {
 
-// A device to run on, by name, for reports: "cpu avx512, 2 threads", "llvmpipe (LLVM 15, 256
-// bits)".
+// A device to run on, by name, for reports: "cpu avx512, 2 threads", "vulkan llvmpipe, software".
 struct NamedTarget {
   std::string name;
   Target target;

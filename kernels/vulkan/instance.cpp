@@ -118,7 +118,10 @@ void Instance::create(bool validation) {
     throw InputError(fmt::format("Vulkan has no layer {}", kLayer),
                      "apt install vulkan-validationlayers, or run without validation");
   if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
-    throw InputError("no Vulkan: the loader found no driver", kInstall);
+    throw InputError(
+        "no Vulkan: the loader found no driver",
+        fmt::format("{}. VK_ICD_FILENAMES, when set, names the only drivers that are looked at",
+                    kInstall));
   expect(result, "vkCreateInstance");
 #define KVSIM_VK_LOAD(name) \
   name = reinterpret_cast<PFN_##name>(vkGetInstanceProcAddr_(instance_, #name));

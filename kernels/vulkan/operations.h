@@ -12,6 +12,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/blocks.h"
+#include "kernels/condition.h"
 #include "kernels/hash.h"
 #include "kernels/low_rank.h"
 #include "kernels/merge.h"
@@ -56,6 +57,7 @@ KVSIM_VULKAN_DECLARE(BlockHashes)
 KVSIM_VULKAN_DECLARE(PageQuantization)  // between page formats, either direction
 KVSIM_VULKAN_DECLARE(Quantization)
 KVSIM_VULKAN_DECLARE(Dequantization)
+KVSIM_VULKAN_DECLARE(Rotation)
 KVSIM_VULKAN_DECLARE(NeighbourSimilarity)
 KVSIM_VULKAN_DECLARE(NearestKept)
 KVSIM_VULKAN_DECLARE(WeightedMerge)

@@ -82,7 +82,9 @@ void KernelTargets::add_vulkan(const std::string& name, bool validation) {
   options.validation = validation;
   devices_.push_back(std::make_unique<kernels::vulkan::Device>(options));
   const kernels::vulkan::DeviceInfo& info = devices_.back()->info();
-  all_.push_back({fmt::format("vulkan {}{}", info.name, info.software ? " (software)" : ""),
+  // Drivers put compilers and versions in brackets: "llvmpipe (LLVM 15.0.6, 256 bits)".
+  const std::string short_name = info.name.substr(0, info.name.find(" ("));
+  all_.push_back({fmt::format("vulkan {}{}", short_name, info.software ? ", software" : ""),
                   {.vulkan = devices_.back().get()}});
 }
 

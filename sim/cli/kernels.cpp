@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstdlib>
+#include <string_view>
 
 #include "kernels/harness/bench.h"
 #include "sim/base/diagnostics.h"
@@ -14,6 +16,8 @@
 namespace kvsim {
 
 namespace {
+
+using namespace std::string_view_literals;
 
 void declare(po::options_description& o, po::positional_options_description& p) {
   o.add_options()("what", po::value<std::string>(),
@@ -32,8 +36,9 @@ void declare(po::options_description& o, po::positional_options_description& p) 
       "seed", po::value<std::uint64_t>()->default_value(1), "check: of the shapes and inputs")(
       "calls", po::value<std::int64_t>()->default_value(21), "bench: calls wanted per row")(
       "budget", po::value<double>()->default_value(2), "bench: seconds per row at most")(
-      "validation", "with Vulkan's validation layer; check fails when it says anything")(
-      "json", "check and bench: machine-readable")(
+      "validation",
+      "with Vulkan's validation layer (also KVSIM_VULKAN_VALIDATION=1 in the environment); check "
+      "fails when it says anything")("json", "check and bench: machine-readable")(
       "scenario", po::value<std::string>(),
       "calibrate: measure what this scenario's model needs instead of usual shapes; loop: the "
       "model")(
@@ -67,7 +72,8 @@ KernelTargetOptions target_options(const po::variables_map& v) {
   o.devices = list_option(v, "device");
   o.isas = list_option(v, "isa");
   o.threads = option_or(v, "threads", std::vector<int>{});
-  o.validation = v.count("validation") > 0;
+  const char* validation = std::getenv("KVSIM_VULKAN_VALIDATION");
+  o.validation = v.count("validation") > 0 || (validation != nullptr && validation == "1"sv);
   return o;
 }
 
@@ -102,12 +108,15 @@ int run_check(const po::variables_map& v) {
   end_kernel_progress();
   const std::vector<std::string> messages = targets.messages();
   bool is_good = messages.empty();
-  TextTable table({"operation", "on", ">passed", ">failed", ">skipped", ">worst/bound", "worst"});
+  // Operations stand above their devices: side by side they leave no room for the last column.
+  TextTable table({"operation, on", ">passed", ">failed", ">skipped", ">worst/bound", "worst"});
+  std::string operation;
   Tree json = Tree::list();
   for (const kernels::CheckRow& r : rows) {
     is_good = is_good && r.failed == 0;
     json.push(check_json(r));
-    table.row({r.operation, r.target, std::to_string(r.passed), std::to_string(r.failed),
+    if (r.operation != operation) table.row({operation = r.operation});
+    table.row({"  " + r.target, std::to_string(r.passed), std::to_string(r.failed),
                std::to_string(r.skipped), fmt::format("{:.2g}", r.worst),
                r.passed + r.failed > 0 ? r.worst_text : "skipped: " + r.skipped_why});
   }

@@ -472,6 +472,29 @@ TEST_F(VulkanOperations, MergesEqualTheReference) {
   }
 }
 
+TEST_F(VulkanOperations, RotationsEqualTheReferenceAndUndoThemselves) {
+  Rng rng(13, "vulkan rotate");
+  // 2^13: a workgroup holds less than a block; 2^21: in three passes. The reference would take
+  // minutes there.
+  for (const int log2 : {0, 1, 2, 3, 5, 6, 7, 9, 12, 13, 17, 21}) {
+    const std::int32_t block = 1 << log2, dims = block * (log2 < 10 ? 3 : 1);
+    const auto rows = static_cast<std::int32_t>(log2 < 10 ? rng.below(30) : 2);
+    SCOPED_TRACE(testing::Message() << rows << " x " << dims << ", blocks of " << block);
+    const auto x = test::normals(rng, z(rows) * z(dims));
+    std::vector<float> expected = x, got;
+    Threads threads(1);
+    run(
+        expected, got,
+        [&](std::span<float> out) {
+          return Rotation{rows, dims, block, out};
+        },
+        [&](const Rotation& a) { log2 < 10 ? reference::rotate(a) : cpu::rotate(a, threads); });
+    EXPECT_LT(test::worst_row(got, expected, z(dims)), 1e-6);
+    vulkan::once(Rotation{rows, dims, block, got}, device());
+    EXPECT_LT(test::worst_row(got, x, z(dims)), 2e-6);
+  }
+}
+
 TEST_F(VulkanOperations, ProjectionsEqualTheReference) {
   Rng rng(12, "vulkan project");
   for (int round = 0; round < 8; ++round) {
