@@ -337,7 +337,8 @@ void World::on_sample(Time now) {
     out_.tier_samples.push_back({now, options_.tiers->stores[i].tier, store_number_[i],
                                  stores_[i]->resident(), stores_[i]->totals().read_bytes,
                                  stores_[i]->totals().written_bytes});
-  if (inside_ > 0 || arrival_at_ != kNever)
+  // With nothing else to come, nothing would ever end the sampling: run() says what is stuck.
+  if ((inside_ > 0 || arrival_at_ != kNever) && !queue_.empty())
     queue_.push({now + options_.sample_every, Phase::sample, EventKind::sample, 0, 0, 0});
 }
 
@@ -430,6 +431,11 @@ RunOutcome World::run() {
     }
   }
   reject_stranded();
+  if (inside_ > 0 && !stopped && is_cut_off())
+    throw InputError(fmt::format("faults: {} requests wait for ever for KV behind a link that does "
+                                 "not come back",
+                                 inside_),
+                     "give the fault a duration (`down: 60 s`), or leave some bandwidth (`left`)");
   KVSIM_CHECK(inside_ == 0 || stopped, "{} requests are inside and nothing will ever happen",
               inside_);
   finish_outcome();

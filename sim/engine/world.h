@@ -117,6 +117,8 @@ class World {
   void place_stranded(Time);
   void reject_stranded();
   [[nodiscard]] bool all_gone() const;
+  // A link is down: what waits for it may never go on.
+  [[nodiscard]] bool is_cut_off() const;
   [[nodiscard]] std::optional<std::size_t> route(const RoutedRequest&);
   void place(std::size_t instance, Time);
   void build_tiers();

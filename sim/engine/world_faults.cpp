@@ -187,6 +187,12 @@ bool World::all_gone() const {
                       [](const auto& g) { return g->steps.busy() || g->steps.has_work(); });
 }
 
+bool World::is_cut_off() const {
+  for (std::size_t f = 0; f < fault_states_.size(); ++f)
+    if (fault_states_[f].present && options_.faults[f].kind == FaultKind::link) return true;
+  return false;
+}
+
 // No instance ever came back for them.
 void World::reject_stranded() {
   constexpr const char* kReason = "no instance was up";

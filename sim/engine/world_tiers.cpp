@@ -70,7 +70,11 @@ void World::choose_ways() {
       ways = &options_.faults[f].detours;
   std::size_t i = 0;
   for (const auto& in : instances_)
-    for (const auto& rank : in->ranks) rank->tiers()->take_ways((*ways)[i++]);
+    for (const auto& rank : in->ranks) {
+      // Without tiers, when only swapping uses the links: its copies keep their way and wait.
+      if (RankTiers* tiers = rank->tiers()) tiers->take_ways((*ways)[i]);
+      ++i;
+    }
 }
 
 // Keeps one event in the queue: the network's next.

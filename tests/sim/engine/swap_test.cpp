@@ -150,5 +150,29 @@ TEST(Swap, AFaultCutsACopy) {
   for (const RequestOutcome& r : out.requests) EXPECT_EQ(r.outcome, Outcome::finished);
 }
 
+// A link that is down holds copies up until it is back; detours are for tiers, of which there are
+// none.
+FaultPlan cut_link(Duration down) {
+  FaultPlan fault;
+  fault.kind = FaultKind::link;
+  fault.targets = {0};
+  fault.at = Time{Duration{18 * kStep}};
+  fault.down = down;
+  fault.detours = {{{}}, {{}}};
+  return fault;
+}
+const std::vector<Request> kTight{test::request(0, 16, 40), test::request(0, 16, 1),
+                                  test::request(0, 16, 20)};
+
+TEST(Swap, CopiesWaitForALinkThatComesBack) {
+  const RunOutcome out = run(tight_engine(2), kTight, 2, {cut_link(Duration{100 * kStep})});
+  for (const RequestOutcome& r : out.requests) EXPECT_EQ(r.outcome, Outcome::finished);
+  EXPECT_GT(out.ranks[0].stall_ns, 70 * kStep);  // copies alone take four steps
+}
+
+TEST(Swap, ALinkThatNeverComesBackEndsTheRun) {
+  EXPECT_THROW(run(tight_engine(2), kTight, 2, {cut_link(Duration{0})}), InputError);
+}
+
 }  // namespace
 }  // namespace kvsim
