@@ -44,9 +44,17 @@ const std::map<std::string, Layer> kLayers{
      {{"sim/base", "sim/state", "models", "hardware", "traces", "policies", "sim/engine",
        "sim/scenario", "sim/record", "kernels"},
       {}}},
+    // Many runs: studies, plans, comparisons, the gallery.
+    {"sim/study",
+     {{"sim/base", "sim/state", "models", "hardware", "traces", "policies", "sim/engine",
+       "sim/scenario", "sim/record", "sim/run"},
+      {"mpi.h"}}},
+    // Reads result files, never the engine.
+    {"sim/report", {{"sim/base", "sim/record"}, {}}},
     {"sim/cli",
      {{"sim/base", "sim/state", "models", "hardware", "traces", "policies", "sim/engine",
-       "sim/scenario", "sim/record", "sim/calibrate", "sim/cache", "sim/run", "kernels"},
+       "sim/scenario", "sim/record", "sim/calibrate", "sim/cache", "sim/run", "kernels",
+       "sim/study", "sim/report"},
       {"boost"},
       {"boost/program_options.hpp"}}},
 };

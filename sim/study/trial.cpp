@@ -1,0 +1,49 @@
+#include "sim/study/trial.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "sim/base/diagnostics.h"
+#include "sim/base/hash.h"
+#include "sim/record/writer.h"
+#include "sim/run/simulate.h"
+
+namespace kvsim {
+
+TrialResult run_trial(const std::string& scenario, const TrialInput& input) {
+  TrialResult result;
+  try {
+    Diagnostics d;
+    std::vector<std::string> sets = input.sets;
+    if (input.seed) sets.push_back(fmt::format("seed={}", *input.seed));
+    const LoadedScenario loaded = load_scenario(scenario, sets, d);
+    BuiltRun run = build_run(loaded, true, d);
+    d.throw_if_any();
+    result.scenario_digest = digest_text(hash_text(to_yaml(run.resolved)));
+    SimulateOptions options;
+    options.baseline = without_offload(loaded);
+    SimulateResult done = simulate(run, options);
+    result.event_digest = digest_text(done.outcome.digest);
+    result.metrics = std::move(done.metrics);
+    if (input.keep_requests) {
+      result.requests = std::move(done.outcome.requests);
+      std::ranges::sort(result.requests, {}, &RequestOutcome::index);
+    }
+  } catch (const InputError& e) {
+    result.error = e.what();
+  }
+  return result;
+}
+
+std::optional<double> metric_value(std::span<const Metric> metrics, const std::string& name) {
+  const std::size_t dot = name.find('.');
+  const std::string first = name.substr(0, dot);
+  const std::string statistic = dot == std::string::npos ? "value" : name.substr(dot + 1);
+  const auto found = std::ranges::find_if(metrics, [&](const Metric& m) {
+    return m.scope == "run" && m.name == first && m.statistic == statistic;
+  });
+  return found == metrics.end() ? std::nullopt : std::optional(found->value);
+}
+
+}  // namespace kvsim
