@@ -1,0 +1,187 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <filesystem>
+#include <thread>
+
+#include "models/geometry.h"
+#include "sim/run/build.h"
+#include "sim/scenario/catalog.h"
+#include "sim/study/gallery.h"
+#include "sim/study/trial.h"
+
+namespace kvsim {
+namespace {
+
+double number(std::int64_t n) { return static_cast<double>(n); }
+
+std::map<std::string, double> numbers_of(const std::vector<Metric>& metrics) {
+  std::map<std::string, double> out;
+  for (const Metric& m : metrics)
+    if (m.scope == "run")
+      out[m.statistic == "value" ? m.name : m.name + "." + m.statistic] = m.value;
+  return out;
+}
+
+RunResult run_scenario(const std::string& file, const std::vector<std::string>& sets) {
+  const TrialResult trial = run_trial(file, {sets, std::nullopt, false});
+  return {trial.error, numbers_of(trial.metrics)};
+}
+
+// Whether the limits hold; a metric that the run does not have is a mistake of the claim.
+bool holds(const GallerySearch& s, RunResult& run) {
+  for (const auto& [name, limit] : s.at_most) {
+    const auto found = run.numbers.find(name);
+    if (found == run.numbers.end())
+      run.error = fmt::format("search.at_most: the run has no metric '{}'", name);
+    else if (found->second > limit)
+      return false;
+  }
+  return true;
+}
+
+RunResult run_search(const std::string& file, const GalleryRun& run) {
+  const GallerySearch& s = *run.search;
+  RunResult best;
+  const auto good = [&](double value) {
+    std::vector<std::string> sets = run.set;
+    sets.push_back(fmt::format("{}={}", s.path, value));
+    RunResult here = run_scenario(file, sets);
+    const bool is_good = here.error.empty() && holds(s, here);
+    if (!is_good && here.error.empty()) return false;
+    here.numbers["found"] = value;
+    best = std::move(here);
+    return is_good;
+  };
+  const auto fail = [&](const std::string& message) {
+    if (best.error.empty()) best.error = fmt::format("search over {}: {}", s.path, message);
+    return best;
+  };
+  double low = s.from, high = s.to;
+  if (!good(low)) return fail(fmt::format("the limits do not hold at {}", low));
+  if (good(high)) return fail(fmt::format("the limits still hold at {}", high));
+  while (best.error.empty() && high / low > 1 + s.precision.value) {
+    const double middle = std::sqrt(low * high);
+    (good(middle) ? low : high) = middle;
+  }
+  return best;
+}
+
+RunResult model_numbers(const GalleryRun& run, const std::string& base) {
+  Diagnostics d;
+  const ModelSpec m = build_model(run.model, base, "model", d);
+  d.throw_if_any();
+  RunResult out;
+  out.numbers = {
+      {"layers", number(m.layers)},
+      {"hidden", number(m.hidden)},
+      {"heads", number(m.heads)},
+      {"kv_heads", number(m.kv_head_count())},
+      {"kv_token_bytes", number(kv_token_bytes(m, run.kv_bits).count())},
+      {"kv_sequence_bytes", number(kv_sequence_bytes(m, run.tokens, Dtype::bf16).count())},
+      {"weight_bytes", number(weight_bytes(m, {}).count())},
+      {"parameters", number(parameters(m).total())},
+      {"active_parameters", number(active_parameters(m))}};
+  return out;
+}
+
+RunResult hardware_numbers(const GalleryRun& run, const std::string& base) {
+  Diagnostics d;
+  const Hardware h = build_hardware(run.hardware, base, "hardware", d);
+  d.throw_if_any();
+  RunResult out;
+  out.numbers = {{"gpus", h.bare ? 1.0 : number(h.node.devices)},
+                 {"memory_bytes", number(h.device.memory.count())},
+                 {"bandwidth", h.device.bandwidth.value}};
+  for (const char* precision : {"fp16", "bf16"})
+    if (const auto rate = h.device.compute.find(precision); rate != h.device.compute.end())
+      out.numbers["flops"] = rate->second.value;
+  return out;
+}
+
+RunResult run_one(const GalleryRun& run, const std::string& base) {
+  try {
+    if (!run.model.is_null()) return model_numbers(run, base);
+    if (!run.hardware.is_null()) return hardware_numbers(run, base);
+    const std::string file = resolve_path(base, run.scenario);
+    return run.search ? run_search(file, run) : run_scenario(file, run.set);
+  } catch (const InputError& e) {
+    return {e.what(), {}};
+  }
+}
+
+std::string folder_of(const Claim& c) {
+  return std::filesystem::path(c.file).parent_path().string();
+}
+
+FigureResult figure_of(const GalleryFigure& f, const std::map<std::string, RunResult>& runs) {
+  FigureResult out;
+  for (const std::string& name : f.value.names())
+    if (const RunResult& run = runs.at(name.substr(0, name.find('.'))); !run.error.empty()) {
+      out.error = fmt::format("run {}: {}", name.substr(0, name.find('.')), run.error);
+      return out;
+    }
+  try {
+    out.simulated = f.value.value([&](const std::string& name) -> std::optional<double> {
+      const std::size_t dot = name.find('.');
+      if (dot == std::string::npos) return std::nullopt;
+      const auto& numbers = runs.at(name.substr(0, dot)).numbers;
+      const auto found = numbers.find(name.substr(dot + 1));
+      return found == numbers.end() ? std::nullopt : std::optional(found->second);
+    });
+    out.verdict = verdict_of(f, out.simulated);
+    if (out.verdict == Verdict::failed) out.error = "the formula gives no number";
+  } catch (const InputError& e) {
+    out.error = fmt::format("figure '{}': {}", f.what, e.all()[0].message);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<ClaimResult> run_gallery(const std::vector<const Claim*>& claims, unsigned threads) {
+  struct Task {
+    const GalleryRun* run;
+    std::string base;
+    RunResult result;
+  };
+  std::vector<Task> tasks;
+  std::map<std::string, std::size_t> known;  // what a run depends on -> its task
+  const auto key_of = [](const GalleryRun& run, const std::string& base) {
+    return base + "\n" + to_yaml(write_fields(run));
+  };
+  for (const Claim* c : claims)
+    for (const auto& [name, run] : c->runs)
+      if (known.try_emplace(key_of(run, folder_of(*c)), tasks.size()).second)
+        tasks.push_back({&run, folder_of(*c), {}});
+  // Searches are many runs: they begin first, so that no thread ends alone with one.
+  std::vector<Task*> queue;
+  for (Task& t : tasks) queue.push_back(&t);
+  std::stable_partition(queue.begin(), queue.end(),
+                        [](const Task* t) { return t->run->search.has_value(); });
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < queue.size(); i = next++)
+      queue[i]->result = run_one(*queue[i]->run, queue[i]->base);
+  };
+  if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
+  std::vector<std::thread> others;
+  for (unsigned i = 1; i < threads; ++i) others.emplace_back(work);
+  work();
+  for (std::thread& t : others) t.join();
+
+  std::vector<ClaimResult> results;
+  for (const Claim* c : claims) {
+    ClaimResult r;
+    r.claim = c;
+    for (const auto& [name, run] : c->runs)
+      r.runs[name] = tasks[known.at(key_of(run, folder_of(*c)))].result;
+    for (const GalleryFigure& f : c->figures) r.figures.push_back(figure_of(f, r.runs));
+    results.push_back(std::move(r));
+  }
+  return results;
+}
+
+}  // namespace kvsim
