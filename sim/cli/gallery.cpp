@@ -52,6 +52,7 @@ void print_list(const std::vector<const Claim*>& claims) {
 // Runs that failed, and figures that miss without a reason.
 int report_failures(const std::vector<ClaimResult>& results) {
   int code = 0;
+  std::fflush(stdout);  // the table first
   for (const ClaimResult& r : results)
     for (std::size_t i = 0; i < r.figures.size(); ++i) {
       const FigureResult& f = r.figures[i];

@@ -108,12 +108,6 @@ std::string runs_text(const ClaimResult& r) {
   return text + "\n" + table.text(2);
 }
 
-std::string paragraph(const char* name, const std::string& text) {
-  return text.empty()
-             ? ""
-             : fmt::format("{}\n", wrapped(fmt::format("{:<9}{}", name, text), kTerminalWidth, 9));
-}
-
 }  // namespace
 
 std::string figure_text(double value, const std::string& unit) {
@@ -135,15 +129,15 @@ std::string tolerance_text(const GalleryFigure& f) {
 }
 
 std::string gallery_table(const std::vector<ClaimResult>& all) {
-  TextTable table({"claim", "system", ">claimed", ">simulated", ">differs", "verdict", "figure"});
-  for (const ClaimResult& r : all)
+  TextTable table({"claim", ">claimed", ">simulated", ">differs", "verdict"});
+  for (const ClaimResult& r : all) {
+    table.row({fmt::format("{} {}", r.claim->claim.id, r.claim->claim.system)});
     for (std::size_t i = 0; i < r.figures.size(); ++i) {
       const GalleryFigure& f = r.claim->figures[i];
-      table.row({i == 0 ? r.claim->claim.id : "", i == 0 ? r.claim->claim.system : "",
-                 figure_text(f.claimed, f.unit), simulated_text(f, r.figures[i]),
-                 difference_text(f, r.figures[i]), std::string(name_of(r.figures[i].verdict)),
-                 f.what});
+      table.row({"  " + f.what, figure_text(f.claimed, f.unit), simulated_text(f, r.figures[i]),
+                 difference_text(f, r.figures[i]), std::string(name_of(r.figures[i].verdict))});
     }
+  }
   return table.text();
 }
 
@@ -162,8 +156,12 @@ std::string gallery_summary(const std::vector<ClaimResult>& all) {
 std::string claim_details(const ClaimResult& r) {
   const ClaimText& c = r.claim->claim;
   std::string text = fmt::format("{} {}\n", c.id, c.system);
-  text += paragraph("claim", c.statement) + paragraph("source", c.source);
-  text += paragraph("kind", std::string(name_of(c.kind))) + paragraph("differs", c.differs);
+  TextTable head({"", ""});
+  head.row({"claim", c.statement});
+  head.row({"source", c.source});
+  head.row({"kind", std::string(name_of(c.kind))});
+  if (!c.differs.empty()) head.row({"differs", c.differs});
+  text += head.text(2);
   TextTable table({"figure", ">claimed", ">simulated", ">differs", "tolerance", "verdict"});
   for (std::size_t i = 0; i < r.figures.size(); ++i) {
     const GalleryFigure& f = r.claim->figures[i];

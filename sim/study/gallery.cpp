@@ -16,6 +16,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr std::size_t kLongestFigure = 48;  // a row of the table fits the terminal
+
 std::string lower(std::string text) {
   std::ranges::transform(text, text.begin(),
                          [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -72,7 +74,9 @@ class Checker {
     const GalleryFigure& f = c_.figures[i];
     const Tree& at = tree_.find("figures")->items()[i];
     const std::string path = fmt::format("figures.{}", i);
-    if (f.what.empty()) add(&at, path, "no text", "say in a few words what the figure is");
+    if (f.what.empty() || f.what.size() > kLongestFigure)
+      add(&at, path + ".what", fmt::format("expected 1 to {} characters", kLongestFigure),
+          "say in a few words what the figure is");
     if (f.value.text().empty()) add(&at, path, "no value", "give a formula over RUN.METRIC");
     if (f.factor > 0 && (f.factor < 1 || f.claimed <= 0))
       add(&at, path, "a factor is at least 1, of a positive figure", "or give a tolerance");

@@ -98,7 +98,7 @@ struct GalleryFigure {
   FigureBound bound = FigureBound::near;
   std::string note;
   static constexpr std::tuple kFields{
-      field("what", &GalleryFigure::what, any, "a few words"),
+      field("what", &GalleryFigure::what, any, "a few words, at most 48 characters"),
       field("value", &GalleryFigure::value, any, "formula over RUN.METRIC[.STATISTIC]"),
       field("claimed", &GalleryFigure::claimed, any, "published figure"),
       field("unit", &GalleryFigure::unit, any, "shown behind both"),
@@ -139,7 +139,7 @@ std::vector<const Claim*> find_claims(const std::vector<Claim>&, const std::stri
 enum class Verdict : std::uint8_t { within, missed, unexplained, failed };
 constexpr auto enum_names(Verdict) {
   return std::array{std::pair{Verdict::within, "within"}, std::pair{Verdict::missed, "missed"},
-                    std::pair{Verdict::unexplained, "missed, no reason given"},
+                    std::pair{Verdict::unexplained, "unexplained"},
                     std::pair{Verdict::failed, "failed"}};
 }
 // Of a figure that was simulated; never `failed` for a finite number.
