@@ -19,7 +19,9 @@ void declare(po::options_description& o, po::positional_options_description& p) 
                   "result of kvsim run (also without the option's name)")(
       "query", po::value<std::string>(),
       "one SQL statement, @NAME, .schema [TABLE] or .tables (also without the option's name)")(
-      "csv", "print as CSV")("json", "print as JSON");
+      "with", po::value<std::string>(),
+      "a second result, for @compare and as schema `other` in SQL")("csv", "print as CSV")(
+      "json", "print as JSON");
   p.add("database", 1).add("query", 1);
 }
 
@@ -39,8 +41,11 @@ int run(const po::variables_map& v) {
   if (v.count("csv") > 0 && v.count("json") > 0)
     throw InputError("kvsim query: --csv and --json exclude each other");
   const std::string db = v["database"].as<std::string>();
-  for (const std::string& line : unfinished_runs(db))
-    fmt::print(stderr, "warning: {}: {}; its numbers are not complete\n", db, line);
+  const std::string with = option_or(v, "with", std::string{});
+  for (const std::string& file : {db, with})
+    if (!file.empty())
+      for (const std::string& line : unfinished_runs(file))
+        fmt::print(stderr, "warning: {}: {}; its numbers are not complete\n", file, line);
   if (v.count("query") == 0) {
     print_guide();
     return 0;
@@ -48,7 +53,7 @@ int run(const po::variables_map& v) {
   const QueryFormat format = v.count("csv") > 0    ? QueryFormat::csv
                              : v.count("json") > 0 ? QueryFormat::json
                                                    : QueryFormat::table;
-  run_query(db, v["query"].as<std::string>(), format, std::cout);
+  run_query(db, v["query"].as<std::string>(), format, std::cout, {}, with);
   std::cout.flush();
   if (!std::cout) throw InputError("kvsim query: cannot write the result");
   return 0;
@@ -62,7 +67,8 @@ const std::string& examples() {
         "  kvsim query out/quickstart.db @latency\n"
         "  kvsim query out/quickstart.db \"SELECT count(*) FROM request WHERE hit_tokens > 0\"\n"
         "  kvsim query out/quickstart.db \"SELECT * FROM request\" --csv > requests.csv\n"
-        "  kvsim query out/quickstart.db '.schema request'\n\nnamed queries\n";
+        "  kvsim query out/quickstart.db '.schema request'\n"
+        "  kvsim query out/quickstart.db --with small.db @compare\n\nnamed queries\n";
     TextTable queries({"", ""});
     for (const NamedQuery& q : named_queries()) queries.row({"@" + q.name, q.text});
     out += queries.text(2);

@@ -51,10 +51,42 @@ std::string slowest_sql() {
       rows);
 }
 
+// The first run of the file against each other one, or against the first of the attached file.
+// Requests are paired by their index where both runs had the same ones.
+std::string compare_sql(bool attached) {
+  const char* other = attached ? "other" : "main";
+  const char* others =
+      attached ? "= (SELECT min(run_id) FROM other.run)" : "> (SELECT min(run_id) FROM main.run)";
+  return fmt::format(
+      R"(WITH first AS (SELECT rowid AS n, * FROM main.metric WHERE scope = 'run'
+    AND run_id = (SELECT min(run_id) FROM main.run)
+    AND (statistic IN ('mean', 'median', 'p99') AND unit = 'ms' OR name LIKE '%throughput'
+      OR name IN ('request_goodput', 'slo_attainment', 'prefix_hit_rate', 'total_hit_rate', 'completed', 'preemptions',
+        'prefill_tokens', 'mean_kv_usage', 'busy_share'))),
+  second AS (SELECT * FROM {0}.metric WHERE scope = 'run' AND run_id {1}),
+  pair AS (SELECT b.run_id, sign(b.first_token_ns - b.arrival_ns - a.first_token_ns + a.arrival_ns) AS later
+    FROM main.request a JOIN {0}.request b ON b.run_id {1} AND b.request = a.request
+      AND b.prompt_tokens = a.prompt_tokens AND b.output_tokens = a.output_tokens
+    WHERE a.run_id = (SELECT min(run_id) FROM main.run) AND a.outcome = 'finished' AND b.outcome = 'finished')
+SELECT run_id AS second_run, metric, first, second, second - first AS difference,
+  round(100.0 * (second - first) / nullif(abs(first), 0), 2) AS percent
+FROM (SELECT b.run_id, 1 AS part, a.n, a.name || iif(a.statistic = 'value', '', ' ' || a.statistic) AS metric,
+    a.value AS first, b.value AS second
+  FROM first a JOIN second b USING (name, statistic)
+  UNION ALL
+  SELECT run_id, 2, later, CASE later WHEN -1 THEN 'first tokens sooner' WHEN 0 THEN 'first tokens as soon'
+    ELSE 'first tokens later' END, NULL, count(*) FROM pair GROUP BY run_id, later)
+ORDER BY run_id, part, n)",
+      other, others);
+}
+
 }  // namespace
 
 const std::vector<NamedQuery>& named_queries() {
   static const std::vector<NamedQuery> kQueries{
+      {"compare",
+       "the first run beside each other one, or beside that of --with FILE; requests paired",
+       compare_sql(false), compare_sql(true)},
       {"faults", "what broke, what it cost, when goodput was back",
        R"(SELECT run_id, kind, target, at_ns / 1e9 AS at_s, (end_ns - at_ns) / 1e9 AS down_s, requests_moved AS moved,
   blocks_lost, chunks_lost, transfers_failed AS failed, goodput_before_per_s AS before, goodput_least_per_s AS least,

@@ -128,14 +128,22 @@ std::string explain(const std::string& message) {
 
 class Query {
  public:
-  Query(const std::string& path, QueryFormat format, std::ostream& out, const QueryLimits& limits)
+  Query(const std::string& path, const std::string& with, QueryFormat format, std::ostream& out,
+        const QueryLimits& limits)
       : heap_(limits.max_memory_bytes),
         path_(path),
+        with_(with),
         format_(format),
         out_(&out),
         limits_(limits),
         budget_(limits),
-        db_(Database::open_read_only(path)) {}
+        db_(Database::open_read_only(path)) {
+    if (with_.empty()) return;
+    Database::open_read_only(with_);  // says what is wrong with it; rolls a journal back
+    Statement attach = db_.prepare("ATTACH ? AS other");  // read-only as the first file is
+    attach.bind(1, std::string_view(with_));
+    attach.run();
+  }
 
   void answer(const std::string& command) {
     try {
@@ -172,17 +180,31 @@ class Query {
     for (const NamedQuery& q : named_queries()) {
       names.push_back("@" + q.name);
       if (q.name != name) continue;
-      if (db_.integer("PRAGMA application_id") != kApplicationId)
-        refuse("not a result of kvsim", "named queries read files that 'kvsim run' wrote");
-      if (const std::int64_t version = db_.integer("PRAGMA user_version");
-          version != kSchemaVersion)
-        refuse(fmt::format("its tables have version {}, this kvsim reads version {}", version,
-                           kSchemaVersion),
-               "use the kvsim that wrote it, or run the scenario again");
+      require_result(path_, "main");
+      if (q.attached_sql.empty()) return sql(q.sql);
+      if (!with_.empty()) {
+        require_result(with_, "other");
+        return sql(q.attached_sql);
+      }
+      if (db_.integer("SELECT count(*) FROM run") < 2)
+        refuse("holds one run, a comparison takes two",
+               fmt::format("name the other file: kvsim query {} --with OTHER.db @{}", path_, name));
       return sql(q.sql);
     }
     throw InputError(fmt::format("unknown query '@{}'", printable(name)),
                      name_hint("@" + name, names));
+  }
+
+  // The file behind `schema` is a result of this version.
+  void require_result(const std::string& path, const char* schema) {
+    if (db_.integer(fmt::format("PRAGMA {}.application_id", schema)) != kApplicationId)
+      throw InputError(fmt::format("{}: not a result of kvsim", path),
+                       "named queries read files that 'kvsim run' wrote");
+    if (const std::int64_t version = db_.integer(fmt::format("PRAGMA {}.user_version", schema));
+        version != kSchemaVersion)
+      throw InputError(fmt::format("{}: its tables have version {}, this kvsim reads version {}",
+                                   path, version, kSchemaVersion),
+                       "use the kvsim that wrote it, or run the scenario again");
   }
 
   void schema(const std::string& name) {
@@ -241,7 +263,7 @@ class Query {
   }
 
   HeapLimit heap_;
-  std::string path_;
+  std::string path_, with_;
   QueryFormat format_;
   std::ostream* out_;
   QueryLimits limits_;
@@ -252,8 +274,8 @@ class Query {
 }  // namespace
 
 void run_query(const std::string& db_path, const std::string& text, QueryFormat format,
-               std::ostream& out, const QueryLimits& limits) {
-  Query query(db_path, format, out, limits);
+               std::ostream& out, const QueryLimits& limits, const std::string& with) {
+  Query query(db_path, with, format, out, limits);
   query.answer(trimmed(text));
 }
 

@@ -15,6 +15,8 @@ struct NamedQuery {
   std::string name;  // without the '@'
   std::string text;  // what it answers
   std::string sql;
+  // Of a query over two runs: the same with the second run in an attached file, schema `other`.
+  std::string attached_sql = {};
 };
 
 struct QueryLimits {
@@ -31,9 +33,9 @@ const std::vector<NamedQuery>& named_queries();
 
 // `text` is one SQL statement that reads, "@name" of a named query, ".schema [table]" or ".tables".
 // Throws InputError for a file that is no database, a statement that is wrong, refused or over a
-// limit (rows already printed stay).
+// limit (rows already printed stay). `with` is a second file, read as schema `other`; "" = none.
 void run_query(const std::string& db_path, const std::string& text, QueryFormat, std::ostream&,
-               const QueryLimits& = {});
+               const QueryLimits& = {}, const std::string& with = {});
 
 // "run 2 'name' is unfinished" for each run of a result file that did not finish, for people to
 // know before they read numbers; empty for a file that is no result. Throws InputError for a file

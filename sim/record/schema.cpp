@@ -95,8 +95,8 @@ TableInfo iteration_table() {
   return {"iteration",
           "one row an iteration of a rank, when the scenario asks for them",
           {kRunId,
-           {"instance", "INTEGER NOT NULL", ""},
-           {"rank", "INTEGER NOT NULL", ""},
+           {"instance", "INTEGER NOT NULL", "serving engine, from 0"},
+           {"rank", "INTEGER NOT NULL", "data-parallel rank in the instance"},
            {"start_ns", "INTEGER NOT NULL", "since the start of the run"},
            {"end_ns", "INTEGER NOT NULL", "since the start of the run"},
            {"decodes", "INTEGER NOT NULL", "sequences that computed one next token"},
@@ -114,8 +114,8 @@ TableInfo sample_table() {
           "state of each rank at regular instants",
           {kRunId,
            {"at_ns", "INTEGER NOT NULL", "since the start of the run"},
-           {"instance", "INTEGER NOT NULL", ""},
-           {"rank", "INTEGER NOT NULL", ""},
+           {"instance", "INTEGER NOT NULL", "serving engine, from 0"},
+           {"rank", "INTEGER NOT NULL", "data-parallel rank in the instance"},
            {"running", "INTEGER NOT NULL", "requests in the running queue"},
            {"waiting", "INTEGER NOT NULL", "requests in the waiting queue"},
            {"used_blocks", "INTEGER NOT NULL", "KV blocks held by requests"},
@@ -133,12 +133,12 @@ TableInfo instance_table() {
   return {"instance",
           "totals of each rank",
           {kRunId,
-           {"instance", "INTEGER NOT NULL", ""},
+           {"instance", "INTEGER NOT NULL", "serving engine, from 0"},
            {"rank", "INTEGER NOT NULL", "data-parallel rank in the instance"},
            {"blocks", "INTEGER NOT NULL", "usable KV blocks"},
-           {"iterations", "INTEGER NOT NULL", ""},
+           {"iterations", "INTEGER NOT NULL", "forward passes"},
            {"decode_iterations", "INTEGER NOT NULL", "iterations that only decoded"},
-           {"preemptions", "INTEGER NOT NULL", ""},
+           {"preemptions", "INTEGER NOT NULL", "requests that lost their KV blocks"},
            {"prefill_tokens", "INTEGER NOT NULL", "computed"},
            {"decode_tokens", "INTEGER NOT NULL", "computed"},
            {"queried_tokens", "INTEGER NOT NULL", "at first admissions"},
@@ -156,10 +156,10 @@ TableInfo instance_table() {
            {"used_blocks_mean", "REAL NOT NULL", "KV blocks in use, over the time in iterations"},
            {"unfilled_tokens_mean", "REAL NOT NULL",
             "places in them without a token: internal fragmentation"},
-           {"unfilled_tokens_peak", "INTEGER NOT NULL", ""},
+           {"unfilled_tokens_peak", "INTEGER NOT NULL", "the most at once"},
            {"stranded_blocks_mean", "REAL NOT NULL",
             "free, but in holes too small for the head of the queue: external fragmentation"},
-           {"stranded_blocks_peak", "INTEGER NOT NULL", ""},
+           {"stranded_blocks_peak", "INTEGER NOT NULL", "the most at once"},
            {"swaps_out", "INTEGER NOT NULL", "preemptions that kept KV in host memory"},
            {"swaps_in", "INTEGER NOT NULL", "returns from there"},
            {"layered_prompts", "INTEGER NOT NULL",
@@ -179,9 +179,9 @@ TableInfo tier_table() {
        {"store", "INTEGER NOT NULL", "which of this tier, from 0"},
        {"name", "TEXT NOT NULL", "of the tier in the scenario"},
        {"kind", "TEXT NOT NULL", "cpu, ssd, remote"},
-       {"capacity_chunks", "INTEGER NOT NULL", ""},
+       {"capacity_chunks", "INTEGER NOT NULL", "that fit"},
        {"chunk_bytes", "INTEGER NOT NULL", "as this tier stores it, one engine rank's share"},
-       {"chunk_tokens", "INTEGER NOT NULL", ""},
+       {"chunk_tokens", "INTEGER NOT NULL", "of a chunk"},
        {"resident_chunks", "INTEGER NOT NULL", "at the end"},
        {"peak_chunks", "INTEGER NOT NULL", "at most"},
        {"inserted_chunks", "INTEGER NOT NULL", "= resident + evicted + expired + lost + abandoned"},
@@ -191,14 +191,14 @@ TableInfo tier_table() {
        {"abandoned_chunks", "INTEGER NOT NULL", "whose writing failed or was stopped"},
        {"refused_chunks", "INTEGER NOT NULL",
         "not written: no room, over quota, or not admitted by the policy"},
-       {"read_chunks", "INTEGER NOT NULL", ""},
+       {"read_chunks", "INTEGER NOT NULL", "chunks read from it"},
        {"stale_chunks", "INTEGER NOT NULL", "promised by the directory, but gone"},
-       {"read_bytes", "INTEGER NOT NULL", ""},
-       {"written_bytes", "INTEGER NOT NULL", ""},
+       {"read_bytes", "INTEGER NOT NULL", "bytes read from it"},
+       {"written_bytes", "INTEGER NOT NULL", "bytes written to it"},
        {"far_read_chunks", "INTEGER NOT NULL", "of a pool placed locally: read by other nodes"},
-       {"far_read_bytes", "INTEGER NOT NULL", ""},
+       {"far_read_bytes", "INTEGER NOT NULL", "bytes of these"},
        {"copied_chunks", "INTEGER NOT NULL", "written here as copies of other nodes' chunks"},
-       {"copied_bytes", "INTEGER NOT NULL", ""},
+       {"copied_bytes", "INTEGER NOT NULL", "bytes of these"},
        {"dropped_chunks", "INTEGER NOT NULL", "of the evicted: another node still had them"},
        {"drive_life_years", "REAL", "at the run's rate of writing; NULL = no drive"}},
       "PRIMARY KEY (run_id, tier, store)"};
@@ -210,7 +210,7 @@ TableInfo tier_hit_table() {
           {kRunId,
            {"request", "INTEGER NOT NULL", "index in the workload"},
            {"tier", "INTEGER NOT NULL", "where they lay, before any prefetch"},
-           {"tokens", "INTEGER NOT NULL", ""},
+           {"tokens", "INTEGER NOT NULL", "prompt tokens loaded"},
            {"far_tokens", "INTEGER NOT NULL", "of these, from another node's memory"}},
           "PRIMARY KEY (run_id, request, tier)"};
 }
@@ -220,9 +220,9 @@ TableInfo tier_sample_table() {
           "state of each store at regular instants",
           {kRunId,
            {"at_ns", "INTEGER NOT NULL", "since the start of the run"},
-           {"tier", "INTEGER NOT NULL", ""},
-           {"store", "INTEGER NOT NULL", ""},
-           {"resident_chunks", "INTEGER NOT NULL", ""},
+           {"tier", "INTEGER NOT NULL", "1 = next to the GPU"},
+           {"store", "INTEGER NOT NULL", "which of this tier, from 0"},
+           {"resident_chunks", "INTEGER NOT NULL", "chunks in it"},
            {"read_bytes", "INTEGER NOT NULL", "since the start"},
            {"written_bytes", "INTEGER NOT NULL", "since the start"}},
           ""};
@@ -232,14 +232,14 @@ TableInfo link_table() {
   return {"link",
           "use of each link of the machine, one row a direction",
           {kRunId,
-           {"link", "INTEGER NOT NULL", ""},
-           {"name", "TEXT NOT NULL", ""},
+           {"link", "INTEGER NOT NULL", "index in the machine"},
+           {"name", "TEXT NOT NULL", "from and to, or the part of the machine"},
            {"bandwidth_bytes_per_s", "REAL NOT NULL",
             "or 1: the link is a drive's time, shared by reads and writes"},
            {"bytes", "INTEGER NOT NULL", "that passed"},
            {"busy_ns", "INTEGER NOT NULL", "with at least one transfer"},
            {"mean_flows", "REAL NOT NULL", "transfers at once while busy; above 1 they queue"},
-           {"peak_flows", "INTEGER NOT NULL", ""}},
+           {"peak_flows", "INTEGER NOT NULL", "the most transfers at once"}},
           "PRIMARY KEY (run_id, link)"};
 }
 
@@ -247,8 +247,8 @@ TableInfo transfer_table() {
   return {"transfer",
           "one row a transfer of KV, when the scenario asks for them",
           {kRunId,
-           {"instance", "INTEGER NOT NULL", ""},
-           {"rank", "INTEGER NOT NULL", ""},
+           {"instance", "INTEGER NOT NULL", "serving engine, from 0"},
+           {"rank", "INTEGER NOT NULL", "data-parallel rank in the instance"},
            {"kind", "TEXT NOT NULL",
             "load: to the GPU; promote: up a tier; store: from the GPU; demote: down a tier; "
             "replicate: what was read from another node, to this one; "
@@ -257,8 +257,8 @@ TableInfo transfer_table() {
            {"to_tier", "INTEGER NOT NULL", "0 = the GPU"},
            {"start_ns", "INTEGER NOT NULL", "since the start of the run"},
            {"end_ns", "INTEGER NOT NULL", "since the start of the run"},
-           {"bytes", "INTEGER NOT NULL", ""},
-           {"chunks", "INTEGER NOT NULL", ""},
+           {"bytes", "INTEGER NOT NULL", "moved"},
+           {"chunks", "INTEGER NOT NULL", "moved"},
            {"failed", "INTEGER NOT NULL", "1: ended by a fault"}},
           ""};
 }
@@ -274,7 +274,7 @@ TableInfo fault_table() {
            {"requests_moved", "INTEGER NOT NULL", "that lost their KV and went on elsewhere"},
            {"blocks_lost", "INTEGER NOT NULL", "cached KV blocks of GPUs"},
            {"chunks_lost", "INTEGER NOT NULL", "of tiers"},
-           {"transfers_failed", "INTEGER NOT NULL", ""},
+           {"transfers_failed", "INTEGER NOT NULL", "that it ended"},
            {"goodput_before_per_s", "REAL NOT NULL", "finished requests in the window before"},
            {"goodput_least_per_s", "REAL NOT NULL", "of the windows after"},
            {"recovery_ns", "INTEGER", "until a window reaches 95 % of before; NULL = not seen"}},
@@ -303,7 +303,7 @@ TableInfo metric_table() {
            {"name", "TEXT NOT NULL", "ttft_ms, request_throughput, ..."},
            {"statistic", "TEXT NOT NULL",
             "value, or count, mean, median, std, min, p90, p95, p99, max"},
-           {"value", "REAL NOT NULL", ""},
+           {"value", "REAL NOT NULL", "in its unit"},
            {"unit", "TEXT NOT NULL", "ms, s, 1/s, tokens/s, tokens, ratio, count"}},
           "PRIMARY KEY (run_id, scope, name, statistic)"};
 }
@@ -337,7 +337,9 @@ std::string create_sql(const TableInfo& t) {
 }
 
 std::string create_sql(const ViewInfo& v) {
-  return fmt::format("CREATE VIEW {} AS  -- {}\n{}", v.name, v.text, v.sql);
+  std::string sql = fmt::format("CREATE VIEW {} AS  -- {}\n", v.name, v.text);
+  for (const auto& [column, text] : v.columns) sql += fmt::format("--   {}: {}\n", column, text);
+  return sql + v.sql;
 }
 
 std::string insert_sql(const TableInfo& t) {

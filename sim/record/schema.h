@@ -3,6 +3,7 @@
 // it come the CREATE statements (with the texts as comments, so that `.schema` explains itself) and
 // the tables in the README.
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sim/record/database.h"
@@ -23,6 +24,8 @@ struct TableInfo {
 
 struct ViewInfo {
   std::string name, text, sql;
+  // What `.schema` says of columns whose name is not enough; "a, b" for several.
+  std::vector<std::pair<std::string, std::string>> columns = {};
 };
 
 // Written to the file's header: PRAGMA application_id ("kvsm") and user_version.
