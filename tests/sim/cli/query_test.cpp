@@ -43,15 +43,45 @@ TEST_F(QueryVerb, HelpListsNamedQueries) {
 
 TEST_F(QueryVerb, EveryNamedQueryInEveryForm) {
   for (const NamedQuery& q : named_queries()) {
-    const Result table = cli_test::kvsim({"query", db_, "@" + q.name});
+    const auto ask = [&](const std::string& form) {
+      std::vector<std::string> arguments{"query", db_, "@" + q.name};
+      if (!form.empty()) arguments.push_back(form);
+      if (!q.attached_sql.empty()) arguments.insert(arguments.end(), {"--with", db_});
+      return cli_test::kvsim(arguments);
+    };
+    const Result table = ask("");
     EXPECT_EQ(table.code, 0) << table.err;
     cli_test::expect_width(table.out);
-    const Result json = cli_test::kvsim({"query", db_, "@" + q.name, "--json"});
+    const Result json = ask("--json");
     Diagnostics d;
     EXPECT_TRUE(parse_yaml(json.out, "json", d).is_list()) << q.name;
     EXPECT_TRUE(d.empty()) << q.name;
-    EXPECT_EQ(cli_test::kvsim({"query", db_, "@" + q.name, "--csv"}).code, 0);
+    EXPECT_EQ(ask("--csv").code, 0);
   }
+}
+
+TEST_F(QueryVerb, ComparesWithAnotherFile) {
+  const cli_test::TempFolder folder;
+  const std::string other = folder / "other.db";
+  ASSERT_EQ(cli_test::kvsim({"run", cli_test::scenario("quickstart.yaml"), "-o", other, "--set",
+                             "workload.limit=20"})
+                .code,
+            0);
+  const Result r = cli_test::kvsim({"query", db_, "--with", other, "@compare", "--csv"});
+  EXPECT_EQ(r.code, 0) << r.err;
+  expect_holds(r.out, {"second_run,metric,first,second,difference,percent",
+                       "1,completed,50.0,20.0,-30.0,-60.0"});
+  expect_holds(cli_test::kvsim({"query", db_, "--with", other,
+                                "SELECT count(*) AS n FROM other.request", "--csv"})
+                   .out,
+               {"n\r\n20\r\n"});
+  expect_misuse({"query", db_, "@compare"}, {"holds one run", "--with OTHER.db"});
+  expect_misuse({"query", db_, "--with", folder / "none.db", "@compare"},
+                {"none.db", "cannot open"});
+  expect_misuse(
+      {"query", db_, "--with", folder.write("text.db", "no database, but long enough"), "@compare"},
+      {"text.db"});
+  expect_misuse({"query", db_, "--with", other, "DELETE FROM other.request"}, {"refused"});
 }
 
 TEST_F(QueryVerb, SqlAndSchema) {

@@ -1,8 +1,11 @@
 // Queries: the views agree with the rows and with stats.h, output forms, and what must be refused.
 #include "sim/record/query.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -23,9 +26,9 @@ class QueryTest : public testing::Test {
  protected:
   QueryTest() : run_(sample_run(2000)), path_(folder_ / "run.db") { write_sample(path_, run_); }
   std::string ask(const std::string& text, QueryFormat format = QueryFormat::csv,
-                  const QueryLimits& limits = {}) {
+                  const QueryLimits& limits = {}, const std::string& with = {}) {
     std::ostringstream out;
-    run_query(path_, text, format, out, limits);
+    run_query(path_, text, format, out, limits, with);
     return out.str();
   }
   std::string error_of(const std::string& text, const QueryLimits& limits = {}) {
@@ -126,7 +129,7 @@ TEST_F(QueryTest, AttainmentThroughputAndHitsAgreeWithMetrics) {
 TEST_F(QueryTest, EveryNamedQueryAnswersInEveryForm) {
   for (const NamedQuery& q : named_queries()) {
     for (const QueryFormat f : {QueryFormat::table, QueryFormat::csv, QueryFormat::json}) {
-      const std::string text = ask("@" + q.name, f);
+      const std::string text = ask("@" + q.name, f, {}, q.attached_sql.empty() ? "" : path_);
       EXPECT_GE(std::count(text.begin(), text.end(), '\n'), 2) << q.name;
       if (f != QueryFormat::table) continue;
       std::istringstream lines(text);
@@ -141,6 +144,73 @@ TEST_F(QueryTest, EveryNamedQueryAnswersInEveryForm) {
   EXPECT_TRUE(
       std::is_sorted(named_queries().begin(), named_queries().end(),
                      [](const NamedQuery& a, const NamedQuery& b) { return a.name < b.name; }));
+}
+
+// Another run of the same requests, one of them a millisecond later and one sooner.
+TEST_F(QueryTest, CompareIsOfTwoFilesOrTwoRunsOfOne) {
+  RunOutcome other = run_;
+  int moved = 0;
+  for (RequestOutcome& r : other.requests)
+    if (r.outcome == Outcome::finished && r.output_tokens >= 2 && moved < 2)
+      r.first_token += Duration{moved++ == 0 ? 1'000'000 : -1'000};
+  const std::string path = folder_ / "other.db";
+  write_sample(path, other);
+  const std::string text = ask("@compare", QueryFormat::csv, {}, path);
+  const auto finished =
+      std::ranges::count(run_.requests, Outcome::finished, &RequestOutcome::outcome);
+  for (const std::string& row :
+       {std::string("1,first tokens sooner,,1,,\r\n"), std::string("1,first tokens later,,1,,\r\n"),
+        "1,first tokens as soon,," + std::to_string(finished - 2) + ",,\r\n"})
+    EXPECT_NE(text.find(row), std::string::npos) << text;
+  const auto mean = [&](const std::string& file) {
+    Database db = Database::open_read_only(file);
+    Statement s =
+        db.prepare("SELECT value FROM metric WHERE name = 'ttft_ms' AND statistic = 'mean'");
+    return s.step() ? s.real(0) : 0;
+  };
+  std::istringstream lines(text);
+  std::string line;
+  std::getline(lines, line);
+  EXPECT_EQ(line, "second_run,metric,first,second,difference,percent\r");
+  std::getline(lines, line);
+  double first = 0, second = 0;
+  ASSERT_EQ(std::sscanf(line.c_str(), "1,ttft_ms mean,%lf,%lf", &first, &second), 2) << line;
+  EXPECT_EQ(first, mean(path_));
+  EXPECT_EQ(second, mean(path));
+  EXPECT_NE(error_of("@compare").find("holds one run"), std::string::npos);
+
+  // Both in one file.
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(path_.c_str(), &db), SQLITE_OK);
+  std::string sql = "ATTACH '" + path + "' AS b;";
+  for (const char* table : {"run", "metric", "request"})
+    sql += fmt::format(
+        "CREATE TEMP TABLE t AS SELECT * FROM b.{0}; UPDATE t SET run_id = 2; "
+        "INSERT INTO main.{0} SELECT * FROM t; DROP TABLE t;",
+        table);
+  EXPECT_EQ(sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
+      << sqlite3_errmsg(db);
+  sqlite3_close(db);
+  const std::string same_file = ask("@compare");
+  EXPECT_NE(same_file.find("2,first tokens sooner,,1,,\r\n"), std::string::npos) << same_file;
+}
+
+// `.schema` explains itself: every column of every table, and views' columns by their own names.
+TEST_F(QueryTest, SchemaHasATextForEveryColumn) {
+  for (const TableInfo& t : schema_tables())
+    for (const Column& c : t.columns) EXPECT_FALSE(c.text.empty()) << t.name << "." << c.name;
+  Database db = Database::open_read_only(path_);
+  for (const ViewInfo& v : schema_views()) {
+    std::vector<std::string> names;
+    Statement s = db.prepare("SELECT * FROM " + v.name);
+    for (int i = 0; i < s.columns(); ++i) names.push_back(s.name(i));
+    for (const auto& [columns, text] : v.columns) {
+      std::istringstream list(columns);
+      for (std::string name; std::getline(list >> std::ws, name, ',');)
+        EXPECT_TRUE(std::ranges::count(names, name) == 1) << v.name << "." << name;
+      EXPECT_NE(ask(".schema " + v.name).find("--   " + columns + ": " + text), std::string::npos);
+    }
+  }
 }
 
 TEST_F(QueryTest, Forms) {
