@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <sstream>
 
 #include "sim/base/diagnostics.h"
 #include "sim/cli/text_table.h"
@@ -12,12 +13,16 @@
 namespace kvsim {
 namespace {
 
+bool was_simulated(const FigureResult& r) {
+  return r.verdict != Verdict::failed && r.verdict != Verdict::absent;
+}
+
 double difference_percent(const GalleryFigure& f, double simulated) {
   return f.claimed == 0 ? 0 : 100 * (simulated - f.claimed) / std::abs(f.claimed);
 }
 
 std::string difference_text(const GalleryFigure& f, const FigureResult& r) {
-  if (r.verdict == Verdict::failed || f.claimed == 0) return "";
+  if (!was_simulated(r) || f.claimed == 0) return "";
   const double percent = difference_percent(f, r.simulated);
   return std::abs(percent) < 0.05
              ? "0 %"
@@ -25,7 +30,7 @@ std::string difference_text(const GalleryFigure& f, const FigureResult& r) {
 }
 
 std::string simulated_text(const GalleryFigure& f, const FigureResult& r) {
-  return r.verdict == Verdict::failed ? "" : figure_text(r.simulated, f.unit);
+  return was_simulated(r) ? figure_text(r.simulated, f.unit) : "";
 }
 
 std::string markdown(std::string text) {
@@ -66,6 +71,7 @@ bool is_shown(const Claim& c, const std::string& run, const std::string& name) {
 }
 
 std::string command_of(const Claim& c, const GalleryRun& run) {
+  if (run.replay) return "replay " + to_json(write_fields(*run.replay));
   if (run.scenario.empty())
     return run.model.is_null() ? "hardware " + to_json(run.hardware)
                                : "model " + to_json(run.model);
@@ -108,6 +114,34 @@ std::string runs_text(const ClaimResult& r) {
   return text + "\n" + table.text(2);
 }
 
+bool is_absent(const ClaimResult& r) {
+  return std::ranges::count(r.figures, Verdict::absent, &FigureResult::verdict) > 0;
+}
+
+// Lines of the page that begin with `start`.
+std::vector<std::string> lines_of(const std::string& page, const std::string& start) {
+  std::vector<std::string> lines;
+  std::istringstream in(page);
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with(start)) lines.push_back(line);
+  return lines;
+}
+
+std::string gallery_block(const std::vector<ClaimResult>& all, const std::string& page) {
+  std::string text =
+      gallery_summary(all) + ".\n\n" +
+      "| claim | system | figure | claimed | simulated | differs | tolerance | verdict |\n"
+      "| --- | --- | --- | ---: | ---: | ---: | --- | --- |\n";
+  for (const ClaimResult& r : all)
+    for (const std::string& row :
+         is_absent(r) ? lines_of(page, fmt::format("| {} |", r.claim->claim.id)) : claim_rows(r))
+      text += row + "\n";
+  text += "\n## What was claimed, what differs, why a figure is missed\n\n";
+  for (const ClaimResult& r : all)
+    for (const std::string& line : claim_remarks(r)) text += line + "\n";
+  return text;
+}
+
 }  // namespace
 
 std::string figure_text(double value, const std::string& unit) {
@@ -148,7 +182,7 @@ std::string gallery_summary(const std::vector<ClaimResult>& all) {
     for (const FigureResult& f : r.figures) ++count[f.verdict], ++figures;
   std::string text = fmt::format("{} claims, {} of {} figures within their tolerance", all.size(),
                                  count[Verdict::within], figures);
-  for (const Verdict v : {Verdict::missed, Verdict::unexplained, Verdict::failed})
+  for (const Verdict v : {Verdict::missed, Verdict::unexplained, Verdict::failed, Verdict::absent})
     if (count[v] > 0) text += fmt::format("; {} {}", count[v], name_of(v));
   return text;
 }
@@ -191,7 +225,7 @@ std::string gallery_json(const std::vector<ClaimResult>& all) {
     for (std::size_t i = 0; i < r.figures.size(); ++i) {
       const GalleryFigure& f = r.claim->figures[i];
       const FigureResult& s = r.figures[i];
-      const bool has = s.verdict != Verdict::failed;
+      const bool has = was_simulated(s);
       out += fmt::format(
           "{}\n    {{\"what\": {}, \"value\": {}, \"claimed\": {}, \"simulated\": {}, \"unit\": "
           "{}, "
@@ -232,23 +266,10 @@ std::vector<std::string> claim_remarks(const ClaimResult& r) {
   return lines;
 }
 
-std::string gallery_block(const std::vector<ClaimResult>& all) {
-  std::string text =
-      gallery_summary(all) + ".\n\n" +
-      "| claim | system | figure | claimed | simulated | differs | tolerance | verdict |\n"
-      "| --- | --- | --- | ---: | ---: | ---: | --- | --- |\n";
-  for (const ClaimResult& r : all)
-    for (const std::string& row : claim_rows(r)) text += row + "\n";
-  text += "\n## What was claimed, what differs, why a figure is missed\n\n";
-  for (const ClaimResult& r : all)
-    for (const std::string& line : claim_remarks(r)) text += line + "\n";
-  return text;
-}
-
 std::string fill_gallery_page(const std::string& page, const std::vector<ClaimResult>& all) {
   const std::string begin = std::string(kGalleryBegin) + "\n",
                     end = std::string(kGalleryEnd) + "\n";
-  const std::string block = begin + gallery_block(all) + end;
+  const std::string block = begin + gallery_block(all, page) + end;
   const std::size_t at = page.find(begin);
   if (at == std::string::npos)
     return page + (page.empty() || page.ends_with("\n\n") ? "" : "\n") + block;
@@ -263,6 +284,7 @@ std::vector<std::string> stale_claims(const std::string& page,
                                       const std::vector<ClaimResult>& all) {
   std::vector<std::string> stale;
   for (const ClaimResult& r : all) {
+    if (is_absent(r)) continue;
     std::vector<std::string> lines = claim_rows(r);
     for (std::string& line : claim_remarks(r)) lines.push_back(std::move(line));
     if (std::ranges::any_of(lines, [&](const std::string& line) {

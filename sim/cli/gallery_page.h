@@ -23,14 +23,13 @@ std::string gallery_json(const std::vector<ClaimResult>&);
 std::vector<std::string> claim_rows(const ClaimResult&);
 std::vector<std::string> claim_remarks(const ClaimResult&);
 
-// Between these lines of a page stands what gallery_block() gives.
+// Between these lines of a page stand the summary, a table, and remarks on each claim.
 inline constexpr const char* kGalleryBegin = "<!-- kvsim gallery -->";
 inline constexpr const char* kGalleryEnd = "<!-- end -->";
-std::string gallery_block(const std::vector<ClaimResult>&);
-// The page with its block replaced; one without a block gets it at the end. Throws InputError for a
-// block without an end.
+// The page with its block replaced; one without a block gets it at the end. A claim that could not
+// be run here keeps its rows. Throws InputError for a block without an end.
 std::string fill_gallery_page(const std::string& page, const std::vector<ClaimResult>&);
-// Ids of claims of which a line is not in the page.
+// Ids of claims of which a line is not in the page; those that could not be run are passed over.
 std::vector<std::string> stale_claims(const std::string& page, const std::vector<ClaimResult>&);
 
 }  // namespace kvsim

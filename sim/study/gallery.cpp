@@ -7,6 +7,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "sim/base/registry.h"
 #include "sim/scenario/catalog.h"
 #include "sim/scenario/yaml.h"
 
@@ -59,12 +60,16 @@ class Checker {
     const std::string path = "runs." + name;
     if (!is_run_name(name))
       add(at, path, "not a name that a formula can use", "letters, digits and '_'");
-    const int given = !run.scenario.empty() + !run.model.is_null() + !run.hardware.is_null();
+    const int given = !run.scenario.empty() + !run.model.is_null() + !run.hardware.is_null() +
+                      run.replay.has_value();
     if (given != 1)
-      add(at, path, "expected exactly one of scenario, model and hardware",
+      add(at, path, "expected exactly one of scenario, model, hardware and replay",
           "give each source of numbers a run of its own");
     if (run.scenario.empty() && (run.search || !run.set.empty()))
       add(at, path, "set and search are for a scenario", "remove them");
+    if (run.replay && !Registry::instance().find("eviction", run.replay->policy))
+      add(at, path + ".replay.policy", fmt::format("no eviction policy '{}'", run.replay->policy),
+          name_hint(run.replay->policy, Registry::instance().names("eviction")));
     if (run.search && run.search->at_most.empty())
       add(at, path + ".search", "no limits", "such as at_most: {ttft_ms.p99: 500}");
     if (run.search && !(run.search->from < run.search->to))

@@ -54,7 +54,23 @@ struct GallerySearch {
       field("at_most", &GallerySearch::at_most, any, "metric: limit, in the metric's unit")};
 };
 
-// One source of named numbers; exactly one of scenario, model and hardware is given.
+// Prompts of a trace through caches of blocks, without timing: one cache, or one a node with the
+// requests dealt to the nodes in turn.
+struct GalleryReplay {
+  std::string file, format = "mooncake", policy = "lru";
+  std::int64_t block_tokens = 512, capacity_tokens = 1 << 20, nodes = 1;
+  static constexpr std::tuple kFields{
+      field("file", &GalleryReplay::file, any, "trace, relative to the claim; may be absent"),
+      field("format", &GalleryReplay::format, any, "its format"),
+      field("policy", &GalleryReplay::policy, any, "eviction policy"),
+      field("block_tokens", &GalleryReplay::block_tokens, between<std::int64_t>(1, 1 << 20),
+            "tokens of the trace's own blocks"),
+      field("capacity_tokens", &GalleryReplay::capacity_tokens,
+            between<std::int64_t>(1, std::int64_t{1} << 50), "of one cache"),
+      field("nodes", &GalleryReplay::nodes, between<std::int64_t>(1, 4096), "caches")};
+};
+
+// One source of named numbers; exactly one of scenario, model, hardware and replay is given.
 struct GalleryRun {
   std::string scenario;
   std::vector<std::string> set;
@@ -63,6 +79,7 @@ struct GalleryRun {
   double kv_bits = 16;
   std::int64_t tokens = 1;
   Tree hardware;
+  std::optional<GalleryReplay> replay;
   static constexpr std::tuple kFields{
       field("scenario", &GalleryRun::scenario, any,
             "scenario file, relative to this one; gives the metrics of its run"),
@@ -78,7 +95,10 @@ struct GalleryRun {
             "of model: length in kv_sequence_bytes, 16 bits a number"),
       field("hardware", &GalleryRun::hardware, any,
             "as deployment.hardware; gives gpus, and of one GPU memory_bytes, bandwidth, flops "
-            "(16 bits)")};
+            "(16 bits)"),
+      field("replay", &GalleryRun::replay, any,
+            "a trace through caches; gives blocks, hits, and ceiling: hits without limit of "
+            "capacity in one cache")};
 };
 
 enum class FigureBound : std::uint8_t { near, at_least, at_most };
@@ -136,11 +156,11 @@ Claim load_claim(const std::string& path, Diagnostics&);
 // Throws InputError with the nearest names when there is none.
 std::vector<const Claim*> find_claims(const std::vector<Claim>&, const std::string& name);
 
-enum class Verdict : std::uint8_t { within, missed, unexplained, failed };
+enum class Verdict : std::uint8_t { within, missed, unexplained, failed, absent };
 constexpr auto enum_names(Verdict) {
   return std::array{std::pair{Verdict::within, "within"}, std::pair{Verdict::missed, "missed"},
                     std::pair{Verdict::unexplained, "unexplained"},
-                    std::pair{Verdict::failed, "failed"}};
+                    std::pair{Verdict::failed, "failed"}, std::pair{Verdict::absent, "not run"}};
 }
 // Of a figure that was simulated; never `failed` for a finite number.
 Verdict verdict_of(const GalleryFigure&, double simulated);
@@ -148,11 +168,12 @@ Verdict verdict_of(const GalleryFigure&, double simulated);
 struct FigureResult {
   double simulated = 0;
   Verdict verdict = Verdict::failed;
-  std::string error;  // of a failed one
+  std::string error;  // of a failed one; of an absent one, which file is missing
 };
 
 struct RunResult {
   std::string error;
+  bool is_absent = false;                 // a trace that does not ship is not here
   std::map<std::string, double> numbers;  // "ttft_ms.mean"; a bare name for a plain value
 };
 

@@ -7,6 +7,9 @@
 #include <thread>
 
 #include "models/geometry.h"
+#include "sim/cache/bounds.h"
+#include "sim/cache/prefix_replay.h"
+#include "sim/cache/stream.h"
 #include "sim/run/build.h"
 #include "sim/scenario/catalog.h"
 #include "sim/study/gallery.h"
@@ -16,6 +19,7 @@ namespace kvsim {
 namespace {
 
 double number(std::int64_t n) { return static_cast<double>(n); }
+double number(Bytes b) { return number(b / Bytes{1}); }
 
 std::map<std::string, double> numbers_of(const std::vector<Metric>& metrics) {
   std::map<std::string, double> out;
@@ -27,7 +31,7 @@ std::map<std::string, double> numbers_of(const std::vector<Metric>& metrics) {
 
 RunResult run_scenario(const std::string& file, const std::vector<std::string>& sets) {
   const TrialResult trial = run_trial(file, {sets, std::nullopt, false});
-  return {trial.error, numbers_of(trial.metrics)};
+  return {trial.error, false, numbers_of(trial.metrics)};
 }
 
 // Whether the limits hold; a metric that the run does not have is a mistake of the claim.
@@ -74,16 +78,15 @@ RunResult model_numbers(const GalleryRun& run, const std::string& base) {
   const ModelSpec m = build_model(run.model, base, "model", d);
   d.throw_if_any();
   RunResult out;
-  out.numbers = {
-      {"layers", number(m.layers)},
-      {"hidden", number(m.hidden)},
-      {"heads", number(m.heads)},
-      {"kv_heads", number(m.kv_head_count())},
-      {"kv_token_bytes", number(kv_token_bytes(m, run.kv_bits).count())},
-      {"kv_sequence_bytes", number(kv_sequence_bytes(m, run.tokens, Dtype::bf16).count())},
-      {"weight_bytes", number(weight_bytes(m, {}).count())},
-      {"parameters", number(parameters(m).total())},
-      {"active_parameters", number(active_parameters(m))}};
+  out.numbers = {{"layers", number(m.layers)},
+                 {"hidden", number(m.hidden)},
+                 {"heads", number(m.heads)},
+                 {"kv_heads", number(m.kv_head_count())},
+                 {"kv_token_bytes", number(kv_token_bytes(m, run.kv_bits))},
+                 {"kv_sequence_bytes", number(kv_sequence_bytes(m, run.tokens, Dtype::bf16))},
+                 {"weight_bytes", number(weight_bytes(m, {}))},
+                 {"parameters", number(parameters(m).total())},
+                 {"active_parameters", number(active_parameters(m))}};
   return out;
 }
 
@@ -93,7 +96,7 @@ RunResult hardware_numbers(const GalleryRun& run, const std::string& base) {
   d.throw_if_any();
   RunResult out;
   out.numbers = {{"gpus", h.bare ? 1.0 : number(h.node.devices)},
-                 {"memory_bytes", number(h.device.memory.count())},
+                 {"memory_bytes", number(h.device.memory)},
                  {"bandwidth", h.device.bandwidth.value}};
   for (const char* precision : {"fp16", "bf16"})
     if (const auto rate = h.device.compute.find(precision); rate != h.device.compute.end())
@@ -101,14 +104,56 @@ RunResult hardware_numbers(const GalleryRun& run, const std::string& base) {
   return out;
 }
 
+// Requests dealt to the nodes in turn, each with a stream of its own.
+std::vector<BlockStream> dealt(const BlockStream& s, std::size_t nodes) {
+  std::vector<BlockStream> all(nodes);
+  std::vector<std::vector<ObjectId>> ids(nodes, std::vector<ObjectId>(s.objects.size(), kNoObject));
+  for (std::size_t r = 0; r < s.requests(); ++r) {
+    BlockStream& own = all[r % nodes];
+    ObjectId before = kNoObject;
+    for (std::size_t i = s.begin[r]; i < s.begin[r + 1]; ++i) {
+      ObjectId& id = ids[r % nodes][s.access[i]];
+      if (id == kNoObject) id = own.objects.add(s.objects.key[s.access[i]], before);
+      own.access.push_back(before = id);
+    }
+    own.begin.push_back(own.access.size());
+    own.request.push_back(s.request[r]);
+  }
+  return all;
+}
+
+RunResult replay_numbers(const GalleryReplay& replay, const std::string& base) {
+  TraceSource::Context context;
+  context.path = resolve_path(base, replay.file);
+  if (!std::filesystem::exists(context.path))
+    return {fmt::format("the trace {} is not here", replay.file), true, {}};
+  const auto source =
+      Registry::instance().make<TraceSource>(replay.format, Tree::map(), std::move(context));
+  const BlockStream stream = load_stream(*source);
+  const std::int64_t capacity =
+      std::max<std::int64_t>(1, replay.capacity_tokens / replay.block_tokens);
+  std::uint64_t hits = 0;
+  for (const BlockStream& own : dealt(stream, static_cast<std::size_t>(replay.nodes))) {
+    PrefixReplay node(own);
+    node.start(replay.policy, Tree::map(), capacity);
+    hits += node.run().total;
+  }
+  RunResult out;
+  out.numbers = {{"blocks", static_cast<double>(stream.access.size())},
+                 {"hits", static_cast<double>(hits)},
+                 {"ceiling", static_cast<double>(prefix_ceiling(stream).total)}};
+  return out;
+}
+
 RunResult run_one(const GalleryRun& run, const std::string& base) {
   try {
     if (!run.model.is_null()) return model_numbers(run, base);
     if (!run.hardware.is_null()) return hardware_numbers(run, base);
+    if (run.replay) return replay_numbers(*run.replay, base);
     const std::string file = resolve_path(base, run.scenario);
     return run.search ? run_search(file, run) : run_scenario(file, run.set);
   } catch (const InputError& e) {
-    return {e.what(), {}};
+    return {e.what(), false, {}};
   }
 }
 
@@ -121,6 +166,7 @@ FigureResult figure_of(const GalleryFigure& f, const std::map<std::string, RunRe
   for (const std::string& name : f.value.names())
     if (const RunResult& run = runs.at(name.substr(0, name.find('.'))); !run.error.empty()) {
       out.error = fmt::format("run {}: {}", name.substr(0, name.find('.')), run.error);
+      if (run.is_absent) out.verdict = Verdict::absent;
       return out;
     }
   try {

@@ -47,7 +47,7 @@ const std::map<std::string, Layer> kLayers{
     // Many runs: studies, plans, comparisons, the gallery.
     {"sim/study",
      {{"sim/base", "sim/state", "models", "hardware", "traces", "policies", "sim/engine",
-       "sim/scenario", "sim/record", "sim/run"},
+       "sim/scenario", "sim/record", "sim/run", "sim/cache"},
       {"mpi.h"}}},
     // Reads result files, never the engine.
     {"sim/report", {{"sim/base", "sim/record"}, {}}},

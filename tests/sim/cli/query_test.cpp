@@ -70,7 +70,7 @@ TEST_F(QueryVerb, ComparesWithAnotherFile) {
   const Result r = cli_test::kvsim({"query", db_, "--with", other, "@compare", "--csv"});
   EXPECT_EQ(r.code, 0) << r.err;
   expect_holds(r.out, {"second_run,metric,first,second,difference,percent",
-                       "1,completed,50.0,20.0,-30.0,-60.0"});
+                       "1,completed,50,20,-30,-60"});
   expect_holds(cli_test::kvsim({"query", db_, "--with", other,
                                 "SELECT count(*) AS n FROM other.request", "--csv"})
                    .out,

@@ -147,11 +147,12 @@ figures:
   - {what: KV, value: bose.kv_token_bytes, claimed: 1, factor: 0.5}
 )");
   const std::string text = error_of([&] { load_gallery(folder / ""); });
-  expect_holds(text, {"a.yaml:1:", "claim.sorce", "did you mean 'source'", "a.yaml:4:",
-                      "column 19 of the formula", "b.yaml:1:", "claim.statement: missing",
-                      "b.yaml:3:", "exactly one of scenario, model and hardware", "runs.2nd",
-                      "for a scenario", "no limits", "from is not below to", "b.yaml:7:",
-                      "no run is called 'bose'", "did you mean 'base'", "a factor is at least 1"});
+  expect_holds(
+      text, {"a.yaml:1:", "claim.sorce", "did you mean 'source'",
+             "a.yaml:4:", "column 19 of the formula", "b.yaml:1:", "claim.statement: missing",
+             "b.yaml:3:", "exactly one of scenario, model, hardware", "runs.2nd", "for a scenario",
+             "no limits", "from is not below to", "b.yaml:7:", "no run is called 'bose'",
+             "did you mean 'base'", "a factor is at least 1"});
 }
 
 TEST(GalleryFile, IdsAreUniqueAndOrderedAsNumbers) {
@@ -223,7 +224,7 @@ figures:
     return *metric_value(run_trial(scenario, input).metrics, "tpot_ms.mean");
   };
   EXPECT_LE(tpot_at(found), 5);
-  EXPECT_GT(tpot_at(found * 1.01), 5);
+  EXPECT_GT(tpot_at(found * 1.2), 5);
   const std::pair<std::size_t, const char*> failures[] = {{3, "the limits do not hold at 0.01"},
                                                           {4, "the limits still hold at 0.02"},
                                                           {5, "no metric 'tpot.mean'"},
@@ -236,6 +237,43 @@ figures:
     EXPECT_NE(one.figures[i].error.find(text), std::string::npos) << one.figures[i].error;
   }
   EXPECT_EQ(gallery_json({one}), gallery_json({two}));
+}
+
+// A trace that does not ship is no failure where it is absent; elsewhere blocks are counted.
+TEST(GalleryRun, ReplaysATraceOrSaysThatItIsAbsent) {
+  const TempFolder folder;
+  std::string
+      trace;  // two prompts in turn, of three blocks each: one cache holds both, or thrashes
+  for (int i = 0; i < 8; ++i)
+    trace += fmt::format(
+        "{{\"timestamp\": {}, \"input_length\": 1536, \"output_length\": 1, \"hash_ids\": [{}, {}, "
+        "{}]}}\n",
+        i * 1000, i % 2 * 10, i % 2 * 10 + 1, i % 2 * 10 + 2);
+  folder.write("t.jsonl", trace);
+  folder.write("c.yaml", R"(claim: {id: C1, system: S, source: here, statement: x}
+runs:
+  wide: {replay: {file: t.jsonl, capacity_tokens: 3072}}
+  narrow: {replay: {file: t.jsonl, capacity_tokens: 1536}}
+  two: {replay: {file: t.jsonl, capacity_tokens: 1536, nodes: 2}}
+  gone: {replay: {file: none.jsonl}}
+figures:
+  - {what: a, value: wide.hits, claimed: 18, tolerance: 0 %}
+  - {what: b, value: narrow.hits, claimed: 0, tolerance: 0 %}
+  - {what: c, value: two.hits, claimed: 18, tolerance: 0 %}
+  - {what: d, value: narrow.ceiling / narrow.blocks, claimed: 0.75, tolerance: 0 %}
+  - {what: e, value: gone.hits, claimed: 1}
+)");
+  const std::vector<Claim> claims = load_gallery(folder / "");
+  const ClaimResult r = run_gallery({&claims[0]}, 1).front();
+  for (std::size_t i = 0; i < 4; ++i)
+    EXPECT_EQ(r.figures[i].verdict, Verdict::within) << i << " " << r.figures[i].simulated;
+  EXPECT_EQ(r.figures[4].verdict, Verdict::absent);
+  EXPECT_EQ(cli_test::kvsim({"gallery", "--folder", folder / ""}).code, 0);
+  // Its rows in a page stay.
+  const std::string page =
+      fill_gallery_page("<!-- kvsim gallery -->\n| C1 | S | a | 18 | 18 |\n<!-- end -->\n", {r});
+  expect_holds(page, {"\n| C1 | S | a | 18 | 18 |\n"});
+  EXPECT_TRUE(stale_claims("", {r}).empty());
 }
 
 TEST(GalleryPage, FillsItsBlockAndSeesWhatIsStale) {
@@ -265,7 +303,7 @@ TEST(GalleryVerb, NamesFormsAndMisuse) {
   EXPECT_EQ(all.code, 0);
   expect_holds(all.out, {"C1 S", "524,288", "within", "1 claims, 1 of 1 figures"});
   expect_holds(cli_test::kvsim({"gallery", "C1", "--folder", at}).out,
-               {"source", "KV = m.kv_token_bytes", "kv_token_bytes  524,288"});
+               {"source", "KV = m.kv_token_bytes", "metric", "kv_token_bytes", "13,476,831,232"});
   expect_holds(cli_test::kvsim({"gallery", "--list", "--folder", at}).out, {"faster"});
   expect_holds(cli_test::kvsim({"gallery", "--json", "--folder", at}).out,
                {"\"id\": \"C1\"", "\"simulated\": 524288", "\"verdict\": \"within\""});
@@ -333,7 +371,8 @@ TEST(Gallery, ThePageSaysWhatIsSimulated) {
   for (const std::string& id : stale_claims(page, results)) ADD_FAILURE() << id << " is stale";
   for (const ClaimResult& r : results)
     for (const FigureResult& f : r.figures)
-      EXPECT_TRUE(f.verdict == Verdict::within || f.verdict == Verdict::missed)
+      EXPECT_TRUE(f.verdict == Verdict::within || f.verdict == Verdict::missed ||
+                  f.verdict == Verdict::absent)
           << r.claim->claim.id << " " << name_of(f.verdict) << " " << f.error;
   for (const Claim& c : all)
     EXPECT_NE(page.find("- **" + c.claim.id + " "), std::string::npos) << c.claim.id;
