@@ -19,6 +19,12 @@ namespace {
 
 constexpr std::size_t kLongestFigure = 48;  // a row of the table fits the terminal
 
+std::string upper(std::string text) {
+  std::ranges::transform(text, text.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  return text;
+}
+
 std::string lower(std::string text) {
   std::ranges::transform(text, text.begin(),
                          [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -155,14 +161,13 @@ std::vector<const Claim*> find_claims(const std::vector<Claim>& all, const std::
   for (const Claim& c : all) {
     const std::string stem = fs::path(c.file).stem().string();
     names.push_back(c.claim.id);
-    names.push_back(stem);
     if (lower(c.claim.id) == lower(name) || stem == name) ids.push_back(&c);
     if (!name.empty() && (stem.starts_with(name) || lower(c.claim.system).starts_with(lower(name))))
       found.push_back(&c);
   }
   if (!ids.empty()) return ids;
   if (found.empty())
-    throw InputError(fmt::format("gallery: no claim '{}'", name), name_hint(name, names));
+    throw InputError(fmt::format("gallery: no claim '{}'", name), name_hint(upper(name), names));
   return found;
 }
 

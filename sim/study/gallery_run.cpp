@@ -214,7 +214,7 @@ std::vector<ClaimResult> run_gallery(const std::vector<const Claim*>& claims, un
   };
   if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
   std::vector<std::thread> others;
-  for (unsigned i = 1; i < threads; ++i) others.emplace_back(work);
+  for (unsigned i = 1; i < threads && i < queue.size(); ++i) others.emplace_back(work);
   work();
   for (std::thread& t : others) t.join();
 
