@@ -17,6 +17,7 @@
 #include "sim/run/build.h"
 #include "sim/scenario/scenario.h"
 #include "sim/scenario/yaml.h"
+#include "sim/study/gallery.h"
 #include "traces/trace_source.h"
 
 namespace kvsim::test {
@@ -163,6 +164,22 @@ std::vector<FuzzTarget> all_targets() {
            KVSIM_CHECK(flat_optimum(s, 10) + s.objects.size() <= s.access.size(),
                        "hits on first uses");
          });
+       }},
+      {"formula",
+       [](std::string_view text) {
+         allow_input_error([&] {
+           const Formula f = Formula::parse(std::string(text));
+           const auto one = [](const std::string&) { return std::optional(1.0); };
+           KVSIM_CHECK(Formula::parse("(" + f.text() + ")").names() == f.names(), "other names");
+           (void)f.value(one);
+         });
+       }},
+      {"claim",
+       [](std::string_view bytes) {
+         const MemoryFile file(bytes);
+         Diagnostics d;
+         const Claim claim = load_claim(file.path(), d);
+         KVSIM_CHECK(!d.empty() || !claim.figures.empty(), "a claim without figures is good");
        }},
       {"csv-skew", [](std::string_view bytes) {
          const MemoryFile file(bytes);
