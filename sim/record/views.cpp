@@ -136,6 +136,20 @@ std::string vllm_bench_sql() {
   return sql + "\nFROM metric WHERE scope = 'run' GROUP BY run_id";
 }
 
+// Metrics of sim/run/economics.h, one row a run (scope run or no-offload).
+std::string cost_sql() {
+  std::string sql = "SELECT run_id, scope";
+  for (const char* name :
+       {"gpus", "price_per_hour", "price_gpu_per_hour", "price_dram_per_hour", "price_ssd_per_hour",
+        "price_replacement_per_hour", "price_electricity_per_hour", "cost",
+        "cost_per_million_tokens", "cost_per_million_output_tokens", "power", "energy",
+        "idle_energy", "energy_per_million_tokens", "energy_per_million_output_tokens"})
+    sql += fmt::format(",\n  max(value) FILTER (WHERE name = '{0}') AS {0}", name);
+  return sql +
+         "\nFROM metric WHERE scope IN ('run', 'no-offload') AND statistic = 'value' GROUP BY "
+         "run_id, scope";
+}
+
 }  // namespace
 
 const std::vector<ViewInfo>& schema_views() {
@@ -153,6 +167,8 @@ const std::vector<ViewInfo>& schema_views() {
       {"load_timeline", "per sample: queues, KV usage and tokens of all instances", kLoadTimeline},
       {"hit_rate", "prefix hits of the run (instance NULL) and of each instance", kHitRate},
       {"tier_hit_rate", "prompt tokens found in each tier, bytes moved, drive life", kTierHitRate},
+      {"cost", "USD an hour and its parts, USD and kWh of the run and of a million tokens",
+       cost_sql()},
       {"vllm_bench", "the run in the names of vllm bench serve", vllm_bench_sql()}};
   return kViews;
 }
