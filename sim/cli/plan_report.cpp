@@ -18,18 +18,6 @@ std::string line(const std::string& label, const std::string& text) {
   return fmt::format("{:<{}}", label, kLabel) + wrapped(text, kTerminalWidth, kLabel) + "\n";
 }
 
-std::string amount(const std::string& metric, double v) {
-  const std::string name = metric.substr(0, metric.find('.'));
-  if (!std::isfinite(v)) return "-";
-  if (name.ends_with("_ms"))
-    return v >= 1000 ? fmt::format("{:.2f} s", v / 1000) : fmt::format("{:.1f} ms", v);
-  if (name == "failed" || name.starts_with("slo_attainment") || name.ends_with("_rate") ||
-      name.ends_with("_share") || name.ends_with("_usage") || name.ends_with("_ratio"))
-    return fmt::format("{:.2f} %", v * 100);
-  if (name.starts_with("request_")) return fmt::format("{:.3f} /s", v);
-  return fmt::format("{:.4g}", v);
-}
-
 std::string short_name(const PlanObjective& o) {
   return o.text.substr(0, o.text.find_first_of("<> "));
 }
@@ -102,8 +90,10 @@ class Report {
                           spec_.rate->max.value);
     std::string must;
     for (const PlanObjective& o : objectives_) must += (must.empty() ? "" : ", ") + o.text;
-    return line(spec_.name + ":",
-                fmt::format("{} of {} candidates ({})", goal_text(), r_.candidates.size(), what)) +
+    return wrapped(fmt::format("{}: {} of {} candidates ({})", spec_.name, goal_text(),
+                               r_.candidates.size(), what),
+                   kTerminalWidth, kLabel) +
+           "\n" +
            line("must hold", fmt::format("{}; each with {:g} % confidence", must,
                                          spec_.confidence.value * 100)) +
            "\n";
@@ -117,12 +107,12 @@ class Report {
       const PlanFinding& f = e.findings[i];
       const bool has_best = i < c.best.size() && c.best[i];
       const double margin = margin_of(f, o);
-      table.row({short_name(o), amount(o.metric, f.value),
-                 f.interval ? amount(o.metric, f.low) : "-",
-                 f.interval ? amount(o.metric, f.high) : "-",
-                 (o.at_most ? "<= " : ">= ") + amount(o.metric, o.limit),
+      table.row({short_name(o), metric_text(o.metric, f.value),
+                 f.interval ? metric_text(o.metric, f.low) : "-",
+                 f.interval ? metric_text(o.metric, f.high) : "-",
+                 (o.at_most ? "<= " : ">= ") + metric_text(o.metric, o.limit),
                  std::isfinite(margin) && o.limit != 0 ? percent(margin) : "-",
-                 has_best ? amount(o.metric, *c.best[i]) : "-",
+                 has_best ? metric_text(o.metric, *c.best[i]) : "-",
                  f.verdict == PlanVerdict::met         ? ""
                  : f.verdict == PlanVerdict::undecided ? "undecided"
                                                        : "missed"});
@@ -151,20 +141,20 @@ class Report {
     const PlanObjective& o = objectives_[i];
     if (f.verdict == PlanVerdict::undecided)
       return fmt::format("{} {} is undecided ({} to {}, limit {})", short_name(o),
-                         amount(o.metric, f.value), amount(o.metric, f.low),
-                         amount(o.metric, f.high), amount(o.metric, o.limit));
-    return fmt::format("{} is {}, limit {}", short_name(o), amount(o.metric, f.value),
-                       amount(o.metric, o.limit));
+                         metric_text(o.metric, f.value), metric_text(o.metric, f.low),
+                         metric_text(o.metric, f.high), metric_text(o.metric, o.limit));
+    return fmt::format("{} is {}, limit {}", short_name(o), metric_text(o.metric, f.value),
+                       metric_text(o.metric, o.limit));
   }
 
   std::string binding(const PlanEvaluation& e) const {
     const PlanCandidate& c = r_.candidates[e.candidate];
     const PlanEvaluation* below = e.level > 0 ? r_.find(e.candidate, e.level - 1) : nullptr;
     if (below != nullptr)
-      return line("binding", fmt::format("{}: at {} {}", short_name(objectives_[tightest(*below)]),
-                                         level_text(c, below->level), miss_text(*below)));
+      return line("binding", fmt::format("at {}: {}", level_text(c, below->level),
+                                         below->met ? "would do" : miss_text(*below)));
     const std::size_t i = tightest(e);
-    return line("binding", fmt::format("{}, by its margin of {}", short_name(objectives_[i]),
+    return line("binding", fmt::format("{}, with the least margin: {}", short_name(objectives_[i]),
                                        percent(margin_of(e.findings[i], objectives_[i]))));
   }
 
@@ -198,16 +188,15 @@ class Report {
     const PlanCandidate& c = r_.candidates[e.candidate];
     std::string text;
     if (plan_replicas(spec_, 0))
-      text = c.bound == 0
-                 ? fmt::format("does not exclude {}", level_text(c, 0))
-                 : fmt::format("at least {} ({})", level_text(c, c.bound),
-                               c.memory_bound ? "memory for KV" : "arithmetic and KV traffic");
+      text = c.busy > 0 ? fmt::format("at least {:.2f} replicas ({})", c.busy,
+                                      c.memory_bound ? "memory for KV" : "arithmetic, KV traffic")
+                        : "none on replicas";
     else if (plan_rate(spec_, 0))
       text = c.bound == 0 ? fmt::format("does not exclude {}", level_text(c, 0))
                           : fmt::format("at most {}", level_text(c, c.bound));
     if (text.empty()) return "";
     return line("bound",
-                fmt::format("{}, by analysis; simulated {}{}", text, level_text(c, e.level),
+                fmt::format("{}, by analysis; simulated: {}{}", text, level_text(c, e.level),
                             r_.bound_holds ? "" : " - A RUN BEATS ITS BOUND"));
   }
 
@@ -229,7 +218,15 @@ class Report {
     } else {
       out += line("next", "no other candidate meets the objectives");
     }
-    return out;
+    return out + command(e);
+  }
+
+  // The answer as a command, to look at it closer.
+  std::string command(const PlanEvaluation& e) const {
+    std::string out = fmt::format("{:<{}}kvsim run {}", "run it", kLabel, r_.plan.base);
+    for (const std::string& set : sets_at(spec_, r_.candidates[e.candidate], e.level))
+      out += fmt::format(" \\\n{:<{}}  --set '{}'", "", kLabel, set);
+    return out + "\n";
   }
 
   // Without an answer: the evaluation that misses least.
@@ -267,6 +264,12 @@ class Report {
     const PlanEvaluation* shown = nullptr;
   };
 
+  // The level below the one that was found is known to fail.
+  [[nodiscard]] bool is_least(std::size_t i) const {
+    const PlanCandidate& c = r_.candidates[i];
+    return *c.found == c.bound || r_.find(i, *c.found - 1) != nullptr;
+  }
+
   [[nodiscard]] Standing standing(std::size_t i) const {
     const PlanCandidate& c = r_.candidates[i];
     if (c.found) {
@@ -274,19 +277,20 @@ class Report {
       return {first    ? 0
               : second ? 1
                        : 2,
-              first    ? "the answer"
-              : second ? "next"
-                       : "meets all",
+              first         ? "the answer"
+              : second      ? "next"
+              : is_least(i) ? "meets all"
+                            : "meets all; fewer were not tried: dearer",
               &r_.at(i)};
     }
     const PlanEvaluation* last = nullptr;
     for (const PlanEvaluation& e : r_.evaluations)
       if (e.candidate == i) last = &e;
     if (last != nullptr)
-      return {last->level + 1 == c.levels ? 4 : 3,
-              (last->level + 1 == c.levels ? "misses: " : "misses below that price: ") +
-                  miss_text(*last),
-              last};
+      return {
+          last->level + 1 == c.levels ? 4 : 3,
+          (last->level + 1 == c.levels ? "misses: " : "misses at this price: ") + miss_text(*last),
+          last};
     if (!c.infeasible.empty()) return {6, "infeasible: " + c.infeasible, nullptr};
     return {5, "not run: dearer than the next", nullptr};
   }
@@ -346,7 +350,7 @@ class Report {
       row.push_back(std::to_string(e.runs));
       row.push_back(fmt::format("{:.2f}", figure(e, "price_per_hour")));
       for (std::size_t i = 0; i < spec_.objectives.size(); ++i)
-        row.push_back(amount(objectives_[i].metric, e.findings[i].value));
+        row.push_back(metric_text(objectives_[i].metric, e.findings[i].value));
       row.emplace_back(e.met ? "meets" : "misses " + short_name(objectives_[tightest(e)]));
       table.row(std::move(row));
     }

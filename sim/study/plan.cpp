@@ -85,6 +85,15 @@ class Search {
     return at->second;
   }
 
+  // What the candidate would be worth if twice the work of its bound were enough.
+  const PlanWorth& promise(std::size_t c) {
+    const PlanCandidate& candidate = out_.candidates[c];
+    const double replicas = 2 * candidate.busy - plan_replicas(spec(), 0).value_or(0);
+    const std::size_t level =
+        spec().replicas && replicas > 0 ? static_cast<std::size_t>(replicas) : candidate.bound;
+    return least(c, std::clamp(level, candidate.bound, candidate.levels - 1));
+  }
+
   // Worth of the second best candidate found so far: what costs as much is left.
   [[nodiscard]] std::optional<PlanWorth> threshold() const {
     std::vector<PlanWorth> found;
@@ -122,14 +131,14 @@ class Search {
     const std::optional<PlanWorth> limit = threshold();
     struct Open {
       std::size_t candidate, levels;
-      PlanWorth least;
+      PlanWorth promise;
     };
     std::vector<Open> open;
     for (std::size_t c = 0; c < states_.size(); ++c)
-      if (const std::size_t n = open_levels(c, limit); n > 0)
-        open.push_back({c, n, least(c, states_[c].low)});
+      if (const std::size_t n = open_levels(c, limit); n > 0) open.push_back({c, n, promise(c)});
     if (open.empty()) return false;
-    std::ranges::stable_sort(open, is_below, [](const Open& o) { return o.least; });
+    // Where the analytic bound promises most first: a good answer early spares the others runs.
+    std::ranges::stable_sort(open, is_below, [](const Open& o) { return o.promise; });
     open.resize(std::min(open.size(), static_cast<std::size_t>(spec().batch)));
     std::vector<Pair> pairs;
     for (const Open& o : open)

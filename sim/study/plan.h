@@ -55,6 +55,7 @@ struct PlanCandidate {
   int gpus = 0;            // of an instance
   std::size_t levels = 0;  // that fit (machine, budget)
   std::size_t bound = 0;   // first level that the bounds allow; `levels` = none
+  double busy = 0;  // instances that the work keeps busy at least, at rate_scale; 0 = unknown
   bool memory_bound = false;
   std::vector<std::optional<double>> best;  // PlanBounds::best by objective
   bool replay = true;                       // one run judged by blocks of requests
@@ -95,6 +96,8 @@ std::optional<double> plan_rate(const PlanSpec&, std::size_t level);
 std::vector<std::string> sets_at(const PlanSpec&, const PlanCandidate&, std::size_t level);
 // Of the limit: 0.1 = a tenth better than it at the unfavourable end of the interval.
 double margin_of(const PlanFinding&, const PlanObjective&);
+// A value of a metric with its unit: "12.3 s", "99.1 %".
+std::string metric_text(const std::string& metric, double value);
 // The objectives, and behind them that of failures.
 std::vector<PlanObjective> all_objectives(const PlanSpec&);
 

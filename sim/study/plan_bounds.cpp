@@ -252,13 +252,12 @@ PlanBounds::PlanBounds(BuiltRun& run, const PlanWorkload& workload, const PlanSp
 
 PlanBounds::Replicas PlanBounds::replicas(double rate) const {
   const double stretch = rate_ / rate / (1 - jitter_);
-  double most = 0;
   Replicas r;
   for (const PlanWindow& w : windows_) {
     const double busy = w.work / (w.span * stretch + w.slack);
-    if (busy > most) most = busy, r.memory = w.memory;
+    if (busy > r.busy) r.busy = busy, r.memory = w.memory;
   }
-  r.least = static_cast<int>(std::ceil(most * (1 - 1e-9)));
+  r.least = static_cast<int>(std::ceil(r.busy * (1 - 1e-9)));
   return r;
 }
 

@@ -46,9 +46,10 @@ class PlanBounds {
   // Of one candidate; `rate` is the workload.rate_scale the workload was read at.
   PlanBounds(BuiltRun&, const PlanWorkload&, const PlanSpec&, double rate);
 
-  // Least replicas at this rate; 0 = no bound. Requests of `jitter` may come later.
+  // At this rate; 0 = no bound.
   struct Replicas {
     int least = 0;
+    double busy = 0;      // before rounding up
     bool memory = false;  // which of the two decides
   };
   [[nodiscard]] Replicas replicas(double rate) const;

@@ -195,25 +195,31 @@ void add_bounds(const PlanFile& plan, PlanCandidate& c, BuiltRun& run, const Wor
         c.best[i] = !c.best[i]                   ? *v
                     : spec.objectives[i].at_most ? std::min(*c.best[i], *v)
                                                  : std::max(*c.best[i], *v);
-  const auto refuted = [&](std::size_t level) {
+  const auto replicas = [&](std::size_t level) {  // at its rate
     const double rate = plan_rate(spec, level).value_or(c.rate_scale);
-    const int replicas = plan_replicas(spec, level).value_or(run.scenario.deployment.replicas);
-    return std::ranges::all_of(bounds, [&](const PlanBounds& b) {
-      const PlanBounds::Replicas needed = b.replicas(rate);
-      c.memory_bound = needed.memory;
-      return needed.least > replicas;
-    });
+    std::optional<PlanBounds::Replicas> least;
+    for (const PlanBounds& b : bounds)
+      if (const auto r = b.replicas(rate); !least || r.busy < least->busy) least = r;
+    return least.value_or(PlanBounds::Replicas{});
   };
-  while (c.bound < c.levels && refuted(c.bound)) ++c.bound;
-  if (std::ranges::all_of(
-          bounds, [&](const PlanBounds& b) { return b.refuted(spec.objectives).has_value(); })) {
+  const PlanBounds::Replicas least = replicas(0);
+  c.busy = least.busy;
+  c.memory_bound = least.memory;
+  const auto has = [&](std::size_t level) {
+    return plan_replicas(spec, level).value_or(run.scenario.deployment.replicas);
+  };
+  while (c.bound < c.levels && replicas(c.bound).least > has(c.bound)) ++c.bound;
+  if (!bounds.empty() && std::ranges::all_of(bounds, [&](const PlanBounds& b) {
+        return b.refuted(spec.objectives).has_value();
+      })) {
     const std::size_t which = *bounds.front().refuted(spec.objectives);
-    c.infeasible = fmt::format("bound: {} can at best be {:.4g}", spec.objectives[which].metric,
-                               *c.best[which]);
+    const std::string& metric = spec.objectives[which].metric;
+    c.infeasible = fmt::format("bound: {} can at best be {}", metric,
+                               metric_text(metric, c.best[which].value_or(0)));
     c.bound = c.levels;
   } else if (c.bound == c.levels) {
-    c.infeasible = fmt::format("bound: needs more than the {}",
-                               plan.spec.replicas ? "replicas allowed" : "replicas it has");
+    c.infeasible = fmt::format("bound: {:.2f} instances would be busy, {} are allowed", c.busy,
+                               has(c.levels - 1));
   }
 }
 

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <set>
 
 #include "sim/scenario/yaml.h"
+#include "sim/study/plan.h"
 
 namespace kvsim {
 
@@ -133,6 +135,18 @@ void check_goal(const PlanSpec& s, const Tree& t, Reader& r) {
 }
 
 }  // namespace
+
+std::string metric_text(const std::string& metric, double v) {
+  const std::string name = metric.substr(0, metric.find('.'));
+  if (!std::isfinite(v)) return "-";
+  if (name.ends_with("_ms"))
+    return v >= 1000 ? fmt::format("{:.2f} s", v / 1000) : fmt::format("{:.1f} ms", v);
+  if (name == "failed" || name.starts_with("slo_attainment") || name.ends_with("_rate") ||
+      name.ends_with("_share") || name.ends_with("_usage") || name.ends_with("_ratio"))
+    return fmt::format("{:.2f} %", v * 100);
+  if (name.starts_with("request_")) return fmt::format("{:.3f} /s", v);
+  return fmt::format("{:.4g}", v);
+}
 
 bool Codec<PlanObjective>::read(const Tree& t, PlanObjective& out, Reader& r) {
   if (!detail::expect_scalar(t, r, "METRIC <= LIMIT or METRIC >= LIMIT")) return false;
