@@ -92,7 +92,7 @@ class Report {
     for (const PlanObjective& o : objectives_) must += (must.empty() ? "" : ", ") + o.text;
     return wrapped(fmt::format("{}: {} of {} candidates ({})", spec_.name, goal_text(),
                                r_.candidates.size(), what),
-                   kTerminalWidth, kLabel) +
+                   kTerminalWidth, spec_.name.size() + 2) +
            "\n" +
            line("must hold", fmt::format("{}; each with {:g} % confidence", must,
                                          spec_.confidence.value * 100)) +

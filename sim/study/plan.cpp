@@ -237,6 +237,8 @@ class Search {
       x.remarks.push_back(fmt::format("{} is better than the answer of the search",
                                       name_of_pair(e.candidate, e.level)));
     }
+    for (const auto& [c, level] : first_met)
+      if (!out_.candidates[c].found) out_.candidates[c].found = level;
     std::size_t broken = 0;
     for (const PlanEvaluation& e : out_.evaluations) {
       const auto at = first_met.find(e.candidate);

@@ -19,17 +19,22 @@ struct Ceiling {
 };
 
 Ceiling ceiling_of(const BuiltRun& run) {
-  Ceiling c;
   const DeviceSpec& d = run.device;
   double best = 0;
   for (const auto& [precision, rate] : d.compute) best = std::max(best, rate.value);
-  c = {best, best, d.bandwidth.value};
-  const Tree& params = run.scenario.cost.params;
-  if (run.scenario.cost.name != "roofline" || !params.entries().empty()) return c;
-  c.gemm = peak_rate(d, "auto", run.work->facts().weight_bits) * d.efficiency.gemm;
-  c.attention = peak_rate(d, "auto", 16) * d.efficiency.attention;
-  c.kv_bandwidth *= d.efficiency.kv_memory;
-  return c;
+  if (run.scenario.cost.name != "roofline") return {best, best, d.bandwidth.value};
+  const Tree& params = run.scenario.cost.params;  // some may stand in for the device's figures
+  const auto text = [&](const char* key) {
+    const Tree* t = params.find(key);
+    return t != nullptr && t->is_scalar() ? t->text() : std::string();
+  };
+  const auto share = [&](const char* key, double of_device) {
+    return parse_double(text(key)).value_or(of_device);
+  };
+  const std::string precision = text("compute").empty() ? "auto" : text("compute");
+  return {peak_rate(d, precision, run.work->facts().weight_bits) * share("gemm", d.efficiency.gemm),
+          peak_rate(d, "auto", 16) * share("attention", d.efficiency.attention),
+          d.bandwidth.value * share("kv_memory", d.efficiency.kv_memory)};
 }
 
 // Seconds of a rank for the arithmetic of an iteration, and for the KV that its decodes read.

@@ -70,7 +70,9 @@ std::vector<std::string> sets_at(const PlanSpec& s, const PlanCandidate& c, std:
 namespace {
 
 std::string set_text(const std::pair<std::string, Tree>& set) {
-  return set.first + "=" + to_json(set.second);
+  const Tree& value = set.second;
+  const bool plain = value.is_scalar() && !value.quoted() && value.text() != "null";
+  return set.first + "=" + (plain ? value.text() : to_json(value));
 }
 
 std::vector<PlanCandidate> combinations(const PlanFile& plan) {
