@@ -280,7 +280,7 @@ class Report {
               first         ? "the answer"
               : second      ? "next"
               : is_least(i) ? "meets all"
-                            : "meets all; fewer were not tried: dearer",
+                            : "meets all; not refined: worse than the next",
               &r_.at(i)};
     }
     const PlanEvaluation* last = nullptr;

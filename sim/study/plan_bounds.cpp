@@ -233,13 +233,13 @@ PlanWorkload read_workload(TraceSource& source, bool prefix_cache) {
 PlanBounds::PlanBounds(BuiltRun& run, const PlanWorkload& workload, const PlanSpec& spec,
                        double rate)
     : best_(spec.objectives.size()), rate_(rate), jitter_(spec.jitter.value) {
-  if (run.cost->offload() != nullptr || workload.requests.empty()) return;
+  if (run.cost->offload() != nullptr || workload.closed || workload.requests.empty()) return;
   const std::vector<Alone> alone = price_alone(run, workload);
   const Slo slo = slo_of(run.scenario);
   for (std::size_t i = 0; i < best_.size(); ++i)
     best_[i] = best_of(spec.objectives[i], alone, workload, slo);
   const Due ttft = due_of("ttft_ms", slo.ttft, spec), tpot = due_of("tpot_ms", slo.tpot, spec);
-  if (workload.closed || !ttft.seconds) return;
+  if (!ttft.seconds) return;
   const double ranks = run.parallel.data;
   const double places = static_cast<double>(run.engine.kv_blocks * run.engine.block_tokens) * ranks;
   std::vector<double> prefill, decode, nothing(alone.size()), held;

@@ -9,8 +9,8 @@
 // tokens are over `H * tpot` later; their arithmetic and KV traffic at the efficiencies of the
 // device, weights and launches free, over that time is a number of busy instances. The same for the
 // memory that their own tokens hold for the shortest time they can (Little's law).
-// No bound is given for cost laws that move weights, nor on replicas for sources that wait for
-// answers (sessions): there arrivals follow the run.
+// No bound is given for cost laws that move weights, nor for sources that wait for answers
+// (sessions): there the requests follow the run.
 #include <optional>
 #include <span>
 #include <string>

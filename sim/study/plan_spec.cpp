@@ -115,7 +115,8 @@ void check_goal(const PlanSpec& s, const Tree& t, Reader& r) {
   if (s.base.empty()) error("base", "names no scenario", "add base: scenario.yaml");
   if (s.objectives.empty())
     error("objectives", "none is given: what must the answer meet?", kObjectiveHint);
-  if (s.minimise.has_value() == s.maximise.has_value())
+  const bool told = t.find("minimise") != nullptr || t.find("maximise") != nullptr;
+  if (s.minimise.has_value() == s.maximise.has_value() && (s.minimise || !told))
     error("minimise", s.minimise ? "stands beside maximise" : "neither this nor maximise is given",
           "keep one: minimise: price | energy | replicas, or maximise: rate");
   if (s.maximise && s.replicas)
@@ -170,6 +171,11 @@ bool Codec<PlanObjective>::read(const Tree& t, PlanObjective& out, Reader& r) {
   std::string error;
   const auto value = parse_quantity(d, trimmed(text.substr(at + 2)), error);
   if (!value) return r.error(t, error, kObjectiveHint), false;
+  if (d == Dimension::ratio && *value > 1) {
+    r.error(t, fmt::format("a share of {} is above one", trimmed(text.substr(at + 2))),
+            fmt::format("write {} %", *value));
+    return false;
+  }
   out.limit = d == Dimension::time ? *value / 1e6 : *value;  // metrics of time are in ms
   return true;
 }
