@@ -95,6 +95,10 @@ std::vector<std::string> defects(const StorageSpec& s) {
                 {"capacity", "read_bandwidth", "write_bandwidth", "read_rate", "write_rate",
                  "read_latency", "write_latency", "queue_depth", "write_amplification"});
   if (s.endurance > Bytes{0}) check_sources(out, s.source, {"endurance"});
+  need(out, s.price.value > 0, "no price");
+  check_sources(out, s.source, {"price"});
+  need(out, s.idle_power <= s.busy_power, "idle power above busy power");
+  if (s.busy_power.value > 0) check_sources(out, s.source, {"idle_power", "busy_power"});
   return out;
 }
 

@@ -16,6 +16,9 @@ struct StorageSpec {
   int queue_depth = 64;
   Bytes endurance;
   double write_amplification = 1;
+  Power idle_power, busy_power;
+  Price price;
+  Duration service_life{};
   std::map<std::string, std::string> source;
   static constexpr std::tuple kFields{
       field("name", &StorageSpec::name, any, "id in the catalogue"),
@@ -35,6 +38,12 @@ struct StorageSpec {
             "bytes that may be written in its life; 0 = no limit is known"),
       field("write_amplification", &StorageSpec::write_amplification, between(1.0, 100.0),
             "bytes the flash writes for a byte of the host, above what the endurance rating holds"),
+      field("idle_power", &StorageSpec::idle_power, any, "power when idle"),
+      field("busy_power", &StorageSpec::busy_power, any, "power when reading or writing"),
+      field("price", &StorageSpec::price, any,
+            "rent of one, or what it cost spread over its service life"),
+      field("service_life", &StorageSpec::service_life, any,
+            "after which it is replaced anyway; 0 = rented: wear is not the tenant's"),
       field("source", &StorageSpec::source, any, "figure: where it comes from")};
 };
 KVSIM_FIELDS_ELSEWHERE(StorageSpec)

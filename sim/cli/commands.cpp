@@ -12,15 +12,15 @@
 
 namespace kvsim {
 
-extern const Command kRunCommand, kCheckCommand, kListCommand, kShowCommand, kSchemaCommand,
-    kQueryCommand, kTraceCommand, kCacheCommand, kValidateCommand, kCalibrateCommand,
-    kKernelsCommand, kGalleryCommand, kDocCommand;
+extern const Command kRunCommand, kCheckCommand, kPlanCommand, kGalleryCommand, kListCommand,
+    kShowCommand, kSchemaCommand, kQueryCommand, kTraceCommand, kCacheCommand, kValidateCommand,
+    kCalibrateCommand, kKernelsCommand, kDocCommand;
 
 const std::vector<const Command*>& commands() {
   static const std::vector<const Command*> all{
-      &kRunCommand,     &kCheckCommand,   &kListCommand,  &kShowCommand,     &kSchemaCommand,
-      &kQueryCommand,   &kTraceCommand,   &kCacheCommand, &kValidateCommand, &kCalibrateCommand,
-      &kKernelsCommand, &kGalleryCommand, &kDocCommand};
+      &kRunCommand,      &kCheckCommand,     &kPlanCommand,    &kGalleryCommand, &kListCommand,
+      &kShowCommand,     &kSchemaCommand,    &kQueryCommand,   &kTraceCommand,   &kCacheCommand,
+      &kValidateCommand, &kCalibrateCommand, &kKernelsCommand, &kDocCommand};
   return all;
 }
 

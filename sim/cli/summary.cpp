@@ -130,6 +130,18 @@ std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
   return out;
 }
 
+// What an hour costs, and what a million tokens cost and draw.
+std::string cost_line(const std::vector<Metric>& m) {
+  if (!find(m, "cost_per_million_output_tokens")) return "";
+  const double idle = find(m, "idle_energy").value_or(0) / find(m, "energy").value_or(1);
+  return fmt::format(
+      "cost       {} USD/h, {} USD per million output tokens ({} of all tokens); {} kWh, {} per "
+      "million output tokens, {} of it in idle GPUs\n",
+      number(find(m, "price_per_hour"), 2), number(find(m, "cost_per_million_output_tokens"), 3),
+      number(find(m, "cost_per_million_tokens"), 3), number(find(m, "energy"), 3),
+      number(find(m, "energy_per_million_output_tokens"), 3), percent(idle));
+}
+
 }  // namespace
 
 std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
@@ -170,6 +182,7 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
   if (s.slo.ttft || s.slo.tpot || s.slo.e2e)
     out += fmt::format("SLO        {} of the requests meet it, goodput {} requests/s\n",
                        percent(find(m, "slo_attainment")), number(find(m, "request_goodput"), 3));
+  out += cost_line(m);
   out = fitted(out);
   latency_rows(out, m);
   return out;

@@ -136,6 +136,20 @@ std::string vllm_bench_sql() {
   return sql + "\nFROM metric WHERE scope = 'run' GROUP BY run_id";
 }
 
+// Metrics of sim/run/economics.h, one row a run (scope run or no-offload).
+std::string cost_sql() {
+  std::string sql = "SELECT run_id, scope";
+  for (const char* name :
+       {"gpus", "price_per_hour", "price_gpu_per_hour", "price_dram_per_hour", "price_ssd_per_hour",
+        "price_replacement_per_hour", "price_electricity_per_hour", "cost",
+        "cost_per_million_tokens", "cost_per_million_output_tokens", "power", "energy",
+        "idle_energy", "energy_per_million_tokens", "energy_per_million_output_tokens"})
+    sql += fmt::format(",\n  max(value) FILTER (WHERE name = '{0}') AS {0}", name);
+  return sql +
+         "\nFROM metric WHERE scope IN ('run', 'no-offload') AND statistic = 'value' GROUP BY "
+         "run_id, scope";
+}
+
 }  // namespace
 
 const std::vector<ViewInfo>& schema_views() {
@@ -198,6 +212,13 @@ const std::vector<ViewInfo>& schema_views() {
         {"far_tokens", "of these, from other nodes"},
         {"peak_usage", "most chunks at once / capacity"},
         {"drive_life_years", "at the run's rate of writing; NULL = no drive"}}},
+      {"cost",
+       "USD an hour and its parts, USD and kWh of the run and of a million tokens",
+       cost_sql(),
+       {{"price_per_hour", "USD an hour, of everything; the next columns are its parts"},
+        {"cost, cost_per_million_tokens", "USD of the run, of a million input and output tokens"},
+        {"power", "mean, kW with PUE"},
+        {"energy, energy_per_million_tokens", "kWh with PUE; idle_energy: of it, drawn idle"}}},
       {"vllm_bench",
        "the run in the names of vllm bench serve",
        vllm_bench_sql(),

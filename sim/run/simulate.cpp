@@ -7,6 +7,7 @@
 
 #include "sim/record/recorder.h"
 #include "sim/run/build_faults.h"
+#include "sim/run/economics.h"
 
 namespace kvsim {
 
@@ -92,6 +93,7 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   for (const Duration at : run.scenario.cache.prefix.reset_at)
     world_options.resets.push_back(Time{at});
   world_options.record_transfers = run.scenario.record.transfers == RecordLevel::all;
+  const Bill bill = bill_of(run);
   world_options.tiers = std::move(run.tiers);
   world_options.faults = std::move(run.faults);
   SimulateResult result;
@@ -101,6 +103,8 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
     result.skipped = run.trace->skipped();
     measure_faults(result.outcome, slo_of(run.scenario));
     result.metrics = compute_metrics(result.outcome, slo_of(run.scenario));
+    const auto money = economics_metrics(bill, result.outcome, result.metrics);
+    result.metrics.insert(result.metrics.end(), money.begin(), money.end());
     result.metrics.insert(result.metrics.end(), options.baseline.begin(), options.baseline.end());
     const auto elapsed = std::chrono::steady_clock::now() - started;
     if (recorder) {

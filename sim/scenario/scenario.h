@@ -13,6 +13,7 @@
 #include "sim/base/registry.h"
 #include "sim/base/work.h"
 #include "sim/scenario/cache_spec.h"
+#include "sim/scenario/economics_spec.h"
 
 namespace kvsim {
 
@@ -323,6 +324,7 @@ struct Scenario {
   Choice<"cost-model", "model"> cost{"roofline"};
   WorkloadSpec workload;
   SloSpec slo;
+  EconomicsSpec economics;
   std::vector<FaultSpec> faults;
   RecordSpec record;
   std::optional<MeasuredSpec> measured;
@@ -341,6 +343,7 @@ struct Scenario {
       field("cost", &Scenario::cost, any, "what an iteration costs"),
       field("workload", &Scenario::workload, any, "who asks when"),
       field("slo", &Scenario::slo, any, "latency objectives"),
+      field("economics", &Scenario::economics, any, "prices and power, for cost and energy"),
       field("faults", &Scenario::faults, any, "what breaks when"),
       field("record", &Scenario::record, any, "what the database keeps"),
       field("measured", &Scenario::measured, any,
