@@ -53,14 +53,18 @@ std::string seeds_text(const std::vector<std::uint64_t>& seeds) {
 
 std::string method_text(const CompareResult& r) {
   const std::string same = r.options.is_paired ? ", the same requests on both sides" : "";
+  const std::string closed =
+      r.is_closed_loop ? " (paired by session and turn, for later turns follow answers)" : "";
   if (r.method == CompareMethod::seeds)
-    return fmt::format("{} in A, {} in B{}; intervals over seeds", seeds_text(r.seeds_a),
-                       seeds_text(r.seeds_b), same);
+    return (r.options.is_paired
+                ? seeds_text(r.seeds_a)
+                : fmt::format("{} in A, {} in B", seeds_text(r.seeds_a), seeds_text(r.seeds_b))) +
+           same + closed + "; intervals over seeds";
   if (r.method == CompareMethod::same) return "both sides came out the same";
   std::string text = r.seeds_change_nothing ? "one run a side, for the seed changes nothing here"
                                             : std::string("one run a side");
   text += same;
-  if (r.is_closed_loop) text += " (paired by session and turn: later turns follow answers)";
+  text += closed;
   text += fmt::format(
       "; intervals from blocks of {:.0f} requests on average, {:.0f} stretches that know little of "
       "each other",

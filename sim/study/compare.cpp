@@ -34,6 +34,15 @@ void set_intervals(CompareRow& row, const std::vector<double>& a, const std::vec
                                      options.confidence, stream(key));
 }
 
+// A ratio to something near zero says nothing: its interval goes beyond "all of it is gone", or it
+// rests on a single seed and has no width, unlike the difference.
+void drop_senseless(CompareRow& row) {
+  const auto width = [](const Estimate& e) { return e.high - e.low; };
+  if (row.relative && (row.relative->low < -1 ||
+                       (width(*row.relative) == 0 && row.difference && width(*row.difference) > 0)))
+    row.relative.reset();
+}
+
 double mean(const std::vector<double>& v) {
   double sum = 0;
   for (const double x : v) sum += x;
@@ -45,6 +54,7 @@ CompareRow row_of(CompareRow row, const std::vector<double>& a, const std::vecto
                   const CompareOptions& options) {
   row.a = mean(a), row.b = mean(b);
   set_intervals(row, a, b, options);
+  drop_senseless(row);
   return row;
 }
 
@@ -88,6 +98,7 @@ void add_rows(CompareResult& out, const std::vector<PairFigures>& runs) {
   for (const PairFigures& r : runs) {
     out.requests_a += r.requests_a, out.requests_b += r.requests_b;
     out.finished_both += r.finished_both, out.only_a += r.only_a, out.only_b += r.only_b;
+    out.alone_a += r.alone_a, out.alone_b += r.alone_b;
     out.is_closed_loop = out.is_closed_loop || r.is_closed_loop;
   }
 }
@@ -159,6 +170,7 @@ void set_drawn(CompareRow& row, const std::vector<double>& a, const std::vector<
     row.difference = percentile_interval(row.b - row.a, difference, level, out.stretches);
   if (row.a > 0 && !relative.empty())
     row.relative = percentile_interval(row.b / row.a - 1, relative, level, out.stretches);
+  drop_senseless(row);
 }
 
 // Intervals of a single pair of runs.

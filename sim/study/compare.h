@@ -25,7 +25,7 @@ struct CompareSide {
 
 struct CompareOptions {
   Latency by = Latency::ttft;  // of the verdict, the parts and the requests that changed
-  std::size_t seeds = 10;      // of scenarios; 1 = blocks of one run, else >= kFewestUnits
+  std::size_t seeds = 20;      // of scenarios; 1 = blocks of one run, else >= kFewestUnits
   std::optional<std::uint64_t> first_seed;  // else that of A's scenario
   double confidence = 0.95;
   bool is_paired = true;  // off: two samples with seeds of their own
@@ -39,7 +39,7 @@ struct CompareRow {
   bool lower_is_better = true;
   double a = 0, b = 0;
   std::optional<Estimate> difference;  // b - a; none where one run tells nothing of the spread
-  std::optional<Estimate> relative;    // b / a - 1; none for a = 0 also
+  std::optional<Estimate> relative;    // b / a - 1; not where A is too near to zero for it
 };
 
 enum class CompareMethod { same, seeds, blocks };
@@ -54,6 +54,7 @@ struct CompareResult {
   bool seeds_change_nothing = false, is_closed_loop = false;
   std::size_t requests_a = 0, requests_b = 0;             // of all runs of a side
   std::size_t finished_both = 0, only_a = 0, only_b = 0;  // paired
+  std::size_t alone_a = 0, alone_b = 0;  // the run of the other side ended before they arrived
   std::vector<CompareRow> rows;
   std::vector<CompareRow> parts;   // of options.by; the differences add up to that of its mean
   std::vector<CompareRow> tokens;  // prompt tokens a request, by fate

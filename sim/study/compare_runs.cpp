@@ -117,12 +117,22 @@ PairFigures figures_of(const RecordedRun& a, const RecordedRun& b, const Pairing
   f.a = side_figures(sa, a);
   f.b = side_figures(sb, b);
   f.parts_a = mean_parts(sa, by), f.parts_b = mean_parts(sb, by);
-  f.tokens_a = mean_prompt_tokens(a.requests), f.tokens_b = mean_prompt_tokens(b.requests);
+  Sample all_a, all_b;
+  if (pairing != nullptr) {
+    for (const Pair& p : pairing->pairs) all_a.push_back(p.a), all_b.push_back(p.b);
+  } else {
+    all_a = all_of(a), all_b = all_of(b);
+  }
+  f.tokens_a = mean_prompt_tokens(all_a), f.tokens_b = mean_prompt_tokens(all_b);
   f.requests_a = a.requests.size(), f.requests_b = b.requests.size();
   if (pairing == nullptr) return f;
   f.finished_both = sa.size();
-  f.only_a = finished_of(a).size() - sa.size();
-  f.only_b = finished_of(b).size() - sb.size();
+  for (const Pair& p : pairing->pairs) {
+    const bool in_a = latency_ms(*p.a, Latency::e2e).has_value();
+    const bool in_b = latency_ms(*p.b, Latency::e2e).has_value();
+    f.only_a += in_a && !in_b, f.only_b += in_b && !in_a;
+  }
+  f.alone_a = pairing->alone_a, f.alone_b = pairing->alone_b;
   f.is_closed_loop = pairing->is_closed_loop;
   f.is_same = is_all_same(a, b, *pairing);
   return f;

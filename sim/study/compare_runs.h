@@ -60,7 +60,8 @@ struct PairFigures {
   std::vector<Figure> a, b;
   std::vector<Part> parts_a, parts_b, tokens_a, tokens_b;
   std::size_t requests_a = 0, requests_b = 0, finished_both = 0, only_a = 0, only_b = 0;
-  bool is_same = false;  // no event, or no request, tells them apart
+  std::size_t alone_a = 0, alone_b = 0;  // never arrived at the other side
+  bool is_same = false;                  // no event, or no request, tells them apart
   bool is_closed_loop = false;
 };
 // Without a pairing the sides are two samples.

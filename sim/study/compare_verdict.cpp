@@ -33,9 +33,14 @@ std::string same_text(const CompareResult& r) {
 std::string main_sentence(const CompareResult& r, const CompareRow& row) {
   const std::string what = fmt::format("mean {}", latency_text(r.options.by));
   const double change = row.a > 0 ? row.b / row.a - 1 : 0;
+  if (!row.difference)
+    return fmt::format("{}: {} in A, {} in B; one pair is too few for an interval.", what,
+                       ms(row.a), ms(row.b));
   if (!row.relative)
-    return fmt::format("{}: {} in A, {} in B; no interval can be given.", what, ms(row.a),
-                       ms(row.b));
+    return fmt::format("{} in {}: {} in A, {} in B, a difference of {} ({} {} .. {}).",
+                       row.difference->is_clear() ? "A clear difference" : "No clear difference",
+                       what, ms(row.a), ms(row.b), ms(row.b - row.a), level(r),
+                       ms(row.difference->low), ms(row.difference->high));
   const Estimate& e = *row.relative;
   if (!e.is_clear())
     return fmt::format(
@@ -78,6 +83,15 @@ std::string reasons(const CompareResult& r, const CompareRow& row) {
   return text + ". ";
 }
 
+std::string plain_name(const CompareRow& row) {
+  for (const auto& [latency, name] : enum_names(Latency{}))
+    if (row.name == latency_metric(latency)) return fmt::format("mean {}", latency_text(latency));
+  std::string text = row.name;
+  std::ranges::replace(text, '_', ' ');
+  return text;
+}
+
+// What else moved beyond its interval.
 std::string other_changes(const CompareResult& r, const CompareRow& shown) {
   std::string text;
   for (const CompareRow& row : r.rows) {
@@ -87,8 +101,8 @@ std::string other_changes(const CompareResult& r, const CompareRow& shown) {
     if (!is_share && !row.relative) continue;
     const double change = is_share ? (row.b - row.a) * 100 : (row.b / row.a - 1) * 100;
     if (std::abs(change) < 0.05) continue;
-    text += fmt::format("{}{} {:+.1f} {}", text.empty() ? "Also clear: " : ", ", row.name, change,
-                        is_share ? "points" : "%");
+    text += fmt::format("{}{} {:+.1f} {}", text.empty() ? "Also clear: " : ", ", plain_name(row),
+                        change, is_share ? "points" : "%");
   }
   return text.empty() ? "" : text + ". ";
 }

@@ -34,26 +34,36 @@ std::string unlike(const RequestOutcome& a, const RequestOutcome& b) {
 
 using SessionTurn = std::pair<std::uint64_t, std::uint32_t>;
 
-// Sessions and turns name requests when every request has them once.
+// Sessions and turns name requests; those of no session follow no answer, and are counted.
 std::map<SessionTurn, const RequestOutcome*> by_session(const RecordedRun& run) {
   std::map<SessionTurn, const RequestOutcome*> all;
+  std::uint32_t alone = 0;
   for (const RequestOutcome& r : run.requests)
-    if (r.session == 0 || !all.emplace(SessionTurn{r.session, r.turn}, &r).second) return {};
+    if (!all.emplace(SessionTurn{r.session, r.session == 0 ? alone++ : r.turn}, &r).second)
+      return {};
   return all;
 }
+
+// A run that ends after so many requests ends elsewhere in the sessions when answers come sooner,
+// so a few requests may lack a partner.
+constexpr double kMostAlone = 0.1;
 
 Pairing by_turn(const RecordedRun& a, const RecordedRun& b, const std::string& otherwise) {
   const auto left = by_session(a), right = by_session(b);
   Pairing out;
   out.is_closed_loop = true;
+  bool is_same = !left.empty() && !right.empty();
   for (const auto& [key, request] : left) {
     const auto found = right.find(key);
-    if (found == right.end() || !unlike(*request, *found->second).empty() ||
-        (key.second == 0 && request->arrival != found->second->arrival))
-      break;
+    if (found == right.end()) continue;
+    is_same = is_same && unlike(*request, *found->second).empty() &&
+              ((key.first != 0 && key.second > 0) || request->arrival == found->second->arrival);
     out.pairs.push_back({request, found->second});
   }
-  if (left.empty() || out.pairs.size() != a.requests.size())
+  out.alone_a = left.size() - out.pairs.size();
+  out.alone_b = right.size() - out.pairs.size();
+  const auto all = static_cast<double>(left.size() + right.size());
+  if (!is_same || static_cast<double>(out.alone_a + out.alone_b) > kMostAlone * all)
     throw InputError("the two sides did not face the same requests: " + otherwise, kUnpairedHint);
   std::ranges::sort(out.pairs, {}, [](const Pair& p) { return p.a->index; });
   return out;
@@ -149,9 +159,7 @@ Pairing pair_requests(const RecordedRun& a, const RecordedRun& b) {
   if (a.requests.empty() || b.requests.empty())
     throw InputError("there are no requests to compare");
   if (a.requests.size() != b.requests.size())
-    throw InputError(fmt::format("the two sides did not face the same requests: {} in A, {} in B",
-                                 a.requests.size(), b.requests.size()),
-                     kUnpairedHint);
+    return by_turn(a, b, fmt::format("{} in A, {} in B", a.requests.size(), b.requests.size()));
   Pairing out;
   for (std::size_t i = 0; i < a.requests.size(); ++i) {
     const RequestOutcome &x = a.requests[i], &y = b.requests[i];
@@ -167,6 +175,12 @@ Pairing pair_requests(const RecordedRun& a, const RecordedRun& b) {
     out.pairs.push_back({&x, &y});
   }
   return out;
+}
+
+Sample all_of(const RecordedRun& run) {
+  Sample all;
+  for (const RequestOutcome& r : run.requests) all.push_back(&r);
+  return all;
 }
 
 Sample finished_sides(const Pairing& pairing, bool side_b) {
@@ -226,10 +240,10 @@ std::vector<Part> mean_parts(const Sample& sample, Latency latency) {
   return out;
 }
 
-std::vector<Part> mean_prompt_tokens(std::span<const RequestOutcome> requests) {
+std::vector<Part> mean_prompt_tokens(const Sample& requests) {
   std::array<Wide, 2 + kMissCauses> sum{};
-  for (const RequestOutcome& r : requests) {
-    const Fates one = fates_of(r);
+  for (const RequestOutcome* r : requests) {
+    const Fates one = fates_of(*r);
     for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += one[i];
   }
   std::vector<Part> parts = named_fates(sum);

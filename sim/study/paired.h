@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -35,6 +34,7 @@ struct Pairing {
   std::vector<Pair> pairs;  // in order of arrival at A
   // Later turns arrive when earlier ones are answered (closed loop), so their arrivals may differ.
   bool is_closed_loop = false;
+  std::size_t alone_a = 0, alone_b = 0;  // without a partner, where the run ended before it came
 };
 
 // The same request on both sides: by index in the workload; where a closed loop lets sessions
@@ -51,7 +51,8 @@ struct Figure {
 
 // The requests of a side that its latencies are taken over.
 using Sample = std::vector<const RequestOutcome*>;
-// Finished in both runs; finished.
+// Every request; paired and finished in both runs; finished.
+Sample all_of(const RecordedRun&);
 Sample finished_sides(const Pairing&, bool side_b);
 Sample finished_of(const RecordedRun&);
 
@@ -67,7 +68,7 @@ struct Part {
 };
 std::vector<Part> mean_parts(const Sample& sample, Latency);
 // hit (found on the GPU), tier (loaded from below), and what was computed by cause.
-std::vector<Part> mean_prompt_tokens(std::span<const RequestOutcome>);
+std::vector<Part> mean_prompt_tokens(const Sample&);
 
 struct ParamChange {
   std::string path, a, b;  // empty: the side does not have it
