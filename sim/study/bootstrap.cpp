@@ -109,14 +109,14 @@ Estimate contrast_of_means(Contrast kind, std::span<const double> a, std::span<c
     if (drawn.error > 1e-9 * seen.error) t.push_back((drawn.value - seen.value) / drawn.error);
   }
   const double tail = (1 - level) / 2;
+  const double half = student_quantile(1 - tail, std::min(a.size(), b.size()) - 1) * seen.error;
+  Estimate e{seen.value, seen.value - half, seen.value + half};
   const auto lost = static_cast<double>(kResamples - t.size());
-  if (lost > tail * static_cast<double>(kResamples)) {
-    const double half = student_quantile(1 - tail, std::min(a.size(), b.size()) - 1) * seen.error;
-    return {seen.value, seen.value - half, seen.value + half};
-  }
+  if (lost > tail * static_cast<double>(kResamples)) return e;
   std::sort(t.begin(), t.end());
-  return {seen.value, seen.value - percentile_sorted(t, 1 - tail) * seen.error,
-          seen.value - percentile_sorted(t, tail) * seen.error};
+  e.low = std::min(e.low, seen.value - percentile_sorted(t, 1 - tail) * seen.error);
+  e.high = std::max(e.high, seen.value - percentile_sorted(t, tail) * seen.error);
+  return e;
 }
 
 double mean_block_length(std::span<const double> series) {

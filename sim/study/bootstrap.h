@@ -2,7 +2,9 @@
 // Intervals for what simulations estimate: pure functions of numbers and a random stream.
 //
 // Independent units (one number a seed): the studentised bootstrap (Hall 1988,
-// doi:10.1214/aos/1176350933), which follows skewed differences and keeps its level with few seeds.
+// doi:10.1214/aos/1176350933), which follows skewed differences where Student's interval falls
+// short; on the side where Student's is wider, Student's, so that few seeds promise no more than
+// normal ones would.
 //
 // One run: requests wait for each other, so neighbours are alike and resampling single requests
 // promises too much. The stationary bootstrap (Politis and Romano 1994,
@@ -36,8 +38,9 @@ enum class Contrast { difference, relative };
 inline constexpr std::size_t kFewestUnits = 5;
 
 // Paired: a[i] and b[i] are one unit (a seed), and resampled together. Not paired: two samples,
-// which may differ in size. At least kFewestUnits on each side; level in (0, 1). Where resamples
-// lack spread (values that are nearly all the same), Student's interval. No spread at all: a point.
+// which may differ in size. At least kFewestUnits on each side; level in (0, 1). Where too many
+// resamples lack spread (values that are nearly all the same), Student's alone. No spread at all: a
+// point.
 Estimate contrast_of_means(Contrast, std::span<const double> a, std::span<const double> b,
                            bool paired, double level, Rng);
 
