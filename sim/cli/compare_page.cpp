@@ -12,6 +12,7 @@ namespace kvsim {
 namespace {
 
 constexpr std::size_t kMostParams = 20;
+constexpr double kFewStretches = 20;
 
 // Four digits, as many decimals as they need.
 std::string number(double v, bool with_sign = false) {
@@ -19,6 +20,14 @@ std::string number(double v, bool with_sign = false) {
   const int decimals = size >= 1000 ? 0 : size >= 100 ? 1 : size >= 1 || size == 0 ? 2 : 4;
   const std::string text = fmt::format("{:.{}f}", v, decimals);
   return with_sign && v > 0 ? "+" + text : text;
+}
+
+// With its sign, fewer decimals for what is more than doubled.
+std::string percent(double share) {
+  return fmt::format("{:+.{}f}", share * 100,
+                     std::abs(share) < 1    ? 2
+                     : std::abs(share) < 10 ? 1
+                                            : 0);
 }
 
 double scale_of(const CompareRow& r) { return r.unit == "ratio" ? 100 : 1; }
@@ -39,10 +48,9 @@ std::vector<std::string> cells(const std::string& label, const CompareRow& r) {
   out.push_back(r.difference ? fmt::format("{} .. {}", number(r.difference->low * scale, true),
                                            number(r.difference->high * scale, true))
                              : "-");
-  out.push_back(r.a > 0 ? fmt::format("{:+.2f} %", (r.b / r.a - 1) * 100) : "-");
+  out.push_back(r.a > 0 ? percent(r.b / r.a - 1) + " %" : "-");
   if (r.relative)
-    out.back() +=
-        fmt::format(" ({:+.2f} .. {:+.2f})", r.relative->low * 100, r.relative->high * 100);
+    out.back() += fmt::format(" ({} .. {})", percent(r.relative->low), percent(r.relative->high));
   return out;
 }
 
@@ -69,11 +77,19 @@ std::string method_text(const CompareResult& r) {
       "; intervals from blocks of {:.0f} requests on average, {:.0f} stretches that know little of "
       "each other",
       r.block_requests, std::floor(r.stretches));
-  if (r.stretches < 20)
+  if (r.stretches < kFewStretches)
     text +=
-        ": so few that the intervals are too narrow; compare longer runs, or scenarios over "
+        "; so few that the intervals may be too narrow: compare longer runs, or scenarios over "
         "seeds";
   return text;
+}
+
+// "engine.graph_sizes" of engine.graph_sizes.17, "" of what is no element of a list of values.
+std::string list_of(const std::string& path) {
+  const std::size_t dot = path.rfind('.');
+  const bool is_element = dot != std::string::npos && dot + 1 < path.size() &&
+                          path.find_first_not_of("0123456789", dot + 1) == std::string::npos;
+  return is_element ? path.substr(0, dot) : "";
 }
 
 void add_params(std::string& out, const CompareResult& r) {
@@ -82,12 +98,24 @@ void add_params(std::string& out, const CompareResult& r) {
     return;
   }
   TextTable table({"parameter", "A", "B"});
-  for (std::size_t i = 0; i < std::min(kMostParams, r.params.size()); ++i)
-    table.row({r.params[i].path, r.params[i].a.empty() ? "-" : r.params[i].a,
-               r.params[i].b.empty() ? "-" : r.params[i].b});
+  std::size_t rows = 0, shown = 0;
+  for (std::size_t i = 0; i < r.params.size() && rows < kMostParams; ++rows) {
+    const std::string list = list_of(r.params[i].path);
+    std::size_t end = i + 1, in_a = 0, in_b = 0;
+    while (!list.empty() && end < r.params.size() && list_of(r.params[end].path) == list) ++end;
+    for (std::size_t k = i; k < end; ++k)
+      in_a += !r.params[k].a.empty(), in_b += !r.params[k].b.empty();
+    const auto shown_value = [](const std::string& v) { return v.empty() ? "-" : v; };
+    if (end - i > 1)
+      table.row({list, fmt::format("{} values", in_a), fmt::format("{} other values", in_b)});
+    else
+      table.row({r.params[i].path, shown_value(r.params[i].a), shown_value(r.params[i].b)});
+    shown += end - i;
+    i = end;
+  }
   out += "\n" + table.text();
-  if (r.params.size() > kMostParams)
-    out += fmt::format("and {} more (--json has all)\n", r.params.size() - kMostParams);
+  if (shown < r.params.size())
+    out += fmt::format("and {} more (--json has all)\n", r.params.size() - shown);
 }
 
 std::vector<std::string> heading(const CompareResult& r, const std::string& first) {

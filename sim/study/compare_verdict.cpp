@@ -46,12 +46,15 @@ std::string main_sentence(const CompareResult& r, const CompareRow& row) {
     return fmt::format(
         "No clear difference in {}: {} in A, {} in B, {:+.2f} % ({} {:+.2f} .. {:+.2f} %).", what,
         ms(row.a), ms(row.b), change * 100, level(r), e.low * 100, e.high * 100);
+  if (change > 1)
+    return fmt::format(
+        "The {} of B is {:.1f} times that of A ({} {:.1f} .. {:.1f}): {} instead of {}.", what,
+        change + 1, level(r), e.low + 1, e.high + 1, ms(row.b), ms(row.a));
   const bool is_faster = change < 0;
-  const double near = (is_faster ? -e.high : e.low) * 100,
-               far = (is_faster ? -e.low : e.high) * 100;
+  const double near = is_faster ? -e.high : e.low, far = is_faster ? -e.low : e.high;
   return fmt::format("B is {:.1f} % {} in {} ({} {:.1f} .. {:.1f} %): {} instead of {}.",
-                     std::abs(change) * 100, is_faster ? "faster" : "slower", what, level(r), near,
-                     far, ms(row.b), ms(row.a));
+                     std::abs(change) * 100, is_faster ? "faster" : "slower", what, level(r),
+                     near * 100, far * 100, ms(row.b), ms(row.a));
 }
 
 // The intervals that make most of it, and the largest that works against it.

@@ -44,13 +44,12 @@ TEST(Paired, PartsAddUpToTheDifferenceOfEveryLatency) {
     const auto pa = mean_parts(sa, latency), pb = mean_parts(sb, latency);
     double sum = 0;
     for (std::size_t k = 0; k < kIntervals; ++k) sum += pb[k].value - pa[k].value;
-    const auto mean = [&](const std::vector<Figure>& all) {
-      return std::ranges::find_if(all,
-                                  [&](const Figure& f) {
-                                    return f.name == latency_metric(latency) &&
-                                           f.statistic == "mean";
-                                  })
-          ->value;
+    const std::string metric = latency_metric(latency);
+    const auto mean = [&metric](const std::vector<Figure>& all) {
+      const auto is_mean = [&](const Figure& f) {
+        return f.name == metric && f.statistic == "mean";
+      };
+      return std::ranges::find_if(all, is_mean)->value;
     };
     EXPECT_NEAR(sum, mean(fb) - mean(fa), 1e-9) << name;
   }
