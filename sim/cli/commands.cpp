@@ -12,15 +12,16 @@
 
 namespace kvsim {
 
-extern const Command kRunCommand, kCheckCommand, kPlanCommand, kGalleryCommand, kListCommand,
-    kShowCommand, kSchemaCommand, kQueryCommand, kTraceCommand, kCacheCommand, kValidateCommand,
-    kCalibrateCommand, kKernelsCommand, kDocCommand;
+<<<<<<< HEAD
+extern const Command kRunCommand, kCheckCommand, kPlanCommand, kCompareCommand, kGalleryCommand,
+    kListCommand, kShowCommand, kSchemaCommand, kQueryCommand, kTraceCommand, kCacheCommand,
+    kValidateCommand, kCalibrateCommand, kKernelsCommand, kDocCommand;
 
 const std::vector<const Command*>& commands() {
   static const std::vector<const Command*> all{
-      &kRunCommand,      &kCheckCommand,     &kPlanCommand,    &kGalleryCommand, &kListCommand,
-      &kShowCommand,     &kSchemaCommand,    &kQueryCommand,   &kTraceCommand,   &kCacheCommand,
-      &kValidateCommand, &kCalibrateCommand, &kKernelsCommand, &kDocCommand};
+      &kRunCommand,   &kCheckCommand,    &kPlanCommand,      &kCompareCommand, &kGalleryCommand,
+      &kListCommand,  &kShowCommand,     &kSchemaCommand,    &kQueryCommand,   &kTraceCommand,
+      &kCacheCommand, &kValidateCommand, &kCalibrateCommand, &kKernelsCommand, &kDocCommand};
   return all;
 }
 

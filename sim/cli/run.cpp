@@ -8,6 +8,7 @@
 #include "sim/cli/kernels_calibrate.h"
 #include "sim/cli/progress.h"
 #include "sim/cli/summary.h"
+#include "sim/cli/uncertainty.h"
 #include "sim/run/simulate.h"
 
 namespace kvsim {
@@ -38,6 +39,7 @@ void declare_run(po::options_description& o, po::positional_options_description&
       "json", "print the metrics as JSON")("reproducible",
                                            "leave host, date and wall time out of the database")(
       "exact", "take the sequence-by-sequence path always: slow, the same results");
+  declare_uncertainty(o);
 }
 
 // "out/<name>.db" with what a file system may not like replaced.
@@ -89,8 +91,11 @@ int run_run(const po::variables_map& v) {
   const auto files = scenario_files(v, "run");
   if (files.size() > 1 && v.count("output") > 0)
     throw InputError("kvsim run: --output names one database, but there are several scenarios");
+  const bool has_bars = v.count("uncertainty") > 0;
+  if (!has_bars && v.count("range") + v.count("vary") > 0)
+    throw InputError("kvsim run: --range and --vary need --uncertainty");
   for (const std::string& file : files)
-    if (const int code = run_one(file, v)) return code;
+    if (const int code = has_bars ? run_uncertainty(file, v) : run_one(file, v)) return code;
   return 0;
 }
 
@@ -114,6 +119,8 @@ extern const Command kRunCommand{
     "  kvsim run scenarios/quickstart.yaml\n"
     "  kvsim run scenarios/quickstart.yaml --set engine.max_running=64 -o small.db\n"
     "  kvsim run scenarios/quickstart.yaml --print      the scenario with every default\n"
+    "  kvsim run scenarios/what-if.yaml --uncertainty --range \"engine.front_end=0..5 ms\"   error "
+    "bars\n"
     "  kvsim query out/quickstart.db @latency           ask the result",
     declare_run,
     run_run};

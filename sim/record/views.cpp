@@ -217,7 +217,7 @@ const std::vector<ViewInfo>& schema_views() {
        cost_sql(),
        {{"price_per_hour", "USD an hour, of everything; the next columns are its parts"},
         {"cost, cost_per_million_tokens", "USD of the run, of a million input and output tokens"},
-        {"power", "mean, kW with PUE"},
+        {"power", "mean, W with PUE"},
         {"energy, energy_per_million_tokens", "kWh with PUE; idle_energy: of it, drawn idle"}}},
       {"vllm_bench",
        "the run in the names of vllm bench serve",

@@ -26,7 +26,6 @@ std::string utc_now() {
   return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
 }
 
-// "engine.scheduler.async" -> "true", for every value of the resolved scenario.
 void flatten(const Tree& t, const std::string& path,
              std::vector<std::pair<std::string, std::string>>& out) {
   const std::string prefix = path.empty() ? "" : path + ".";
@@ -44,11 +43,17 @@ RunHeader header_of(const BuiltRun& run, const std::vector<KernelTiming>& timing
   h.seed = run.scenario.seed;
   h.version = kVersion;
   h.slo = slo_of(run.scenario);
-  flatten(run.resolved, "", h.params);
+  h.params = flat_params(run.resolved);
   return h;
 }
 
 }  // namespace
+
+std::vector<std::pair<std::string, std::string>> flat_params(const Tree& resolved) {
+  std::vector<std::pair<std::string, std::string>> out;
+  flatten(resolved, "", out);
+  return out;
+}
 
 Slo slo_of(const Scenario& s) { return {s.slo.ttft, s.slo.tpot, s.slo.e2e}; }
 

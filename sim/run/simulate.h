@@ -3,6 +3,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sim/record/metrics.h"
@@ -32,6 +33,8 @@ struct SimulateResult {
 };
 
 Slo slo_of(const Scenario&);
+// "engine.scheduler.async" -> "true", for every value of a resolved scenario, in its order.
+std::vector<std::pair<std::string, std::string>> flat_params(const Tree& resolved);
 // Metrics of the same scenario without tiers below the GPU, in the scope `no-offload`; none unless
 // cache.offload.compare asks for them.
 std::vector<Metric> without_offload(const LoadedScenario&, const ThisMachine& machine = {});
