@@ -1,7 +1,10 @@
 // kvsim run and kvsim check
 #include <fmt/format.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
@@ -9,6 +12,7 @@
 #include "sim/cli/progress.h"
 #include "sim/cli/summary.h"
 #include "sim/run/simulate.h"
+#include "sim/run/timeline.h"
 
 namespace kvsim {
 
@@ -37,7 +41,10 @@ void declare_run(po::options_description& o, po::positional_options_description&
                                           "print the resolved scenario instead of running")(
       "json", "print the metrics as JSON")("reproducible",
                                            "leave host, date and wall time out of the database")(
-      "exact", "take the sequence-by-sequence path always: slow, the same results");
+      "exact", "take the sequence-by-sequence path always: slow, the same results")(
+      "timeline", po::value<std::string>(),
+      "write instances, iterations, requests and transfers as a trace that ui.perfetto.dev and "
+      "chrome://tracing open");
 }
 
 // "out/<name>.db" with what a file system may not like replaced.
@@ -49,6 +56,37 @@ std::string default_output(const std::string& name) {
                 : '_';
   if (file.empty() || file.front() == '.') file = "run" + file;
   return "out/" + file.substr(0, 200) + ".db";
+}
+
+// Every iteration of a run with a timeline stays in memory.
+void check_timeline_size(std::uint64_t requests) {
+  constexpr std::uint64_t kMostRequests = 20'000;
+  if (requests > kMostRequests)
+    throw InputError(fmt::format("--timeline: the run has more than {} requests", kMostRequests),
+                     "look at the first of them: --set workload.limit=2000");
+}
+
+// The file of --timeline, open before the run, so that a wrong path costs no simulation.
+std::ofstream open_timeline(const std::string& path, const BuiltRun& run) {
+  check_timeline_size(run.trace->total().value_or(0));
+  std::ofstream out(path, std::ios::binary);
+  if (!out)
+    throw InputError(fmt::format("{}: cannot write: {}", path, std::strerror(errno)),
+                     "the folder must exist and be writable");
+  return out;
+}
+
+void finish_timeline(std::ofstream out, const std::string& path, const BuiltRun& run,
+                     const SimulateResult& result) {
+  const TimelineSummary summary = write_timeline(result.outcome, run.scenario.name, out);
+  out.close();
+  if (!out) throw InputError(fmt::format("{}: cannot write: {}", path, std::strerror(errno)));
+  fmt::print(stderr, "timeline of {} events written to {}\n", summary.events, path);
+  if (summary.is_cut)
+    fmt::print(stderr,
+               "warning: {}: what begins after {:.3f} s is left out, as viewers hold no more than "
+               "{} events; shorten the run with --set workload.limit=N\n",
+               path, to_seconds(summary.cut_at.time_since_epoch()), kMostTimelineEvents);
 }
 
 int run_one(const std::string& file, const po::variables_map& v) {
@@ -68,9 +106,14 @@ int run_one(const std::string& file, const po::variables_map& v) {
     options.database = option_or(v, "output", default_output(run.scenario.name));
     if (v.count("output") == 0) std::filesystem::create_directories("out");
   }
+  const std::string timeline = option_or(v, "timeline", std::string());
+  std::ofstream timeline_file;
+  if (!timeline.empty()) timeline_file = open_timeline(timeline, run);
+  options.keep_timeline = !timeline.empty();
   ProgressLine line(run.trace->total());
   options.progress = [&](Time t, std::uint64_t done) {
     line.update(t, done);
+    if (!timeline.empty()) check_timeline_size(done);
     return true;
   };
   options.baseline = without_offload(loaded, machine);
@@ -82,6 +125,7 @@ int run_one(const std::string& file, const po::variables_map& v) {
       static_cast<double>(result.outcome.injected) / std::max(result.wall_seconds, 1e-9);
   fmt::print(stderr, "{:.3f} s, {:.0f} requests/s{}\n", result.wall_seconds, rate,
              options.database.empty() ? "" : ", written to " + options.database);
+  if (!timeline.empty()) finish_timeline(std::move(timeline_file), timeline, run, result);
   return 0;
 }
 
@@ -89,6 +133,8 @@ int run_run(const po::variables_map& v) {
   const auto files = scenario_files(v, "run");
   if (files.size() > 1 && v.count("output") > 0)
     throw InputError("kvsim run: --output names one database, but there are several scenarios");
+  if (files.size() > 1 && v.count("timeline") > 0)
+    throw InputError("kvsim run: --timeline names one file, but there are several scenarios");
   for (const std::string& file : files)
     if (const int code = run_one(file, v)) return code;
   return 0;
@@ -114,6 +160,8 @@ extern const Command kRunCommand{
     "  kvsim run scenarios/quickstart.yaml\n"
     "  kvsim run scenarios/quickstart.yaml --set engine.max_running=64 -o small.db\n"
     "  kvsim run scenarios/quickstart.yaml --print      the scenario with every default\n"
+    "  kvsim run scenarios/quickstart.yaml --timeline out/timeline.json   open it in "
+    "ui.perfetto.dev\n"
     "  kvsim query out/quickstart.db @latency           ask the result",
     declare_run,
     run_run};

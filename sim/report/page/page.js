@@ -1,5 +1,5 @@
-// Draws the charts of a report, sorts its tables, switches its theme. When all is drawn the root element says
-// data-report="ready N"; any error makes it "failed: ...".
+// Draws the charts of a report, sorts its tables, switches its theme. When all is drawn the root element's data-report
+// says "ready" and the number of charts; any error makes it "failed" and why.
 (function () {
   'use strict';
   const root = document.documentElement;
@@ -26,7 +26,8 @@
 
   // ---- charts
 
-  function axis(spec, isValue) {
+  function axis(spec, isValue, all) {
+  const values = all.filter((v) => v > 0);
     const category = spec.categories.length > 0;
     const scale = {
       type: category ? 'category' : spec.log ? 'logarithmic' : 'linear',
@@ -45,6 +46,7 @@
         return lead === 1 || (all.length < 25 && (lead === 2 || lead === 5)) ? tick(v) : '';
       };
     }
+    if (spec.log && values.length > 0) scale.min = values.reduce((a, b) => Math.min(a, b));
     if (isValue && !category && spec.least === null && !spec.log) scale.grace = '3%';
     return scale;
   }
@@ -60,7 +62,7 @@
     if (chart.kind === 'points') {
       return { ...common, data: points, pointRadius: 4, pointHoverRadius: 6, showLine: s.dashed, borderDash: [5, 4], borderWidth: 1.5 };
     }
-    return { ...common, data: points, borderWidth: 2, pointRadius: 0, pointHitRadius: 4, pointHoverRadius: 4, borderDash: s.dashed ? [6, 4] : [], tension: 0 };
+    return { ...common, data: points, borderWidth: 2, pointStyle: 'line', pointRadius: 0, pointHitRadius: 4, pointHoverRadius: 4, borderDash: s.dashed ? [6, 4] : [], tension: 0 };
   }
 
   function label(chart, item) {
@@ -87,8 +89,8 @@
 
   function settings(chart) {
     const bars = chart.kind === 'bars';
-    const x = axis(chart.x, bars);
-    const y = axis(chart.y, !bars);
+    const x = axis(chart.x, bars, chart.series.flatMap((s) => s.x));
+    const y = axis(chart.y, !bars, chart.series.flatMap((s) => s.y));
     if (chart.stacked) { x.stacked = true; y.stacked = true; }
     return {
       type: bars ? 'bar' : chart.kind === 'points' ? 'scatter' : 'line',
@@ -99,7 +101,7 @@
         plugins: {
           legend: {
             display: chart.series.length > 1, position: 'bottom',
-            labels: { color: color('--ink'), boxWidth: 14, boxHeight: 3, usePointStyle: false },
+            labels: { color: color('--ink'), boxWidth: chart.kind === 'lines' ? 26 : 12, boxHeight: 8, usePointStyle: chart.kind !== 'bars' },
           },
           tooltip: { callbacks: { title: (items) => heading(chart, items), label: (item) => label(chart, item) } },
         },
