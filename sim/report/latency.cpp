@@ -17,7 +17,7 @@ struct Latency {
 
 constexpr Latency kLatencies[] = {
     {"ttft_ms", "(first_token_ns - arrival_ns) / 1e6", "TTFT",
-     "Time to first token: from arrival."},
+     "Time to first token, counted from arrival."},
     {"tpot_ms",
      "CASE WHEN output_tokens >= 2 THEN (last_token_ns - first_token_ns) / 1e6 / "
      "(output_tokens - 1) END",
@@ -87,8 +87,9 @@ std::optional<Table> percentiles(const Source& source) {
   Table t{"percentiles", "Latency percentiles", "", {"latency", "run"}, {}};
   for (const Latency& l : kLatencies) t.text += fmt::format("{}: {} ", l.name, l.text);
   t.text += "Finished requests; percentiles are interpolated linearly.";
-  for (const char* statistic : kStatistics)
-    t.columns.push_back(std::string(statistic) + (statistic == kStatistics[0] ? "" : ", ms"));
+  for (const char* name :
+       {"requests or gaps", "mean, ms", "median, ms", "P90, ms", "P95, ms", "P99, ms", "max, ms"})
+    t.columns.emplace_back(name);
   for (const Latency& l : kLatencies) {
     for (const Run& run : source.runs()) {
       const double count = run.metric(l.metric, "count");

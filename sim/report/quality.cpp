@@ -39,6 +39,7 @@ std::optional<Section> quality_section(const Source& source) {
     c.id = fmt::format("quality-{}", section.parts.size() + 1);
     c.kind = Chart::Kind::points;
     c.x.title = "KV bytes, % of the uncompressed cache";
+    c.x.least = 0;
     c.y.title = measure;
     c.title = words(measure) + " against KV bytes";
     for (const auto& file : source.files()) {

@@ -18,9 +18,9 @@ constexpr std::size_t kMostMetrics = 6;
 
 struct Goal {
   std::string metric, name, statistic, unit;
-  std::string goal;  // min, max, at_most, at_least; empty: only shown
-  double bound = kNone;
-  [[nodiscard]] bool is_objective() const { return goal == "min" || goal == "max"; }
+  std::string wanted;  // min or max of an objective
+  std::string bounds;  // "; at most 900" of constraints
+  [[nodiscard]] bool is_objective() const { return !wanted.empty(); }
   [[nodiscard]] std::string title() const {
     return unit.empty() || unit == "count" ? metric : metric + ", " + unit;
   }
@@ -47,8 +47,8 @@ struct Study {
   }
 };
 
-Goal goal_of(const std::string& metric, const std::string& goal, double bound) {
-  Goal g{metric, metric, "value", "", goal, bound};
+Goal goal_of(const std::string& metric) {
+  Goal g{metric, metric, "value", "", "", ""};
   if (const std::size_t dot = metric.rfind('.'); dot != std::string::npos) {
     g.name = metric.substr(0, dot);
     g.statistic = metric.substr(dot + 1);
@@ -56,27 +56,32 @@ Goal goal_of(const std::string& metric, const std::string& goal, double bound) {
   return g;
 }
 
+// The goal of a metric, which is added if it is not there.
+Goal& goal_with(Study& study, const std::string& metric) {
+  for (Goal& g : study.goals)
+    if (g.metric == metric) return g;
+  return study.goals.emplace_back(goal_of(metric));
+}
+
 // What the study asks for; without objectives what most people would.
 void read_goals(File& file, Study& study) {
   if (file.has("study_goal"))
     file.each(
-        "SELECT substr(metric, 1, 80), goal, bound FROM study_goal ORDER BY goal NOT IN "
-        "('min', 'max'), rowid LIMIT 12",
+        "SELECT substr(metric, 1, 80), goal, bound FROM study_goal ORDER BY goal NOT IN ('min', "
+        "'max'), rowid LIMIT 12",
         {}, [&](const Statement& s) {
-          const std::string metric = printable(s.text(0));
-          for (const Goal& g : study.goals)
-            if (g.metric == metric) return;
-          study.goals.push_back(goal_of(metric, std::string(s.text(1)), real_or_none(s, 2)));
+          Goal& g = goal_with(study, printable(s.text(0)));
+          const std::string goal = printable(s.text(1));
+          if (goal == "min" || goal == "max")
+            g.wanted = goal;
+          else
+            g.bounds += fmt::format(" Constraint: {} {} {:g}.", g.metric, words(goal), s.real(2));
         });
-  const auto add = [&](const char* metric) {
-    for (const Goal& g : study.goals)
-      if (g.metric == metric) return;
-    study.goals.push_back(goal_of(metric, "", kNone));
-  };
   if (study.goals.empty())
-    for (const char* metric : {"request_goodput", "ttft_ms.p99", "tpot_ms.p99"}) add(metric);
+    for (const char* metric : {"request_goodput", "ttft_ms.p99", "tpot_ms.p99"})
+      goal_with(study, metric);
   for (const std::string& axis : study.axes)
-    if (axis.find("eviction") != std::string::npos) add("prefix_hit_rate");
+    if (axis.find("eviction") != std::string::npos) goal_with(study, "prefix_hit_rate");
   if (study.goals.size() > kMostMetrics) study.goals.resize(kMostMetrics);
 }
 
@@ -153,13 +158,10 @@ Table point_table(const Study& study, const std::string& id) {
   Table t{id + "-points", "Points", "Means over the seeds of a point.", {"point"}, {}};
   for (const std::string& axis : study.axes) t.columns.push_back(axis);
   for (const Goal& g : study.goals)
-    t.columns.push_back(g.title() + (g.is_objective() ? " (" + g.goal + ")" : ""));
+    t.columns.push_back(g.title() + (g.is_objective() ? " (" + g.wanted + ")" : ""));
   for (const char* name : {"keeps the constraints", "Pareto front", "failed trials"})
     t.columns.emplace_back(name);
-  for (const Goal& g : study.goals)
-    if (!std::isnan(g.bound))
-      t.text += fmt::format(" Constraint: {} {} {:g}.", g.metric,
-                            g.goal == "at_most" ? "at most" : "at least", g.bound);
+  for (const Goal& g : study.goals) t.text += g.bounds;
   std::vector<const Point*> order;
   for (const Point& p : study.points) order.push_back(&p);
   std::stable_sort(order.begin(), order.end(), [](const Point* a, const Point* b) {
@@ -196,7 +198,7 @@ std::optional<Chart> pareto_chart(const Study& study, const std::string& id) {
   c.text = fmt::format(
       "Every point of the study; wanted: {} {}, {} {}. On the front no other point "
       "that keeps the constraints is better in both.",
-      gx.goal, gx.metric, gy.goal, gy.metric);
+      gx.wanted, gx.metric, gy.wanted, gy.metric);
   c.kind = Chart::Kind::points;
   c.x.title = gx.title();
   c.y.title = gy.title();

@@ -284,7 +284,7 @@ std::string heat_chart(const Chart& c, bool in_page) {
   Drawing d(c, in_page);
   Frame f;
   const std::size_t columns = c.x.categories.size(), rows = c.y.categories.size();
-  f.top = in_page ? 10 : kTop;
+  f.top = (in_page ? 0 : kTop - 14) + 24;
   f.left = 40 + widest(c.y.categories, 200);
   f.width = kWidth - f.left - kRight;
   const double w = f.width / static_cast<double>(columns), h = 30;
@@ -316,7 +316,7 @@ std::string heat_chart(const Chart& c, bool in_page) {
     d.text(f.left + w * (static_cast<double>(k) + 0.5), f.top + f.height + 16,
            cut(c.x.categories[k], w), "middle");
   d.text(f.left + f.width / 2, f.top + f.height + 36, c.x.title, "middle");
-  y_title(d, f, c.y.title);
+  d.text(8, f.top - 8, c.y.title, "start");
   return d.finish(f.top + f.height + 48);
 }
 
