@@ -1,7 +1,5 @@
-// Instances, faults and eviction policies: tables.
+// Instances and faults: tables.
 #include <fmt/format.h>
-
-#include <algorithm>
 
 #include "sim/record/render.h"
 #include "sim/report/sections.h"
@@ -11,51 +9,7 @@ namespace {
 
 constexpr int kMostRows = 300;  // of instances and faults, a run
 
-std::string param(const Run& run, const std::string& path) {
-  std::string value;
-  run.file->each(
-      "SELECT substr(value, 1, 100) FROM param WHERE run_id = ?1 AND path = ?2",
-      [&](Statement& s) {
-        s.bind(1, run.id);
-        s.bind(2, std::string_view(path));
-      },
-      [&](const Statement& s) { value = printable(s.text(0)); });
-  return value;
-}
-
-// One row a tier of a run, the GPU first.
-void policy_rows(const Run& run, Table& t) {
-  for (int tier = 0;; ++tier) {
-    const std::string prefix = fmt::format("cache.tiers.{}.", tier);
-    const std::string policy = param(run, prefix + "eviction.policy");
-    if (policy.empty()) return;
-    const std::string name = param(run, prefix + "name");
-    const double hits = tier == 0 ? run.metric("prefix_hit_rate")
-                                  : run.metric(fmt::format("tier_{}_hit_rate", name));
-    const double evicted = tier == 0 ? run.metric("evicted_blocks")
-                                     : run.metric(fmt::format("tier_{}_evicted_chunks", name));
-    const double peak = tier == 0 ? run.metric("peak_kv_usage")
-                                  : run.metric(fmt::format("tier_{}_peak_usage", name));
-    t.rows.push_back(
-        {text_cell(run.label), text_cell(name), text_cell(policy),
-         tier == 0 ? text_cell("KV blocks") : text_cell(param(run, prefix + "capacity")),
-         percent_cell(peak), percent_cell(hits), count_cell(evicted)});
-  }
-}
-
 }  // namespace
-
-std::optional<Section> policy_section(const Source& source) {
-  Table t{"policies",
-          "Eviction policy of each tier",
-          "Hit rate: prompt tokens found in the tier over prompt tokens. On the GPU, cached blocks "
-          "that were reused count as evicted.",
-          {"run", "tier", "policy", "capacity", "peak use", "hit rate", "evicted blocks or chunks"},
-          {}};
-  for (const Run& run : source.runs()) policy_rows(run, t);
-  if (t.rows.empty()) return std::nullopt;
-  return Section{"policies", "Eviction policies", "", {std::move(t)}};
-}
 
 std::optional<Section> instance_section(const Source& source) {
   Table t{"instances",

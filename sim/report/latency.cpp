@@ -31,7 +31,7 @@ constexpr Latency kLatencies[] = {
     {"queue_ms", "(scheduled_ns - arrival_ns) / 1e6", "Queue time",
      "From arrival until the request is first scheduled."}};
 
-constexpr const char* kStatistics[] = {"count", "mean", "median", "p90", "p95", "p99", "max"};
+constexpr const char* kStatistics[] = {"mean", "median", "p90", "p95", "p99", "max"};
 
 // Where the quantiles of a curve lie: every 0.6 %, and closer and closer to 1, because tails are
 // what people look for.
@@ -87,20 +87,25 @@ std::optional<Table> percentiles(const Source& source) {
   Table t{"percentiles", "Latency percentiles", "", {"latency", "run"}, {}};
   for (const Latency& l : kLatencies) t.text += fmt::format("{}: {} ", l.name, l.text);
   t.text += "Finished requests; percentiles are interpolated linearly.";
+  bool has_baseline = false;
   for (const char* name :
        {"requests or gaps", "mean, ms", "median, ms", "P90, ms", "P95, ms", "P99, ms", "max, ms"})
     t.columns.emplace_back(name);
-  for (const Latency& l : kLatencies) {
-    for (const Run& run : source.runs()) {
-      const double count = run.metric(l.metric, "count");
-      if (!(count > 0)) continue;
-      std::vector<Cell>& row = t.rows.emplace_back();
-      row = {text_cell(l.name), text_cell(run.label), count_cell(count)};
-      for (const char* statistic : kStatistics)
-        if (statistic != kStatistics[0])
-          row.push_back(number_cell(run.metric(l.metric, statistic), 2));
-    }
-  }
+  for (const Latency& l : kLatencies)
+    for (const Run& run : source.runs())
+      for (const char* scope : {"run", "no-offload"}) {
+        const double count = run.metric(l.metric, "count", scope);
+        if (!(count > 0)) continue;
+        const bool is_baseline = scope == std::string_view("no-offload");
+        has_baseline = has_baseline || is_baseline;
+        std::vector<Cell>& row = t.rows.emplace_back();
+        row = {text_cell(l.name), text_cell(run.label + (is_baseline ? ", GPU only" : "")),
+               count_cell(count)};
+        for (const char* statistic : kStatistics)
+          row.push_back(number_cell(run.metric(l.metric, statistic, scope), 2));
+      }
+  if (has_baseline)
+    t.text += " GPU only: the same scenario without tiers below (cache.offload.compare).";
   return t.rows.empty() ? std::nullopt : std::optional(std::move(t));
 }
 

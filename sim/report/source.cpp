@@ -86,15 +86,17 @@ double Run::number(const std::string& sql) const {
   return value;
 }
 
-double Run::metric(const std::string& name_of_metric, const std::string& statistic) const {
+double Run::metric(const std::string& name_of_metric, const std::string& statistic,
+                   const std::string& scope) const {
   double value = kNone;
   file->each(
-      "SELECT value FROM metric WHERE run_id = ?1 AND scope = 'run' AND name = ?2 AND "
-      "statistic = ?3",
+      "SELECT value FROM metric WHERE run_id = ?1 AND name = ?2 AND statistic = ?3 AND "
+      "scope = ?4",
       [&](Statement& s) {
         s.bind(1, id);
         s.bind(2, std::string_view(name_of_metric));
         s.bind(3, std::string_view(statistic));
+        s.bind(4, std::string_view(scope));
       },
       [&](const Statement& s) { value = real_or_none(s, 0); });
   return value;

@@ -44,9 +44,9 @@ struct Run {
   void each(const std::string& sql, const std::function<void(const Statement&)>& row) const;
   // First column of the first row; kNone without one.
   [[nodiscard]] double number(const std::string& sql) const;
-  // Table `metric`, scope run; kNone when the run has no such metric.
-  [[nodiscard]] double metric(const std::string& name,
-                              const std::string& statistic = "value") const;
+  // Table `metric`; kNone when the run has no such metric.
+  [[nodiscard]] double metric(const std::string& name, const std::string& statistic = "value",
+                              const std::string& scope = "run") const;
 };
 
 class Source {

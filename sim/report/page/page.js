@@ -42,8 +42,9 @@
       // Powers of ten, and what is between them only where few of them are.
       scale.ticks.callback = (v, index, all) => {
         if (!spec.log) return tick(v);
-        const lead = Math.round(v / Math.pow(10, Math.floor(Math.log10(v) + 1e-9)));
-        return lead === 1 || (all.length < 25 && (lead === 2 || lead === 5)) ? tick(v) : '';
+        const lead = v / Math.pow(10, Math.floor(Math.log10(v) + 1e-9));
+        const shown = all.length < 25 ? [1, 2, 5] : [1];
+        return shown.some((n) => Math.abs(lead - n) < 1e-6) ? tick(v) : '';
       };
     }
     if (spec.log && values.length > 0) scale.min = values.reduce((a, b) => Math.min(a, b));
@@ -90,6 +91,7 @@
   function settings(chart) {
     const bars = chart.kind === 'bars';
     const x = axis(chart.x, bars, chart.series.flatMap((s) => s.x));
+    if (chart.kind === 'lines') x.bounds = 'data';
     const y = axis(chart.y, !bars, chart.series.flatMap((s) => s.y));
     if (chart.stacked) { x.stacked = true; y.stacked = true; }
     return {
