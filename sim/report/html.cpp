@@ -2,6 +2,8 @@
 // page/page.js draws.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "sim/base/tree.h"
 #include "sim/record/render.h"
 #include "sim/report/assets.h"
@@ -13,6 +15,24 @@ namespace {
 // Nothing may be loaded, whatever a file holds.
 constexpr const char* kPolicy =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+
+// What Chart.js and what it contains ask of those who pass them on.
+constexpr const char* kLibraryLicence = R"(<!-- In the next script, under the MIT licence:
+Chart.js 3, Copyright (c) 2014-2022 Chart.js Contributors; @kurkle/color, Copyright (c) 2018-2021 Jukka Kurkela.
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated documentation
+files (the "Software"), to deal in the Software without restriction, including without limitation the rights to use, copy,
+modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the
+Software is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE,
+ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+-->
+)";
 
 std::string numbers(const std::vector<double>& values) {
   std::string out = "[";
@@ -105,6 +125,14 @@ std::string charts_json(const Report& r) {
   return fmt::format(R"({{"palette":[{}],"charts":[{}]}})", palette, charts);
 }
 
+// How many charts stand beside each other on a wide screen, so that no row has a hole.
+const char* columns_of(const Section& s) {
+  const auto charts = std::count_if(s.parts.begin(), s.parts.end(), [](const auto& part) {
+    return std::holds_alternative<Chart>(part);
+  });
+  return charts == 1 ? "one" : charts % 3 == 0 ? "three" : "two";
+}
+
 std::string body(const Report& r) {
   std::string out = fmt::format("<header><h1>{}</h1><p class=\"note\">kvsim report of {}</p>",
                                 escaped(r.title), escaped(r.subtitle));
@@ -116,9 +144,10 @@ std::string body(const Report& r) {
       "not.</p></noscript>\n<main>\n";
   for (const std::string& w : r.warnings) out += "<p class=\"warning\">" + escaped(w) + "</p>\n";
   for (const Section& s : r.sections) {
-    out += fmt::format("<section id=\"{}\"><h2>{}</h2>{}\n<div class=\"parts\">\n", escaped(s.id),
-                       escaped(s.title),
-                       s.text.empty() ? "" : "<p class=\"note\">" + escaped(s.text) + "</p>");
+    out += fmt::format("<section id=\"{}\"><h2>{}</h2>{}\n<div class=\"parts {}\">\n",
+                       escaped(s.id), escaped(s.title),
+                       s.text.empty() ? "" : "<p class=\"note\">" + escaped(s.text) + "</p>",
+                       columns_of(s));
     for (const auto& part : s.parts) std::visit([&](const auto& p) { add(out, p); }, part);
     out += "</div></section>\n";
   }
@@ -181,6 +210,7 @@ std::string to_html(const Report& r) {
       kPolicy, escaped(r.title), page_style());
   out += body(r);
   out += "<script type=\"application/json\" id=\"report-data\">" + charts_json(r) + "</script>\n";
+  out += kLibraryLicence;
   out += fmt::format("<script>\n{}\n</script>\n<script>\n{}</script>\n</body>\n</html>\n",
                      chart_library(), page_script());
   return out;

@@ -38,11 +38,18 @@ Origins origins(const Source& source) {
         });
   });
   for_runs([&](std::size_t i, const Run& run) {
+    std::vector<std::string> causes;
+    std::string sums = "0";
     for (const std::string& column : run.file->columns("request"))
-      if (column.starts_with("miss_") && column.ends_with("_tokens"))
-        all.add(i, words(column.substr(5, column.size() - 12)),
-                run.number(fmt::format("SELECT sum({}) FROM request WHERE run_id = ?1",
-                                       quoted_name(column))));
+      if (column.starts_with("miss_") && column.ends_with("_tokens")) {
+        causes.push_back(words(column.substr(5, column.size() - 12)));
+        sums += fmt::format(", sum({})", quoted_name(column));
+      }
+    run.each(fmt::format("SELECT {} FROM request WHERE run_id = ?1", sums),
+             [&](const Statement& s) {
+               for (std::size_t k = 0; k < causes.size(); ++k)
+                 all.add(i, causes[k], real_or_none(s, static_cast<int>(k) + 1));
+             });
   });
   return all;
 }

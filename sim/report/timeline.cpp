@@ -78,6 +78,7 @@ Chart over_time(std::string id, std::string title, std::string text, std::string
   c.title = std::move(title);
   c.text = std::move(text);
   c.x.title = "simulated time, s";
+  c.x.least = 0;
   c.y.title = std::move(unit);
   c.y.least = 0;
   return c;

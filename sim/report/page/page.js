@@ -88,6 +88,13 @@
     return chart.byIndex ? { mode: 'index', intersect: false, axis: 'y' } : { mode: 'nearest', intersect: false, axis: 'x' };
   }
 
+  // The library's legend with the dashes of the lines.
+  function legend(chart) {
+    const all = Chart.defaults.plugins.legend.labels.generateLabels(chart);
+    all.forEach((item) => { item.lineDash = chart.data.datasets[item.datasetIndex].borderDash || []; });
+    return all;
+  }
+
   function settings(chart) {
     const bars = chart.kind === 'bars';
     const x = axis(chart.x, bars, chart.series.flatMap((s) => s.x));
@@ -103,7 +110,7 @@
         plugins: {
           legend: {
             display: chart.series.length > 1, position: 'bottom',
-            labels: { color: color('--ink'), boxWidth: chart.kind === 'lines' ? 26 : 12, boxHeight: 8, usePointStyle: chart.kind !== 'bars' },
+            labels: { generateLabels: legend, color: color('--ink'), boxWidth: 12, boxHeight: 8, usePointStyle: chart.kind !== 'bars', pointStyleWidth: chart.kind === 'lines' ? 30 : 10 },
           },
           tooltip: { callbacks: { title: (items) => heading(chart, items), label: (item) => label(chart, item) } },
         },
