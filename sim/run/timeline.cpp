@@ -44,12 +44,18 @@ std::vector<Unit> units_of(const RunOutcome& o) {
   return all;
 }
 
-// Exact: microseconds with three decimals.
+// Microseconds with three decimals.
 std::string us(std::int64_t ns) { return fmt::format("{}.{:03}", ns / 1000, ns % 1000); }
-std::string us(Time t) { return us(to_ns(t)); }
+// An instant, half a nanosecond late: Perfetto multiplies by 1000 and cuts, so that an exact
+// decimal may become the nanosecond before, and it drops slices that overlap by one.
+std::string us(Time t) { return us(to_ns(t)) + "5"; }
 
 // Process numbers from 1: some viewers take 0 for the idle process.
 std::uint32_t pid_of(std::uint32_t instance) { return instance + 1; }
+// Unlike any process number and unique in the file: Perfetto names threads by this number alone.
+std::uint32_t tid_of(std::uint32_t instance, std::uint32_t rank) {
+  return 1'000'000 + 1000 * instance + rank;
+}
 
 class Writer {
  public:
@@ -71,7 +77,7 @@ class Writer {
     for (const auto& [instance, rank] : ranks)
       event(fmt::format(
           R"("ph": "M", "name": "thread_name", "pid": {}, "tid": {}, "args": {{"name": "iterations of rank {}"}})",
-          pid_of(instance), rank + 1, rank));
+          pid_of(instance), tid_of(instance, rank), rank));
     if (!o_.faults.empty()) name_process(faults_pid_, "faults");
   }
   void end() { *out_ << "\n]}\n"; }
@@ -98,17 +104,17 @@ class Writer {
   }
   void name_process(std::uint32_t pid, const std::string& name) {
     event(fmt::format(
-        R"("ph": "M", "name": "process_name", "pid": {}, "tid": 0, "args": {{"name": {}}})", pid,
-        json_string(name)));
+        R"("ph": "M", "name": "process_name", "pid": {0}, "tid": {0}, "args": {{"name": {1}}})",
+        pid, json_string(name)));
     event(fmt::format(
-        R"("ph": "M", "name": "process_sort_index", "pid": {0}, "tid": 0, "args": {{"sort_index": {0}}})",
+        R"("ph": "M", "name": "process_sort_index", "pid": {0}, "tid": {0}, "args": {{"sort_index": {0}}})",
         pid));
   }
   // A begin ('b') or end ('e') of a nested asynchronous slice; `id` is unique in its process.
   void nested(char phase, const char* category, const std::string& name, std::uint32_t pid,
               const std::string& id, Time at, const std::string& args = {}) {
     event(fmt::format(
-        R"("ph": "{}", "cat": "{}", "name": "{}", "pid": {}, "tid": 0, "id2": {{"local": "{}"}}, "ts": {}{})",
+        R"("ph": "{0}", "cat": "{1}", "name": "{2}", "pid": {3}, "tid": {3}, "id2": {{"local": "{4}"}}, "ts": {5}{6})",
         phase, category, name, pid, id, us(at),
         args.empty() ? "" : fmt::format(", \"args\": {{{}}}", args)));
   }
@@ -119,15 +125,16 @@ class Writer {
         i.prefill_tokens == 0 ? "decode"
         : i.decodes == 0      ? "prefill"
                               : "prefill and decode",
-        pid_of(i.instance), i.rank + 1, us(i.start), us(to_ns(i.end - i.start)), i.decodes,
-        i.prefill_tokens, i.context_sum, i.running, i.waiting, i.free_blocks, i.preemptions));
+        pid_of(i.instance), tid_of(i.instance, i.rank), us(i.start), us(to_ns(i.end - i.start)),
+        i.decodes, i.prefill_tokens, i.context_sum, i.running, i.waiting, i.free_blocks,
+        i.preemptions));
   }
 
   void write(const RequestOutcome& r) {
     const std::uint32_t pid = pid_of(r.instance);
     if (!has_token(r)) {
       event(fmt::format(
-          R"("ph": "i", "s": "p", "cat": "request", "name": {}, "pid": {}, "tid": 0, "ts": {}, "args": {{"request": {}}})",
+          R"("ph": "i", "s": "p", "cat": "request", "name": {0}, "pid": {1}, "tid": {1}, "ts": {2}, "args": {{"request": {3}}})",
           json_string(fmt::format("{}: {}", enum_text(r.outcome), r.reason)), pid, us(r.arrival),
           r.index));
       return;
@@ -170,10 +177,10 @@ class Writer {
 
   void write(const InstanceSample& s) {
     const auto counter = [&](const char* name, const std::string& args) {
-      event(
-          fmt::format(R"("ph": "C", "name": "{}{}", "pid": {}, "tid": 0, "ts": {}, "args": {{{}}})",
-                      name, s.rank > 0 ? fmt::format(" of rank {}", s.rank) : "",
-                      pid_of(s.instance), us(s.at), args));
+      event(fmt::format(
+          R"("ph": "C", "name": "{0}{1}", "pid": {2}, "tid": {2}, "ts": {3}, "args": {{{4}}})",
+          name, s.rank > 0 ? fmt::format(" of rank {}", s.rank) : "", pid_of(s.instance), us(s.at),
+          args));
     };
     counter("requests", fmt::format(R"("running": {}, "waiting": {})", s.running, s.waiting));
     counter("KV blocks",
@@ -184,7 +191,8 @@ class Writer {
     const Time end = f.end == kNever ? std::max(o_.end, f.at) : f.end;
     event(fmt::format(
         R"("ph": "X", "cat": "fault", "name": {}, "pid": {}, "tid": {}, "ts": {}, "dur": {}, "args": {{"requests_moved": {}, "blocks_lost": {}, "chunks_lost": {}}})",
-        json_string(printable(f.target)), faults_pid_, index + 1, us(f.at), us(to_ns(end - f.at)),
+        json_string(printable(f.target)), faults_pid_,
+        tid_of(faults_pid_, static_cast<std::uint32_t>(index)), us(f.at), us(to_ns(end - f.at)),
         f.requests_moved, f.blocks_lost, f.chunks_lost));
   }
 

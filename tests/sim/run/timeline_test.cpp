@@ -3,6 +3,7 @@
 
 #include <simdjson.h>
 
+#include <cmath>
 #include <map>
 #include <set>
 #include <sstream>
@@ -41,13 +42,19 @@ std::vector<Event> parse(const std::string& json) {
   return events;
 }
 
-// Slices of a track follow each other; asynchronous slices of one id nest; tracks have names.
+// Nanoseconds as Perfetto reads them: multiplied and cut.
+double cut(double us) { return std::floor(us * 1000.0); }
+
+// Slices of a track follow each other; asynchronous slices of one id nest; tracks have names, and
+// threads numbers of their own.
 void expect_well_formed(const std::vector<Event>& events) {
   std::map<std::pair<std::int64_t, std::int64_t>, double> busy_until;
   std::map<std::string, std::vector<const Event*>> open;
   std::map<std::string, double> last;
   std::set<std::int64_t> named;
+  std::map<std::int64_t, std::int64_t> process_of;
   for (const Event& e : events) {
+    EXPECT_EQ(process_of.emplace(e.tid, e.pid).first->second, e.pid) << "thread " << e.tid;
     if (e.phase == 'M') {
       named.insert(e.pid);
       continue;
@@ -56,9 +63,9 @@ void expect_well_formed(const std::vector<Event>& events) {
     EXPECT_GE(e.at, 0);
     if (e.phase == 'X') {
       double& until = busy_until[{e.pid, e.tid}];
-      EXPECT_GE(e.at, until - 1e-6);
+      EXPECT_GE(cut(e.at), until);
       EXPECT_GE(e.duration, 0);
-      until = e.at + e.duration;
+      until = cut(e.at) + cut(e.duration);
     }
     if (e.phase != 'b' && e.phase != 'e') continue;
     const std::string track = std::to_string(e.pid) + e.category + e.id;
