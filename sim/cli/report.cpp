@@ -52,6 +52,10 @@ void write_folder(const std::string& folder, const std::vector<report::NamedFile
 std::string format_of(const po::variables_map& v) {
   std::string format = option_or(v, "format", std::string());
   const std::string output = option_or(v, "output", std::string());
+  if (format.empty() && (output.ends_with(".svg") || output.ends_with(".csv")))
+    throw InputError(
+        fmt::format("kvsim report: -o {}: there are several such files", output),
+        fmt::format("name a folder: --format {} -o charts", output.substr(output.size() - 3)));
   if (format.empty()) format = output.ends_with(".md") ? "md" : "html";
   if (std::find(kFormats.begin(), kFormats.end(), format) == kFormats.end())
     throw InputError(fmt::format("kvsim report: --format: unknown format '{}'", format),

@@ -13,21 +13,23 @@ struct Latency {
   const char* expression;  // over `request`, ms; null where the metric has no rows
   const char* name;
   const char* text;
+  const char* objective = nullptr;  // column of `run`
 };
 
 constexpr Latency kLatencies[] = {
     {"ttft_ms", "(first_token_ns - arrival_ns) / 1e6", "TTFT",
-     "Time to first token, counted from arrival."},
+     "Time to first token, counted from arrival.", "slo_ttft_ns"},
     {"tpot_ms",
      "CASE WHEN output_tokens >= 2 THEN (last_token_ns - first_token_ns) / 1e6 / "
      "(output_tokens - 1) END",
      "TPOT",
      "Time per output token after the first: (last − first token) / (output tokens − 1), requests "
-     "with two or more output tokens."},
+     "with two or more output tokens.",
+     "slo_tpot_ns"},
     {"itl_ms", nullptr, "ITL",
      "Inter-token latency: gaps between consecutive tokens, pooled over all requests."},
     {"e2el_ms", "(last_token_ns - arrival_ns) / 1e6", "E2E latency",
-     "End to end: from arrival to the last token."},
+     "End to end: from arrival to the last token.", "slo_e2e_ns"},
     {"queue_ms", "(scheduled_ns - arrival_ns) / 1e6", "Queue time",
      "From arrival until the request is first scheduled."}};
 
@@ -61,6 +63,20 @@ std::vector<double> values_of(const Run& run, const std::string& expression) {
   return values;
 }
 
+// A line at the objective, where all runs that have rows share one.
+std::optional<Series> objective_line(const std::vector<const Run*>& runs, const Latency& latency) {
+  if (latency.objective == nullptr) return std::nullopt;
+  double ms = kNone;
+  for (const Run* run : runs) {
+    const double own =
+        run->number(fmt::format("SELECT {} / 1e6 FROM run WHERE run_id = ?1", latency.objective));
+    if (run != runs.front() && own != ms) return std::nullopt;
+    ms = own;
+  }
+  if (!(ms > 0)) return std::nullopt;
+  return Series{fmt::format("SLO {:g} ms", ms), {ms, ms}, {0, 100}, {}, {}, kGrey, true};
+}
+
 std::optional<Chart> distribution(const Source& source, const Latency& latency) {
   Chart c;
   c.id = fmt::format("cdf-{}", std::string(latency.metric, std::string(latency.metric).find('_')));
@@ -70,6 +86,7 @@ std::optional<Chart> distribution(const Source& source, const Latency& latency) 
   c.x.is_log = true;
   c.y = {"requests at most this slow, %", false, 0, 100, {}};
   c.is_by_index = true;
+  std::vector<const Run*> shown;
   for (const Run& run : source.runs()) {
     const std::vector<double> values = values_of(run, latency.expression);
     if (values.empty()) continue;
@@ -78,8 +95,12 @@ std::optional<Chart> distribution(const Source& source, const Latency& latency) 
       s.x.push_back(quantile(values, q));
       s.y.push_back(100 * q);
     }
-    if (s.x.back() > 0) c.series.push_back(std::move(s));
+    if (!(s.x.back() > 0)) continue;
+    c.series.push_back(std::move(s));
+    shown.push_back(&run);
   }
+  if (!shown.empty())
+    if (auto line = objective_line(shown, latency)) c.series.push_back(std::move(*line));
   return c.series.empty() ? std::nullopt : std::optional(std::move(c));
 }
 

@@ -79,5 +79,6 @@ struct Report {
 inline constexpr const char* kPalette[] = {"#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE",
                                            "#AA3377", "#BBBBBB", "#EE8866", "#44BB99", "#AAAA00"};
 inline constexpr std::size_t kColors = std::size(kPalette);
+inline constexpr std::size_t kGrey = 6;  // what stands apart from the series
 
 }  // namespace kvsim::report

@@ -204,7 +204,7 @@ std::optional<Chart> pareto_chart(const Study& study, const std::string& id) {
   c.y.title = gy.title();
   Series front{"Pareto front", {}, {}, {}, {}, 1, true},
       kept{"other points", {}, {}, {}, {}, 0, false},
-      broken{"break a constraint", {}, {}, {}, {}, 6, false};
+      broken{"break a constraint", {}, {}, {}, {}, kGrey, false};
   std::vector<const Point*> order;
   for (const Point& p : study.points)
     if (!std::isnan(p.metrics[objectives[0]]) && !std::isnan(p.metrics[objectives[1]]))

@@ -42,6 +42,14 @@ TEST_F(ReportOf, CurvesAreTheQuantilesOfTheRows) {
   }
 }
 
+TEST_F(ReportOf, ObjectivesAreLines) {
+  record_test::write_sample(db_, record_test::sample_run(50));  // 200 ms TTFT, 20 ms TPOT
+  const Report report = build_report({db_});
+  EXPECT_EQ(find_chart(report, "cdf-ttft")->series.back().x, (std::vector<double>{200, 200}));
+  EXPECT_EQ(find_chart(report, "cdf-tpot")->series.back().name, "SLO 20 ms");
+  EXPECT_EQ(find_chart(report, "cdf-e2el")->series.size(), 1U);
+}
+
 TEST_F(ReportOf, TheWaterfallEndsAtTheMeanTtft) {
   record_test::write_sample(db_, record_test::sample_run(400));
   const Report report = build_report({db_});
