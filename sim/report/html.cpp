@@ -2,8 +2,6 @@
 // page/page.js draws.
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "sim/base/tree.h"
 #include "sim/record/render.h"
 #include "sim/report/assets.h"
@@ -127,10 +125,11 @@ std::string charts_json(const Report& r) {
 
 // How many charts stand beside each other on a wide screen, so that no row has a hole.
 const char* columns_of(const Section& s) {
-  const auto charts = std::count_if(s.parts.begin(), s.parts.end(), [](const auto& part) {
-    return std::holds_alternative<Chart>(part);
-  });
-  return charts == 1 ? "one" : charts % 3 == 0 ? "three" : "two";
+  std::size_t charts = 0, maps = 0;
+  for (const auto& part : s.parts)
+    if (const Chart* c = std::get_if<Chart>(&part))
+      ++charts, maps += c->kind == Chart::Kind::heat ? 1 : 0;
+  return charts == 1 ? "one" : charts % 3 == 0 && maps == 0 ? "three" : "two";
 }
 
 std::string body(const Report& r) {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 
 #include "sim/record/render.h"
@@ -80,8 +81,12 @@ void read_goals(File& file, Study& study) {
   if (study.goals.empty())
     for (const char* metric : {"request_goodput", "ttft_ms.p99", "tpot_ms.p99"})
       goal_with(study, metric);
+  const bool has_hits = std::any_of(study.goals.begin(), study.goals.end(), [](const Goal& g) {
+    return g.metric.find("hit_rate") != std::string::npos;
+  });
   for (const std::string& axis : study.axes)
-    if (axis.find("eviction") != std::string::npos) goal_with(study, "prefix_hit_rate");
+    if (!has_hits && axis.find("eviction") != std::string::npos)
+      goal_with(study, "prefix_hit_rate");
   if (study.goals.size() > kMostMetrics) study.goals.resize(kMostMetrics);
 }
 
@@ -224,7 +229,15 @@ std::optional<Chart> pareto_chart(const Study& study, const std::string& id) {
   return c.series.empty() ? std::nullopt : std::optional(std::move(c));
 }
 
-// Values of an axis in the order of the design.
+// Empty for what is no bare number, such as "4 GiB".
+std::optional<double> as_number(const std::string& text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+// Values of an axis: numbers by size, others in the order of the design.
 std::vector<std::string> values_of(const Study& study, std::size_t axis) {
   std::vector<std::string> values;
   for (const Point& p : study.points)
@@ -232,6 +245,11 @@ std::vector<std::string> values_of(const Study& study, std::size_t axis) {
       if (values.size() > kMostValues) break;
       values.push_back(p.values[axis]);
     }
+  const auto is_number = [](const std::string& v) { return as_number(v).has_value(); };
+  if (std::all_of(values.begin(), values.end(), is_number))
+    std::sort(values.begin(), values.end(), [](const std::string& a, const std::string& b) {
+      return *as_number(a) < *as_number(b);
+    });
   return values;
 }
 

@@ -52,7 +52,7 @@ WITH RECURSIVE n(t) AS (SELECT 1 UNION ALL SELECT t + 1 FROM n WHERE t < 12)
 INSERT INTO trial SELECT t, (t + 1) / 2, t % 2, iif(t = 12, 'failed', 'finished'), iif(t = 12, 'no memory', NULL), '', '',
   (t + 1) / 2 <> 6, (t + 1) / 2 IN (1, 3) FROM n;
 INSERT INTO trial_param SELECT trial, 1, 'cache.tiers.0.eviction.policy', iif(point % 2 = 1, 'lru', 's3-fifo') FROM trial;
-INSERT INTO trial_param SELECT trial, 2, 'engine.kv_blocks', (point + 1) / 2 * 1000 FROM trial;
+INSERT INTO trial_param SELECT trial, 2, 'engine.kv_blocks', (4 - (point + 1) / 2) * 5000 FROM trial;
 INSERT INTO trial_metric SELECT trial, 'run', 'request_goodput', 'value', 10 * point + seed, '1/s' FROM trial WHERE status = 'finished';
 INSERT INTO trial_metric SELECT trial, 'run', 'ttft_ms', 'p99', 1000 - 50 * point, 'ms' FROM trial WHERE status = 'finished';
 INSERT INTO trial_metric SELECT trial, 'run', 'prefix_hit_rate', 'value', 0.1 * point, 'ratio' FROM trial WHERE status = 'finished';)");

@@ -140,15 +140,15 @@ TEST_F(ReportOf, StudiesShowFrontAndMaps) {
   const Chart* front = find_chart(report, "study-1-pareto");
   ASSERT_NE(front, nullptr);
   EXPECT_EQ(front->series.at(0).name, "Pareto front");
-  EXPECT_EQ(front->series.at(0).labels, (std::vector<std::string>{"lru; 1000", "lru; 2000"}));
+  EXPECT_EQ(front->series.at(0).labels, (std::vector<std::string>{"lru; 15000", "lru; 10000"}));
   EXPECT_EQ(front->series.at(0).y, (std::vector<double>{950, 850}));
   EXPECT_DOUBLE_EQ(front->series.at(0).x.at(0), 10.5);  // mean of two seeds
   EXPECT_EQ(front->series.at(2).name, "break a constraint");
   const Chart* map = find_chart(report, "study-1-map-1");
   ASSERT_NE(map, nullptr);
-  EXPECT_EQ(map->x.categories, (std::vector<std::string>{"1000", "2000", "3000"}));
+  EXPECT_EQ(map->x.categories, (std::vector<std::string>{"5000", "10000", "15000"}));
   EXPECT_EQ(map->y.categories, (std::vector<std::string>{"lru", "s3-fifo"}));
-  EXPECT_EQ(map->series.at(0).y, (std::vector<double>{10.5, 30.5, 50.5, 20.5, 40.5, 61}));
+  EXPECT_EQ(map->series.at(0).y, (std::vector<double>{50.5, 30.5, 10.5, 61, 40.5, 20.5}));
   const Table* points = find_table(report, "study-1-points");
   ASSERT_NE(points, nullptr);
   EXPECT_EQ(points->rows.size(), 6U);
