@@ -19,16 +19,20 @@
 // Exact selection without sorting: numbers become integers of the same order, a sample brackets the
 // k-th largest, one pass keeps what lies in the bracket, bisection by counting finds the k-th
 // there, and a last pass writes the indices. All in vectors; the result never depends on the
-// sample.
+// sample. The row is read twice and nothing of its size is written.
 
 #ifndef KVSIM_TOP_K_SCRATCH
 #define KVSIM_TOP_K_SCRATCH
 namespace kvsim::kernels::cpu {
-// Room for a row; vectors may write one vector past what they keep.
+// Room for a row, kept by its thread between calls; vectors may write one vector past what they
+// keep.
 struct TopKScratch {
-  explicit TopKScratch(std::size_t columns)
-      : keys(columns + 16), inside(columns + 16), found(columns + 16) {}
-  std::vector<std::int32_t> keys, inside, found;
+  void grow(std::size_t columns) {
+    if (inside.size() >= columns + 16) return;
+    inside.resize(columns + 16);
+    found.resize(columns + 16);
+  }
+  std::vector<std::int32_t> inside, found;
 };
 }  // namespace kvsim::kernels::cpu
 #endif
@@ -43,21 +47,18 @@ constexpr std::int32_t kLeast = std::numeric_limits<std::int32_t>::min();
 constexpr std::int32_t kMost = std::numeric_limits<std::int32_t>::max();
 
 // Keys of the same order as the numbers; -0 like 0; NaN least.
-void order_keys(const float* in, std::size_t n, std::int32_t* keys) {
+hn::Vec<Keys> key_vector(const float* in) {
   const Keys di;
   const hn::Rebind<float, Keys> d;
-  std::size_t i = 0;
-  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
-    const auto x = hn::Add(hn::LoadU(d, in + i), hn::Zero(d));
-    const auto bits = hn::BitCast(di, x);
-    const auto key = hn::Xor(bits, hn::And(hn::ShiftRight<31>(bits), hn::Set(di, kMost)));
-    hn::StoreU(hn::IfThenElse(hn::RebindMask(di, hn::Eq(x, x)), key, hn::Set(di, kLeast)), di,
-               keys + i);
-  }
-  for (; i < n; ++i) {
-    const auto bits = std::bit_cast<std::int32_t>(in[i] + 0.0F);
-    keys[i] = std::isnan(in[i]) ? kLeast : bits ^ ((bits >> 31) & kMost);
-  }
+  const auto x = hn::Add(hn::LoadU(d, in), hn::Zero(d));
+  const auto bits = hn::BitCast(di, x);
+  const auto key = hn::Xor(bits, hn::And(hn::ShiftRight<31>(bits), hn::Set(di, kMost)));
+  return hn::IfThenElse(hn::RebindMask(di, hn::Eq(x, x)), key, hn::Set(di, kLeast));
+}
+
+std::int32_t key_of(float x) {
+  const auto bits = std::bit_cast<std::int32_t>(x + 0.0F);
+  return std::isnan(x) ? kLeast : bits ^ ((bits >> 31) & kMost);
 }
 
 std::size_t count_from(const std::int32_t* keys, std::size_t n, std::int32_t least) {
@@ -79,36 +80,36 @@ struct Band {
   std::size_t count = 0;
 };
 
-// Fills the band; it must hold the key of rank k (from 1), else it is widened to everything.
-void fill(const std::vector<std::int32_t>& keys, std::size_t n, std::size_t k, Band& band) {
+// Fills the band in one pass. False: the key of rank k (from 1) is not in it.
+bool fill(const float* in, std::size_t n, std::size_t k, Band& band) {
   const Keys d;
   const auto low = hn::Set(d, band.low), high = hn::Set(d, band.high);
-  const std::size_t from_low = count_from(keys.data(), n, band.low);
-  band.above = band.high == kMost ? 0 : count_from(keys.data(), n, band.high + 1);
-  if (band.above >= k || from_low < k) band = {kLeast, kMost, 0, band.inside, 0};
-  if (band.low == kLeast && band.high == kMost) {
-    std::copy_n(keys.begin(), n, band.inside);
-    band.count = n;
-    return;
-  }
-  std::size_t i = 0, count = 0;
+  auto above = hn::Zero(d);  // minus one per key
+  std::size_t i = 0;
   for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
-    const auto key = hn::LoadU(d, keys.data() + i);
-    const auto is_inside = hn::Not(hn::Or(hn::Lt(key, low), hn::Gt(key, high)));
-    hn::StoreU(hn::Compress(key, is_inside), d, band.inside + count);
-    count += hn::CountTrue(d, is_inside);
+    const auto key = key_vector(in + i);
+    const auto is_above = hn::Gt(key, high);
+    above = hn::Add(above, hn::VecFromMask(d, is_above));
+    const auto is_inside = hn::Not(hn::Or(is_above, hn::Lt(key, low)));
+    hn::StoreU(hn::Compress(key, is_inside), d, band.inside + band.count);
+    band.count += hn::CountTrue(d, is_inside);
   }
-  for (; i < n; ++i)
-    if (keys[i] >= band.low && keys[i] <= band.high) band.inside[count++] = keys[i];
-  band.count = count;
+  band.above = static_cast<std::size_t>(-hn::GetLane(hn::SumOfLanes(d, above)));
+  for (; i < n; ++i) {
+    const std::int32_t key = key_of(in[i]);
+    band.above += key > band.high ? 1 : 0;
+    if (key >= band.low && key <= band.high) band.inside[band.count++] = key;
+  }
+  return band.above < k && k <= band.above + band.count;
 }
 
 // Narrows the band by the ranks of a strided sample, three deviations to each side.
-void bracket(const std::vector<std::int32_t>& keys, std::size_t n, std::size_t k, Band& band) {
+void bracket(const float* in, std::size_t n, std::size_t k, Band& band) {
   constexpr std::size_t kSample = 256;
   if (n < 8 * kSample) return;
   std::array<std::int32_t, kSample> sample{};
-  for (std::size_t i = 0; i < kSample; ++i) sample[i] = keys[i * n / kSample + n / kSample / 2];
+  for (std::size_t i = 0; i < kSample; ++i)
+    sample[i] = key_of(in[i * n / kSample + n / kSample / 2]);
   std::sort(sample.begin(), sample.end());
   const double share = static_cast<double>(k) / static_cast<double>(n);
   const double rank = share * kSample;
@@ -132,34 +133,29 @@ std::int32_t kth(const Band& band, std::size_t k) {
   return static_cast<std::int32_t>(low);
 }
 
-// Ascending indices of keys > limit and of the first `ties` that equal it.
-std::size_t write_indices(const std::vector<std::int32_t>& keys, std::size_t n, std::int32_t limit,
-                          std::size_t ties, std::int32_t* out) {
+// Ascending indices of the k keys that are at least `limit`, the k-th; of those that equal it the
+// first.
+void write_indices(const float* in, std::size_t n, std::int32_t limit, std::size_t k,
+                   std::int32_t* out) {
   const Keys d;
   const auto bound = hn::Set(d, limit);
+  const auto step = hn::Set(d, static_cast<std::int32_t>(hn::Lanes(d)));
+  auto index = hn::Iota(d, 0);
   std::size_t i = 0, count = 0;
-  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
-    const auto key = hn::LoadU(d, keys.data() + i);
-    const std::size_t equal = hn::CountTrue(d, hn::Eq(key, bound));
-    if (equal > ties) break;
-    ties -= equal;
-    const auto is_taken = ties + equal > 0 ? hn::Not(hn::Lt(key, bound)) : hn::Gt(key, bound);
-    hn::StoreU(hn::Compress(hn::Iota(d, static_cast<std::int32_t>(i)), is_taken), d, out + count);
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d), index = hn::Add(index, step)) {
+    const auto is_taken = hn::Not(hn::Lt(key_vector(in + i), bound));
+    hn::StoreU(hn::Compress(index, is_taken), d, out + count);
     count += hn::CountTrue(d, is_taken);
   }
-  const auto one = [&](std::size_t at) {
-    if (keys[at] < limit || (keys[at] == limit && ties == 0)) return;
-    ties -= keys[at] == limit ? 1 : 0;
-    out[count++] = static_cast<std::int32_t>(at);
-  };
-  for (const std::size_t end = std::min(n, i + hn::Lanes(d)); i < end; ++i) one(i);
-  for (; i + hn::Lanes(d) <= n && ties == 0; i += hn::Lanes(d)) {
-    const auto is_taken = hn::Gt(hn::LoadU(d, keys.data() + i), bound);
-    hn::StoreU(hn::Compress(hn::Iota(d, static_cast<std::int32_t>(i)), is_taken), d, out + count);
-    count += hn::CountTrue(d, is_taken);
-  }
-  for (; i < n; ++i) one(i);
-  return count;
+  for (; i < n; ++i)
+    if (key_of(in[i]) >= limit) out[count++] = static_cast<std::int32_t>(i);
+  if (count == k) return;
+  const auto equals = [&](std::int32_t at) { return key_of(in[at]) == limit; };
+  std::int64_t ties = static_cast<std::int64_t>(k) - static_cast<std::int64_t>(count) +
+                      std::count_if(out, out + count, equals);
+  std::size_t write = 0;
+  for (std::size_t read = 0; read < count; ++read)
+    if (!equals(out[read]) || ties-- > 0) out[write++] = out[read];
 }
 
 void select(const float* in, std::size_t n, std::size_t k, std::int32_t* out,
@@ -168,13 +164,13 @@ void select(const float* in, std::size_t n, std::size_t k, std::int32_t* out,
   if (n <= k) {
     std::iota(out, out + n, 0);
   } else if (k > 0) {
-    order_keys(in, n, scratch.keys.data());
     Band band{kLeast, kMost, 0, scratch.inside.data(), 0};
-    bracket(scratch.keys, n, k, band);
-    fill(scratch.keys, n, k, band);
-    const std::int32_t limit = kth(band, k);
-    const std::size_t larger = limit == kMost ? 0 : count_from(scratch.keys.data(), n, limit + 1);
-    count = write_indices(scratch.keys, n, limit, k - larger, scratch.found.data());
+    bracket(in, n, k, band);
+    if (!fill(in, n, k, band)) {
+      band = {kLeast, kMost, 0, scratch.inside.data(), 0};
+      fill(in, n, k, band);
+    }
+    write_indices(in, n, kth(band, k), k, scratch.found.data());
     std::copy_n(scratch.found.begin(), count, out);
   }
   std::fill(out + count, out + k, -1);
@@ -191,7 +187,8 @@ HWY_EXPORT(select);
 void top_k(const TopK& a, Threads& threads) {
   const auto columns = static_cast<std::size_t>(a.columns), k = static_cast<std::size_t>(a.k);
   threads.run([&](int thread) {
-    TopKScratch scratch(columns);
+    static thread_local TopKScratch scratch;
+    scratch.grow(columns);
     const auto [first, end] = threads.part(a.rows, thread);
     for (auto r = static_cast<std::size_t>(first); r < static_cast<std::size_t>(end); ++r) {
       const auto n = a.lengths.empty() ? columns : static_cast<std::size_t>(a.lengths[r]);
