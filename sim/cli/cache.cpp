@@ -10,6 +10,7 @@
 #include "sim/base/diagnostics.h"
 #include "sim/cache/oracle_general.h"
 #include "sim/cache/replay.h"
+#include "sim/cli/cache_database.h"
 #include "sim/cli/cache_prefix.h"
 #include "sim/cli/command.h"
 #include "sim/cli/describe.h"
@@ -78,6 +79,8 @@ void declare(po::options_description& o, po::positional_options_description& p) 
       "tail-first", "with --prefix: blocks are touched from the last to the first")(
       "queue", po::value<std::int64_t>(),
       "with --prefix: requests that wait when one is served, known to look-ahead")(
+      "output,o", po::value<std::string>(),
+      "also write the counts into a database, for kvsim report and kvsim query")(
       "csv", "print as CSV")("json", "print as JSON")(
       "markdown", "with --prefix: print as a table of policies and capacities");
   p.add("file", 1);
@@ -344,6 +347,12 @@ void print_prefix(const Loaded& l, const BlockStream& stream, const po::variable
   for (const Capacity& c : l.capacities) capacities.push_back(c.of(stream.objects.size()));
   const std::vector<PrefixRow> rows = replay_prefixes(stream, {l.study.tail_first, l.study.queue},
                                                       l.study.seed, policies, capacities);
+  if (v.count("output") > 0) {
+    std::vector<PolicyCount> counts;
+    for (const PrefixRow& r : rows)
+      counts.push_back({r.policy, r.capacity, r.classes.accesses(), r.classes.hits});
+    write_policy_counts(v["output"].as<std::string>(), l.file, true, counts);
+  }
   if (v.count("json") > 0)
     fmt::print(
         "{{\"trace\": {}, \"format\": {}, \"requests\": {}, \"blocks\": {}, \"rows\": [{}\n]}}\n",
@@ -385,6 +394,12 @@ int run(const po::variables_map& v) {
     return 0;
   }
   const std::vector<Row> rows = replay_all(l, stream);
+  if (v.count("output") > 0) {
+    std::vector<PolicyCount> counts;
+    for (const Row& r : rows)
+      counts.push_back({r.policy, r.capacity, r.counts.accesses, r.counts.hits});
+    write_policy_counts(v["output"].as<std::string>(), l.file, false, counts);
+  }
   if (v.count("json") > 0) {
     print_json(l, stream, rows);
   } else if (v.count("csv") > 0) {
@@ -412,6 +427,8 @@ extern const Command kCacheCommand{
     "64\n"
     "  kvsim cache --trace t.jsonl --prefix --policy leaf-lru,lru --capacity 1%,10%   with the "
     "optimum\n"
+    "  kvsim cache --trace t.jsonl --prefix --policy all --capacity 1%,10% -o policies.db   for "
+    "kvsim report\n"
     "  kvsim cache study.yaml\n"
     "every access counts, the first of a block included; accesses/s is of the replay alone",
     declare,

@@ -1,7 +1,10 @@
 // kvsim run and kvsim check
 #include <fmt/format.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
@@ -10,6 +13,7 @@
 #include "sim/cli/summary.h"
 #include "sim/cli/uncertainty.h"
 #include "sim/run/simulate.h"
+#include "sim/run/timeline.h"
 
 namespace kvsim {
 
@@ -38,7 +42,10 @@ void declare_run(po::options_description& o, po::positional_options_description&
                                           "print the resolved scenario instead of running")(
       "json", "print the metrics as JSON")("reproducible",
                                            "leave host, date and wall time out of the database")(
-      "exact", "take the sequence-by-sequence path always: slow, the same results");
+      "exact", "take the sequence-by-sequence path always: slow, the same results")(
+      "timeline", po::value<std::string>(),
+      "write instances, iterations, requests and transfers as a trace that ui.perfetto.dev and "
+      "chrome://tracing open");
   declare_uncertainty(o);
 }
 
@@ -51,6 +58,37 @@ std::string default_output(const std::string& name) {
                 : '_';
   if (file.empty() || file.front() == '.') file = "run" + file;
   return "out/" + file.substr(0, 200) + ".db";
+}
+
+// Every iteration of a run with a timeline stays in memory.
+void check_timeline_size(std::uint64_t requests) {
+  constexpr std::uint64_t kMostRequests = 20'000;
+  if (requests > kMostRequests)
+    throw InputError(fmt::format("--timeline: the run has more than {} requests", kMostRequests),
+                     "look at the first of them: --set workload.limit=2000");
+}
+
+// The file of --timeline, open before the run, so that a wrong path costs no simulation.
+std::ofstream open_timeline(const std::string& path, const BuiltRun& run) {
+  check_timeline_size(run.trace->total().value_or(0));
+  std::ofstream out(path, std::ios::binary);
+  if (!out)
+    throw InputError(fmt::format("{}: cannot write: {}", path, std::strerror(errno)),
+                     "the folder must exist and be writable");
+  return out;
+}
+
+void finish_timeline(std::ofstream out, const std::string& path, const BuiltRun& run,
+                     const SimulateResult& result) {
+  const TimelineSummary summary = write_timeline(result.outcome, run.scenario.name, out);
+  out.close();
+  if (!out) throw InputError(fmt::format("{}: cannot write: {}", path, std::strerror(errno)));
+  fmt::print(stderr, "timeline of {} events written to {}\n", summary.events, path);
+  if (summary.is_cut)
+    fmt::print(stderr,
+               "warning: {}: what begins after {:.3f} s is left out, as viewers hold no more than "
+               "{} events; shorten the run with --set workload.limit=N\n",
+               path, to_seconds(summary.cut_at.time_since_epoch()), kMostTimelineEvents);
 }
 
 int run_one(const std::string& file, const po::variables_map& v) {
@@ -70,9 +108,14 @@ int run_one(const std::string& file, const po::variables_map& v) {
     options.database = option_or(v, "output", default_output(run.scenario.name));
     if (v.count("output") == 0) std::filesystem::create_directories("out");
   }
+  const std::string timeline = option_or(v, "timeline", std::string());
+  std::ofstream timeline_file;
+  if (!timeline.empty()) timeline_file = open_timeline(timeline, run);
+  options.keep_timeline = !timeline.empty();
   ProgressLine line(run.trace->total());
   options.progress = [&](Time t, std::uint64_t done) {
     line.update(t, done);
+    if (!timeline.empty()) check_timeline_size(done);
     return true;
   };
   options.baseline = without_offload(loaded, machine);
@@ -84,6 +127,7 @@ int run_one(const std::string& file, const po::variables_map& v) {
       static_cast<double>(result.outcome.injected) / std::max(result.wall_seconds, 1e-9);
   fmt::print(stderr, "{:.3f} s, {:.0f} requests/s{}\n", result.wall_seconds, rate,
              options.database.empty() ? "" : ", written to " + options.database);
+  if (!timeline.empty()) finish_timeline(std::move(timeline_file), timeline, run, result);
   return 0;
 }
 
@@ -94,6 +138,8 @@ int run_run(const po::variables_map& v) {
   const bool has_bars = v.count("uncertainty") > 0;
   if (!has_bars && v.count("range") + v.count("vary") > 0)
     throw InputError("kvsim run: --range and --vary need --uncertainty");
+  if (files.size() > 1 && v.count("timeline") > 0)
+    throw InputError("kvsim run: --timeline names one file, but there are several scenarios");
   for (const std::string& file : files)
     if (const int code = has_bars ? run_uncertainty(file, v) : run_one(file, v)) return code;
   return 0;
@@ -121,6 +167,8 @@ extern const Command kRunCommand{
     "  kvsim run scenarios/quickstart.yaml --print      the scenario with every default\n"
     "  kvsim run scenarios/what-if.yaml --uncertainty --range \"engine.front_end=0..5 ms\"   error "
     "bars\n"
+    "  kvsim run scenarios/quickstart.yaml --timeline out/timeline.json   open it in "
+    "ui.perfetto.dev\n"
     "  kvsim query out/quickstart.db @latency           ask the result",
     declare_run,
     run_run};

@@ -92,13 +92,15 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
                          run.scenario.engine.data_balancing == Balancing::waiting, run.cost.get()});
   World::Options world_options;
   world_options.sample_every = run.scenario.record.sample_every;
-  world_options.record_iterations = run.scenario.record.iterations == RecordLevel::all;
+  const bool iteration_rows = run.scenario.record.iterations == RecordLevel::all;
+  const bool transfer_rows = run.scenario.record.transfers == RecordLevel::all;
+  world_options.record_iterations = iteration_rows || options.keep_timeline;
   world_options.progress = options.progress;
   world_options.check_often = options.check_often;
   for (const Duration at : run.scenario.cache.prefix.reset_at)
     world_options.resets.push_back(Time{at});
-  world_options.record_transfers = run.scenario.record.transfers == RecordLevel::all;
   const Bill bill = bill_of(run);
+  world_options.record_transfers = transfer_rows || options.keep_timeline;
   world_options.tiers = std::move(run.tiers);
   world_options.faults = std::move(run.faults);
   SimulateResult result;
@@ -113,16 +115,21 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
     result.metrics.insert(result.metrics.end(), options.baseline.begin(), options.baseline.end());
     const auto elapsed = std::chrono::steady_clock::now() - started;
     if (recorder) {
-      const bool rows = run.scenario.record.requests == RecordLevel::all;
-      std::vector<RequestOutcome> kept;
-      if (!rows) kept.swap(result.outcome.requests);
+      RunOutcome kept;  // what the scenario does not want in the database
+      const auto set_aside = [&] {
+        if (run.scenario.record.requests != RecordLevel::all)
+          kept.requests.swap(result.outcome.requests);
+        if (!iteration_rows) kept.iterations.swap(result.outcome.iterations);
+        if (!transfer_rows) kept.transfers.swap(result.outcome.transfers);
+      };
+      set_aside();
       std::optional<Provenance> provenance;
       if (!options.reproducible)
         provenance =
             Provenance{host_name(), started_utc,
                        std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count()};
       recorder->finish(result.outcome, result.metrics, provenance);
-      if (!rows) kept.swap(result.outcome.requests);
+      set_aside();
     }
   } catch (const InputError& e) {
     if (recorder) recorder->fail(e.what());

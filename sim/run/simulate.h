@@ -22,7 +22,8 @@ struct SimulateOptions {
   std::vector<Metric> baseline;              // of another run, kept beside this one's
   std::vector<KernelTiming> kernel_timings;  // measured for this run
   bool exact_steps = false;                  // the slow path, for comparisons
-  bool check_often = false;  // all invariants every few thousand events, not only at the end
+  bool keep_timeline = false;  // iterations and transfers stay in the outcome, see timeline.h
+  bool check_often = false;    // all invariants every few thousand events, not only at the end
 };
 
 struct SimulateResult {
