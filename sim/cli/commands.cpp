@@ -14,13 +14,13 @@ namespace kvsim {
 
 extern const Command kRunCommand, kCheckCommand, kListCommand, kShowCommand, kSchemaCommand,
     kQueryCommand, kTraceCommand, kCacheCommand, kValidateCommand, kCalibrateCommand,
-    kKernelsCommand, kDocCommand;
+    kKernelsCommand, kDocCommand, kStudyCommand;
 
 const std::vector<const Command*>& commands() {
   static const std::vector<const Command*> all{
-      &kRunCommand,      &kCheckCommand,     &kListCommand,    &kShowCommand,
-      &kSchemaCommand,   &kQueryCommand,     &kTraceCommand,   &kCacheCommand,
-      &kValidateCommand, &kCalibrateCommand, &kKernelsCommand, &kDocCommand};
+      &kRunCommand,       &kCheckCommand,   &kListCommand,  &kShowCommand,  &kSchemaCommand,
+      &kStudyCommand,     &kQueryCommand,   &kTraceCommand, &kCacheCommand, &kValidateCommand,
+      &kCalibrateCommand, &kKernelsCommand, &kDocCommand};
   return all;
 }
 
