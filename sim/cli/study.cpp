@@ -196,6 +196,7 @@ int run_here_or_together(const std::string& file, const po::variables_map& v, bo
   const std::unique_ptr<Team> team = join_mpi();
   if (team->rank() == 0) return run_study(file, v, resumes, team.get());
   if (serve_trials(*team, threads)) return 0;
+  team->abandon();
   throw InputError(fmt::format("rank {}: rank 0 does not answer", team->rank()),
                    "`kvsim study resume` goes on with what was done");
 }

@@ -37,8 +37,10 @@ class MpiTeam final : public Team {
   ~MpiTeam() override {
     // What was sent to the living leaves now; what was sent to the dead never does.
     progress();
-    MPI_Finalize();
+    // Open MPI 4.1 waits for a dead rank 0 for ever.
+    if (!abandoned_) MPI_Finalize();
   }
+  void abandon() override { abandoned_ = true; }
   [[nodiscard]] int rank() const override { return rank_; }
   [[nodiscard]] int size() const override { return size_; }
 
@@ -97,6 +99,7 @@ class MpiTeam final : public Team {
   }
 
   int rank_ = 0, size_ = 1;
+  bool abandoned_ = false;
   std::list<Sending> sending_;          // addresses must stay
   std::map<int, std::string> partial_;  // by sender: what came of the next frame
 };

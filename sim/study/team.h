@@ -21,6 +21,8 @@ class Team {
   virtual void send(int to, std::string_view bytes) = 0;
   // A frame that has come, from any rank; returns at once.
   virtual std::optional<Frame> receive() = 0;
+  // The destructor then leaves without waiting for anybody.
+  virtual void abandon() {}
 };
 
 // The ranks of the MPI job that this process belongs to; of its own alone when it was not started
