@@ -140,12 +140,9 @@ std::string first_error(const std::string& path) {
 
 int run_study(const std::string& file, const po::variables_map& v, bool resumes, Team* team) {
   Dismissal dismissal(team);
-  Diagnostics d;
-  const LoadedStudy study = load_study(file, d);
-  const StudyPlan plan(study, d);
-  d.throw_if_any();
-  const std::string scenario = check_scenarios(study, plan, d);
-  d.throw_if_any();
+  const PreparedStudy prepared = prepare_study(file);
+  const StudyPlan& plan = prepared.plan;
+  const std::string& scenario = prepared.scenario;
   const std::string path = output_of(v, plan.spec().name);
   if (v.count("output") == 0) std::filesystem::create_directories("out");
   if (resumes && !std::filesystem::exists(StudyStore::unfinished_path(path)) &&
@@ -202,12 +199,7 @@ int run_here_or_together(const std::string& file, const po::variables_map& v, bo
 }
 
 int check_study(const std::string& file) {
-  Diagnostics d;
-  const LoadedStudy study = load_study(file, d);
-  const StudyPlan plan(study, d);
-  d.throw_if_any();
-  check_scenarios(study, plan, d);
-  d.throw_if_any();
+  const StudyPlan plan = prepare_study(file).plan;
   fmt::print("{}: good; {} points, {} trials\n", file, plan.points(), plan.trials());
   return 0;
 }

@@ -153,11 +153,13 @@ LoadedStudy load_study(const std::string& path, Diagnostics& d) {
   LoadedStudy study = read_study(std::move(tree), d);
   const Tree* base = study.tree.find("base");
   if (study.value.base.empty() || base == nullptr) return study;
-  study.base_path =
+  const std::string base_path =
       resolve_path(std::filesystem::path(path).parent_path().string(), study.value.base);
   std::error_code error;
-  if (!std::filesystem::is_regular_file(study.base_path, error))
-    d.add(base->place(), "base", fmt::format("there is no file '{}'", study.base_path),
+  if (std::filesystem::is_regular_file(base_path, error))
+    study.base_path = base_path;
+  else
+    d.add(base->place(), "base", fmt::format("there is no file '{}'", base_path),
           "the path is relative to the study file");
   return study;
 }

@@ -152,7 +152,7 @@ KVSIM_FIELDS_ELSEWHERE(StudySpec)
 struct LoadedStudy {
   StudySpec value;
   Tree tree;
-  std::string base_path;  // of the scenario, from the working directory
+  std::string base_path;  // of the scenario, from the working directory; empty: it is not there
 };
 
 // Mistakes go to Diagnostics, all at once.

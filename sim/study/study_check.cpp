@@ -140,8 +140,14 @@ class Checker {
 
 }  // namespace
 
-std::string check_scenarios(const LoadedStudy& study, const StudyPlan& plan, Diagnostics& d) {
-  return Checker(study, plan, d).run();
+PreparedStudy prepare_study(const std::string& path) {
+  Diagnostics d;
+  LoadedStudy study = load_study(path, d);
+  StudyPlan plan(study, d);
+  std::string scenario;
+  if (plan.points() > 0 && !study.base_path.empty()) scenario = Checker(study, plan, d).run();
+  d.throw_if_any();
+  return {std::move(study), std::move(plan), std::move(scenario)};
 }
 
 }  // namespace kvsim

@@ -50,10 +50,16 @@ class StudyPlan {
   std::size_t points_ = 0;
 };
 
-// Builds (without running) the scenario at every value of every axis, the other axes at their
-// first, and looks for the metrics in a run of a few requests. Mistakes are reported where the
-// value stands in the study file. Requires a plan without mistakes. Gives the resolved scenario of
-// the first trial.
-std::string check_scenarios(const LoadedStudy&, const StudyPlan&, Diagnostics&);
+// A study that can be run.
+struct PreparedStudy {
+  LoadedStudy study;
+  StudyPlan plan;
+  std::string scenario;  // of the first trial, resolved
+};
+
+// Reads a study file and builds (without running) its scenario at every value of every axis, the
+// other axes at their first; looks for the metrics in a run of a few requests. Throws InputError
+// with every mistake, at the place in the study file where the value stands.
+PreparedStudy prepare_study(const std::string& path);
 
 }  // namespace kvsim

@@ -45,26 +45,10 @@ inline std::string read_file(const std::string& path) {
   return text.str();
 }
 
-struct Planned {
-  LoadedStudy study;
-  StudyPlan plan;
-  std::string scenario;  // of the first trial
-};
-
-inline Planned plan_of(const std::string& path) {
-  Diagnostics d;
-  LoadedStudy study = load_study(path, d);
-  StudyPlan plan(study, d);
-  d.throw_if_any();
-  std::string scenario = check_scenarios(study, plan, d);
-  d.throw_if_any();
-  return {std::move(study), std::move(plan), std::move(scenario)};
-}
-
 // Every mistake of a study, one below the other; "" when there is none.
 inline std::string mistakes(const std::string& path) {
   try {
-    plan_of(path);
+    prepare_study(path);
   } catch (const InputError& e) {
     return e.what();
   }

@@ -10,16 +10,16 @@ namespace {
 
 using study_test::expect_holds;
 using study_test::mistakes;
-using study_test::plan_of;
 using study_test::sets;
 
 TEST(StudyPlan, GridTakesEveryCombinationTheLastAxisFastest) {
   const study_test::Folder folder;
   const StudyPlan plan =
-      plan_of(folder.study("axes:\n"
-                           "  - {path: engine.max_running, values: [8, 16]}\n"
-                           "  - {path: router, values: [round-robin, {policy: least-loaded}]}\n"
-                           "seeds: {first: 3, count: 2}\n"))
+      prepare_study(
+          folder.study("axes:\n"
+                       "  - {path: engine.max_running, values: [8, 16]}\n"
+                       "  - {path: router, values: [round-robin, {policy: least-loaded}]}\n"
+                       "seeds: {first: 3, count: 2}\n"))
           .plan;
   ASSERT_EQ(plan.points(), 4U);
   ASSERT_EQ(plan.trials(), 8U);
@@ -35,7 +35,7 @@ TEST(StudyPlan, GridTakesEveryCombinationTheLastAxisFastest) {
 TEST(StudyPlan, PathsOfOneAxisMoveTogether) {
   const study_test::Folder folder;
   const StudyPlan plan =
-      plan_of(
+      prepare_study(
           folder.study("axes:\n"
                        "  - path: [deployment.hardware, deployment.replicas]\n"
                        "    values: [[h100-sxm, 2], [dgx-h100, 4]]\n"
@@ -93,11 +93,11 @@ TEST(StudyPlan, SampledDesignsStayInTheirRanges) {
   for (const char* design : {"{latin-hypercube: 32}", "{sobol: 32}", "{saltelli: 8}",
                              "{morris: {trajectories: 8, levels: 4}}"}) {
     const StudyPlan plan =
-        plan_of(folder.study(std::string("design: ") + design +
-                             "\naxes:\n"
-                             "  - {path: engine.max_running, range: {from: 8, to: 64}}\n"
-                             "  - {path: router, values: [round-robin, least-loaded]}\n"
-                             "objectives: [{metric: ttft_ms.mean}]\n"))
+        prepare_study(folder.study(std::string("design: ") + design +
+                                   "\naxes:\n"
+                                   "  - {path: engine.max_running, range: {from: 8, to: 64}}\n"
+                                   "  - {path: router, values: [round-robin, least-loaded]}\n"
+                                   "objectives: [{metric: ttft_ms.mean}]\n"))
             .plan;
     EXPECT_EQ(plan.points(),
               32U - (std::string(design).find("morris") != std::string::npos ? 8 : 0));
@@ -164,14 +164,15 @@ TEST(StudyPlan, MistakesOfOneKind) {
 
 TEST(StudyPlan, TheTextOfAStudyGivesTheSamePlan) {
   const study_test::Folder folder;
-  const StudyPlan plan = plan_of(folder.study("axes:\n"
-                                              "  - {path: engine.max_running, range: {from: 8, to: "
-                                              "64, scale: log}}\n"
-                                              "  - {path: router, values: [round-robin, {policy: "
-                                              "least-loaded}]}\n"
-                                              "design: {latin-hypercube: 9, seed: 4}\n"
-                                              "seeds: [7, 9]\n"))
-                             .plan;
+  const StudyPlan plan =
+      prepare_study(folder.study("axes:\n"
+                                 "  - {path: engine.max_running, range: {from: 8, to: "
+                                 "64, scale: log}}\n"
+                                 "  - {path: router, values: [round-robin, {policy: "
+                                 "least-loaded}]}\n"
+                                 "design: {latin-hypercube: 9, seed: 4}\n"
+                                 "seeds: [7, 9]\n"))
+          .plan;
   const std::string text = to_yaml(write_fields(plan.spec()));
   Diagnostics d;
   const LoadedStudy again = read_study(parse_yaml(text, "text", d), d);
