@@ -12,18 +12,16 @@
 
 namespace kvsim {
 
-<<<<<<< HEAD
-<<<<<<< HEAD
-extern const Command kRunCommand, kCheckCommand, kPlanCommand, kCompareCommand, kGalleryCommand,
-    kReportCommand, kListCommand, kShowCommand, kSchemaCommand, kQueryCommand, kTraceCommand,
-    kCacheCommand, kValidateCommand, kCalibrateCommand, kKernelsCommand, kDocCommand;
+extern const Command kRunCommand, kCheckCommand, kPlanCommand, kCompareCommand, kStudyCommand,
+    kGalleryCommand, kReportCommand, kListCommand, kShowCommand, kSchemaCommand, kQueryCommand,
+    kTraceCommand, kCacheCommand, kValidateCommand, kCalibrateCommand, kKernelsCommand, kDocCommand;
 
 const std::vector<const Command*>& commands() {
   static const std::vector<const Command*> all{
-      &kRunCommand,      &kCheckCommand,     &kPlanCommand,    &kCompareCommand,
-      &kGalleryCommand,  &kReportCommand,    &kListCommand,    &kShowCommand,
-      &kSchemaCommand,   &kQueryCommand,     &kTraceCommand,   &kCacheCommand,
-      &kValidateCommand, &kCalibrateCommand, &kKernelsCommand, &kDocCommand};
+      &kRunCommand,     &kCheckCommand,  &kPlanCommand,  &kCompareCommand,  &kStudyCommand,
+      &kGalleryCommand, &kReportCommand, &kListCommand,  &kShowCommand,     &kSchemaCommand,
+      &kQueryCommand,   &kTraceCommand,  &kCacheCommand, &kValidateCommand, &kCalibrateCommand,
+      &kKernelsCommand, &kDocCommand};
   return all;
 }
 

@@ -4,6 +4,7 @@
 
 #include "sim/cli/text_table.h"
 #include "sim/scenario/scenario.h"
+#include "sim/study/study.h"
 #include "traces/generator.h"
 
 namespace kvsim {
@@ -70,6 +71,17 @@ std::vector<ParameterRow> scenario_rows() {
 std::vector<ParameterRow> generator_rows() {
   const Tree defaults = write_fields(GeneratorParams{});
   return parameter_rows(describe_fields<GeneratorParams>(), &defaults);
+}
+
+std::vector<ParameterRow> study_rows() {
+  const Tree defaults = write_fields(StudySpec{});
+  std::vector<ParameterRow> rows = parameter_rows(describe_fields<StudySpec>(), &defaults);
+  for (ParameterRow& r : rows) {
+    if (r.path == "axes.N.path") r.type = "path, or a list";
+    if (r.path == "axes.N.values") r.type = "list of what the path takes";
+    if (r.type == "anything") r.type = "number or quantity";
+  }
+  return rows;
 }
 
 std::vector<ParameterRow> plugin_rows(const PluginInfo& p) {

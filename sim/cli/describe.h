@@ -27,6 +27,7 @@ std::vector<ParameterRow> parameter_rows(const std::vector<FieldInfo>&, const Tr
 // `workload.generate` left to their own pages.
 std::vector<ParameterRow> scenario_rows();
 std::vector<ParameterRow> generator_rows();
+std::vector<ParameterRow> study_rows();
 std::vector<ParameterRow> plugin_rows(const PluginInfo&);
 
 // "a duration such as 150 us or 2 s (units: ...)" as "duration"; other names stay.

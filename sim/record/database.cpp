@@ -175,6 +175,10 @@ Database Database::create(const std::string& path) {
   return open(path, SQLITE_OPEN_READWRITE);
 }
 
+Database Database::open_existing(const std::string& path) {
+  return open(path, SQLITE_OPEN_READWRITE);
+}
+
 Database Database::in_memory() {
   return open(":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
 }

@@ -69,6 +69,8 @@ class Database {
   static Database open_read_only(const std::string& path);
   // Creates the file, which must not exist yet.
   static Database create(const std::string& path);
+  // Opens an existing file for reading and writing.
+  static Database open_existing(const std::string& path);
   static Database in_memory();
   // Whether another connection holds a lock on the database.
   static bool in_use(const std::string& path);

@@ -294,6 +294,11 @@ std::vector<std::string> unfinished_runs(const std::string& db_path) {
     while (s.step())
       runs.push_back(fmt::format("run {} '{}' {}{}", s.integer(0), printable(s.text(1)),
                                  printable(s.text(2)), printable(s.text(3))));
+    Statement study = db.prepare(
+        "SELECT name, (SELECT count(*) FROM trial), trials FROM study WHERE status <> 'finished'");
+    while (study.step())
+      runs.push_back(fmt::format("study '{}' has {} of its {} trials", printable(study.text(0)),
+                                 study.integer(1), study.integer(2)));
   } catch (const SqlError&) {  // the query itself will say what is wrong with the file
   }
   return runs;

@@ -1,16 +1,13 @@
 #include "sim/record/recorder.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstdio>
 #include <filesystem>
 #include <system_error>
 
 #include "sim/base/check.h"
 #include "sim/base/diagnostics.h"
+#include "sim/record/publish.h"
 #include "sim/record/schema.h"
 
 namespace kvsim {
@@ -21,13 +18,6 @@ namespace fs = std::filesystem;
 // Rows of one transaction: about 2 MB, enough to make its fixed cost vanish.
 constexpr std::int64_t kBatchRows = 8192;
 
-void remove_quietly(const std::string& path) {
-  std::error_code ignored;
-  fs::remove(path, ignored);
-}
-
-std::string reason(int error_number) { return std::generic_category().message(error_number); }
-
 // A file that a dead process left can be locked; that of a living one cannot.
 void clear_stale(const std::string& unfinished) {
   std::error_code error;
@@ -37,24 +27,6 @@ void clear_stale(const std::string& unfinished) {
                      "wait for that run, or write elsewhere with -o");
   remove_quietly(unfinished + "-journal");
   remove_quietly(unfinished);
-}
-
-// Data first, then the name: after a power cut the file is whole or not there.
-void publish(const std::string& from, const std::string& to) {
-  const auto sync = [](const std::string& path) {
-    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    const bool good = file >= 0 && ::fsync(file) == 0;
-    const int error = errno;
-    if (file >= 0) ::close(file);
-    if (!good)
-      throw InputError(fmt::format("{}: cannot write: {}", path, reason(error)), "check the disk");
-  };
-  sync(from);
-  for (const char* side : {"-journal", "-wal", "-shm"})
-    remove_quietly(to + side);  // of the result being replaced
-  if (std::rename(from.c_str(), to.c_str()) != 0)
-    throw InputError(fmt::format("{}: cannot rename {} to it: {}", to, from, reason(errno)),
-                     "make the directory writable, or write elsewhere with -o");
 }
 
 }  // namespace

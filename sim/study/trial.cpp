@@ -23,7 +23,10 @@ TrialResult run_trial(const std::string& scenario, const TrialInput& input) {
     result.scenario_digest = digest_text(hash_text(to_yaml(run.resolved)));
     SimulateOptions options;
     options.baseline = without_offload(loaded);
+    if (input.cancelled != nullptr)
+      options.progress = [flag = input.cancelled](Time, std::uint64_t) { return !flag->load(); };
     SimulateResult done = simulate(run, options);
+    if (input.cancelled != nullptr && input.cancelled->load()) throw InputError("cancelled");
     result.event_digest = digest_text(done.outcome.digest);
     result.metrics = std::move(done.metrics);
     if (input.keep_requests) {

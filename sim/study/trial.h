@@ -1,6 +1,7 @@
 #pragma once
 // One run of a scenario under overrides, its metrics in memory: what studies, capacity plans and
 // comparisons are made of.
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -16,6 +17,7 @@ struct TrialInput {
   std::vector<std::string> sets;      // "path=value", over those of the file, in this order
   std::optional<std::uint64_t> seed;  // in place of the scenario's
   bool keep_requests = false;         // TrialResult.requests is filled
+  const std::atomic<bool>* cancelled = nullptr;  // when it turns true, the run ends with an error
 };
 
 struct TrialResult {
