@@ -32,7 +32,8 @@ Origins origins(const Source& source) {
   for_runs([&](std::size_t i, const Run& run) {
     run.each(
         "SELECT (SELECT substr(min(name), 1, 60) FROM tier t WHERE t.run_id = ?1 AND t.tier = "
-        "h.tier), sum(tokens) FROM tier_hit h WHERE run_id = ?1 GROUP BY tier ORDER BY tier",
+        "h.tier), sum(tokens) FROM tier_hit h WHERE run_id = ?1 GROUP BY tier ORDER BY tier LIMIT "
+        "16",
         [&](const Statement& s) {
           all.add(i, "hit: " + std::string(s.text(0)), real_or_none(s, 1));
         });

@@ -92,32 +92,35 @@ void read_goals(File& file, Study& study) {
 
 void read_points(File& file, Study& study) {
   file.each(
-      fmt::format("SELECT point, min(feasible), min(on_front), count(*), "
-                  "sum(status = 'failed') FROM trial WHERE point <= {} GROUP BY point ORDER "
-                  "BY point",
-                  kMostPoints),
+      fmt::format(
+          "SELECT point, min(feasible), min(on_front), count(*), "
+          "sum(status = 'failed') FROM trial WHERE point BETWEEN 1 AND {} GROUP BY point ORDER "
+          "BY point",
+          kMostPoints),
       {}, [&](const Statement& s) {
         study.points.push_back({s.integer(0), real_or_none(s, 1), real_or_none(s, 2), s.integer(3),
                                 s.integer(4), std::vector<std::string>(study.axes.size()),
                                 std::vector<double>(study.goals.size(), kNone)});
       });
-  file.each(fmt::format("SELECT t.point, p.axis, group_concat(substr(p.value, 1, 60), ', ') FROM "
-                        "trial_param p JOIN trial t USING (trial) WHERE t.trial IN (SELECT "
-                        "min(trial) FROM trial WHERE point <= {} GROUP BY point) GROUP BY t.point, "
-                        "p.axis",
-                        kMostPoints),
-            {}, [&](const Statement& s) {
-              const auto axis = static_cast<std::size_t>(std::max<std::int64_t>(s.integer(1), 1));
-              Point* point = study.find(s.integer(0));
-              if (point != nullptr && axis <= study.axes.size())
-                point->values[axis - 1] = printable(s.text(2));
-            });
+  file.each(
+      fmt::format(
+          "SELECT t.point, p.axis, group_concat(substr(p.value, 1, 60), ', ') FROM "
+          "trial_param p JOIN trial t USING (trial) WHERE t.trial IN (SELECT "
+          "min(trial) FROM trial WHERE point BETWEEN 1 AND {} GROUP BY point) GROUP BY t.point, "
+          "p.axis",
+          kMostPoints),
+      {}, [&](const Statement& s) {
+        const auto axis = static_cast<std::size_t>(std::max<std::int64_t>(s.integer(1), 1));
+        Point* point = study.find(s.integer(0));
+        if (point != nullptr && axis <= study.axes.size())
+          point->values[axis - 1] = printable(s.text(2));
+      });
   for (std::size_t g = 0; g < study.goals.size(); ++g) {
     Goal& goal = study.goals[g];
     file.each(
         fmt::format("SELECT t.point, avg(m.value), min(m.unit) FROM trial_metric m JOIN trial t "
                     "USING (trial) WHERE m.scope = 'run' AND m.name = ?1 AND m.statistic = ?2 AND "
-                    "t.status = 'finished' AND t.point <= {} GROUP BY t.point",
+                    "t.status = 'finished' AND t.point BETWEEN 1 AND {} GROUP BY t.point",
                     kMostPoints),
         [&](Statement& s) {
           s.bind(1, std::string_view(goal.name));

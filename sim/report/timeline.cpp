@@ -166,7 +166,8 @@ Table tier_table(const Source& source) {
         "(SELECT sum(tokens) FROM tier_hit h WHERE h.run_id = ?1 AND h.tier = t.tier), "
         "(SELECT sum(prompt_tokens) FROM request WHERE run_id = ?1), "
         "sum(read_bytes), sum(written_bytes), sum(evicted_chunks), sum(lost_chunks), "
-        "min(drive_life_years) FROM tier t WHERE t.run_id = ?1 GROUP BY t.tier ORDER BY t.tier",
+        "min(drive_life_years) FROM tier t WHERE t.run_id = ?1 GROUP BY t.tier ORDER BY t.tier "
+        "LIMIT 16",
         [&](const Statement& s) {
           const double hits = s.type(4) == Statement::Type::null ? 0 : s.real(4);
           t.rows.push_back({text_cell(run.label), text_cell(std::string(s.text(0))),
