@@ -63,7 +63,7 @@ class StudyProgress {
     drawn_ = false;
   }
   [[nodiscard]] double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    return (std::chrono::steady_clock::now() - start_) / std::chrono::duration<double>(1);
   }
   [[nodiscard]] std::size_t failed() const { return failed_; }
 
@@ -144,6 +144,9 @@ int run_study(const std::string& file, const po::variables_map& v, bool resumes,
   const StudyPlan& plan = prepared.plan;
   const std::string& scenario = prepared.scenario;
   const std::string path = output_of(v, plan.spec().name);
+  Distribution work;
+  work.threads = threads_of(v);
+  work.team = team;
   if (v.count("output") == 0) std::filesystem::create_directories("out");
   if (resumes && !std::filesystem::exists(StudyStore::unfinished_path(path)) &&
       StudyStore::is_finished(path, plan, scenario)) {
@@ -156,9 +159,6 @@ int run_study(const std::string& file, const po::variables_map& v, bool resumes,
                                             : StoreMode::fresh);
   const std::size_t left = store.missing().size();
   StudyProgress progress(plan.trials(), plan.trials() - left);
-  Distribution work;
-  work.threads = threads_of(v);
-  work.team = team;
   work.job = [&](std::size_t trial) {
     TrialInput input = plan.input(trial);
     return TrialJob{trial, plan.base_path(), std::move(input.sets), input.seed};

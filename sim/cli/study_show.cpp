@@ -45,12 +45,6 @@ std::string verdict(const StudyPlan& plan, const PointResult& p) {
   return p.on_front && !plan.spec().objectives.empty() ? "front" : "yes";
 }
 
-// "ttft_ms.p99" with an arrow would be shorter, but nobody greps for arrows.
-std::string heading(const ObjectiveSpec& o) {
-  return fmt::format("{} ({})", o.metric, name_of(o.goal));
-}
-
-// Tables wider than a terminal are printed as blocks of "name  value" lines.
 bool fits(const std::string& text) {
   std::size_t start = 0;
   while (start < text.size()) {
@@ -62,21 +56,26 @@ bool fits(const std::string& text) {
   return true;
 }
 
-std::string as_table(const std::vector<std::string>& names,
-                     const std::vector<std::vector<std::string>>& rows) {
-  TextTable table(names);
-  for (const auto& row : rows) table.row(row);
-  std::string text = table.text();
-  if (fits(text)) return text;
-  text.clear();
-  for (const auto& row : rows) {
-    TextTable block({"", ""});
-    for (std::size_t i = 0; i < names.size(); ++i)
-      block.row({names[i].starts_with('>') ? names[i].substr(1) : names[i], row[i]});
-    text += block.text() + "\n";
+struct Grid {
+  std::vector<std::string> names;
+  std::vector<std::vector<std::string>> rows;
+  [[nodiscard]] std::string as_table() const {
+    TextTable table(names);
+    for (const auto& row : rows) table.row(row);
+    return table.text();
   }
-  return text;
-}
+  // Lines "name  value", a block a row: for what is wider than a terminal.
+  [[nodiscard]] std::string as_blocks() const {
+    std::string text;
+    for (const auto& row : rows) {
+      TextTable block({"", ""});
+      for (std::size_t i = 0; i < names.size(); ++i)
+        block.row({names[i].starts_with('>') ? names[i].substr(1) : names[i], row[i]});
+      text += block.text() + "\n";
+    }
+    return text;
+  }
+};
 
 std::vector<double> outcomes(const StudyResults& results, std::size_t objective) {
   std::vector<double> all;
@@ -125,42 +124,55 @@ bool has_sensitivity(const StudyResults& r) {
 
 }  // namespace
 
-std::string study_table(const StudyPlan& plan, const StudyResults& results,
-                        const ShowChoice& choice) {
+namespace {
+
+// `brief` leaves out deviations and which way is better.
+Grid study_grid(const StudyPlan& plan, const StudyResults& results, const ShowChoice& choice,
+                bool brief, std::size_t& hidden) {
   const StudySpec& spec = plan.spec();
-  std::vector<std::string> names{">point"};
-  for (const Axis& axis : plan.axes()) names.push_back(">" + axis.name());
-  const bool has_seeds = plan.seeds_per_point() > 1;
+  Grid grid;
+  grid.names = {">point"};
+  for (const Axis& axis : plan.axes()) grid.names.push_back(">" + axis.name());
+  const bool deviations = plan.seeds_per_point() > 1 && !brief;
   for (const ObjectiveSpec& o : spec.objectives) {
-    names.push_back(">" + heading(o));
-    if (has_seeds) names.emplace_back(">+-");
+    grid.names.push_back(">" + o.metric + (brief ? "" : fmt::format(" ({})", name_of(o.goal))));
+    if (deviations) grid.names.emplace_back(">+-");
   }
   for (const ConstraintSpec& c : spec.constraints)
-    names.push_back(fmt::format(">{} {} {}", c.metric, c.at_most ? "<=" : ">=",
-                                number(c.at_most ? c.at_most : c.at_least)));
-  if (results.trials_failed > 0) names.emplace_back(">failed");
-  names.emplace_back("good");
-  std::vector<std::vector<std::string>> rows;
-  std::size_t hidden = 0;
+    grid.names.push_back(fmt::format(">{} {} {}", c.metric, c.at_most ? "<=" : ">=",
+                                     number(c.at_most ? c.at_most : c.at_least)));
+  if (results.trials_failed > 0) grid.names.emplace_back(">failed");
+  grid.names.emplace_back("good");
+  hidden = 0;
   for (std::size_t i = 0; i < results.points.size(); ++i) {
     const PointResult& p = results.points[i];
     if (!is_shown(p, choice)) continue;
-    if (choice.rows > 0 && rows.size() >= choice.rows) {
+    if (choice.rows > 0 && grid.rows.size() >= choice.rows) {
       ++hidden;
       continue;
     }
-    std::vector<std::string> row{std::to_string(i + 1)};
+    std::vector<std::string>& row = grid.rows.emplace_back();
+    row.push_back(std::to_string(i + 1));
     for (std::string& cell : axis_values(plan, i)) row.push_back(std::move(cell));
     for (std::size_t o = 0; o < spec.objectives.size(); ++o) {
       row.push_back(number(p.objectives[o]));
-      if (has_seeds) row.push_back(number(p.deviations[o]));
+      if (deviations) row.push_back(number(p.deviations[o]));
     }
     for (const auto& c : p.constraints) row.push_back(number(c));
     if (results.trials_failed > 0) row.push_back(std::to_string(p.failed));
     row.push_back(verdict(plan, p));
-    rows.push_back(std::move(row));
   }
-  std::string out = as_table(names, rows);
+  return grid;
+}
+
+}  // namespace
+
+std::string study_table(const StudyPlan& plan, const StudyResults& results,
+                        const ShowChoice& choice) {
+  std::size_t hidden = 0;
+  std::string out = study_grid(plan, results, choice, false, hidden).as_table();
+  if (!fits(out)) out = study_grid(plan, results, choice, true, hidden).as_table();
+  if (!fits(out)) out = study_grid(plan, results, choice, false, hidden).as_blocks();
   if (hidden > 0) out += fmt::format("... {} more points: --all shows them\n", hidden);
   return out;
 }

@@ -136,8 +136,8 @@ FROM miss GROUP BY run_id, cause ORDER BY run_id, tokens DESC)"},
        slowest_sql()},
       {"study",
        "the trials of a study: what each sets, its objectives, whether it keeps the constraints",
-       R"(SELECT trial, point, seed, (SELECT group_concat(path || '=' || value, ' ') FROM trial_param p
-  WHERE p.trial = t.trial) AS sets, (SELECT group_concat(g.metric || '=' || printf('%.6g', m.value), ' ')
+       R"(SELECT trial, point, seed, (SELECT group_concat(path || '=' || value, ' ') FROM (SELECT path, value
+  FROM trial_param p WHERE p.trial = t.trial ORDER BY rowid)) AS sets, (SELECT group_concat(g.metric || '=' || printf('%.6g', m.value), ' ')
   FROM study_goal g JOIN trial_metric m ON m.trial = t.trial AND m.scope = 'run'
     AND g.metric IN (m.name || '.' || m.statistic, iif(m.statistic = 'value', m.name, NULL))
   WHERE g.goal IN ('min', 'max')) AS objectives, feasible, on_front AS front, error FROM trial t ORDER BY trial)"},

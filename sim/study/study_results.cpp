@@ -8,16 +8,25 @@
 namespace kvsim {
 namespace {
 
-// Sum, sum of squares and number of a metric over the trials of each point.
-struct Moments {
-  double sum = 0, squares = 0, n = 0;
+// Mean and deviation of a metric over the trials of a point, so that equal values have themselves
+// as mean (Welford 1962).
+class Moments {
+ public:
+  void add(double v) {
+    n_ += 1;
+    const double off = v - mean_;
+    mean_ += off / n_;
+    squares_ += off * (v - mean_);
+  }
   [[nodiscard]] std::optional<double> mean() const {
-    return n > 0 ? std::optional(sum / n) : std::nullopt;
+    return n_ > 0 ? std::optional(mean_) : std::nullopt;
   }
   [[nodiscard]] std::optional<double> deviation() const {
-    if (n < 2) return std::nullopt;
-    return std::sqrt(std::max((squares - sum * sum / n) / (n - 1), 0.0));
+    return n_ > 1 ? std::optional(std::sqrt(squares_ / (n_ - 1))) : std::nullopt;
   }
+
+ private:
+  double n_ = 0, mean_ = 0, squares_ = 0;
 };
 
 std::vector<Moments> moments_of(Database& db, const std::string& metric, std::size_t points) {
@@ -32,11 +41,7 @@ std::vector<Moments> moments_of(Database& db, const std::string& metric, std::si
   while (s.step()) {
     const auto point = static_cast<std::size_t>(s.integer(0) - 1);
     if (point >= points) throw InputError("the study database holds a point beyond its design");
-    Moments& m = all[point];
-    const double v = s.real(1);
-    m.sum += v;
-    m.squares += v * v;
-    m.n += 1;
+    all[point].add(s.real(1));
   }
   return all;
 }

@@ -35,7 +35,7 @@ class In {
     return t;
   }
   // A number of things to come; 0 when there are not that many bytes.
-  std::size_t count() {
+  std::size_t length() {
     const std::uint64_t n = number();
     good_ = good_ && n <= rest_.size();
     return good_ ? n : 0;
@@ -78,7 +78,7 @@ void get(In& in, TrialResult& r) {
   r.error = in.text();
   r.scenario_digest = in.text();
   r.event_digest = in.text();
-  r.metrics.resize(in.count());
+  r.metrics.resize(in.length());
   for (Metric& m : r.metrics) {
     for (std::string* t : {&m.scope, &m.name, &m.statistic, &m.unit}) *t = in.text();
     m.value = in.real();
@@ -97,7 +97,7 @@ void put(Out& out, const TrialJob& j) {
 void get(In& in, TrialJob& j) {
   j.trial = in.number();
   j.scenario = in.text();
-  j.sets.resize(in.count());
+  j.sets.resize(in.length());
   for (std::string& s : j.sets) s = in.text();
   const bool has_seed = in.number() != 0;
   const std::uint64_t seed = in.number();
@@ -123,7 +123,7 @@ std::optional<Message> unpack(std::string_view bytes) {
   const std::uint64_t kind = in.number();
   m.kind = static_cast<Message::Kind>(kind);
   m.slots = static_cast<std::uint32_t>(in.number());
-  m.jobs.resize(in.count());
+  m.jobs.resize(in.length());
   for (TrialJob& j : m.jobs) get(in, j);
   m.trial = in.number();
   get(in, m.result);

@@ -130,7 +130,8 @@ TEST_F(QueryTest, EveryNamedQueryAnswersInEveryForm) {
   for (const NamedQuery& q : named_queries()) {
     for (const QueryFormat f : {QueryFormat::table, QueryFormat::csv, QueryFormat::json}) {
       const std::string text = ask("@" + q.name, f, {}, q.attached_sql.empty() ? "" : path_);
-      EXPECT_GE(std::count(text.begin(), text.end(), '\n'), 2) << q.name;
+      EXPECT_GE(std::count(text.begin(), text.end(), '\n'), q.name == "study" ? 1 : 2)
+          << q.name;  // a run has no trials
       if (f != QueryFormat::table) continue;
       std::istringstream lines(text);
       for (std::string line; std::getline(lines, line);) {

@@ -30,7 +30,8 @@ class Folder {
   std::string study(const std::string& text, const std::string& file = "study.yaml") const {
     std::ofstream(*this / "base.yaml")
         << "include: " << KVSIM_SOURCE_DIR << "/scenarios/quickstart.yaml\n"
-        << "workload: {limit: 30}\n";
+        << "workload: {limit: 30, trace: {format: mooncake, file: " << KVSIM_SOURCE_DIR
+        << "/traces/samples/chat.jsonl}}\n";
     std::ofstream(*this / file) << "name: test\nbase: base.yaml\n" << text;
     return *this / file;
   }

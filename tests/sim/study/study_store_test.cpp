@@ -104,7 +104,7 @@ TEST(StudyStore, ResultsAreMeansOverSeedsWithTheFrontAmongTheFeasible) {
     const auto ttft = metric_value(run(plan, 2 * i).metrics, "ttft_ms.mean");
     EXPECT_EQ(p.objectives[0].has_value(), ttft.has_value());
     if (ttft) {
-      EXPECT_DOUBLE_EQ(*p.objectives[0], *ttft);  // a trace has no use for seeds
+      EXPECT_EQ(*p.objectives[0], *ttft);  // a trace has no use for seeds
     }
   }
   EXPECT_EQ(db.integer("SELECT count(*) FROM trial WHERE feasible = 1"), 6);
