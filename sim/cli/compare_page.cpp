@@ -98,6 +98,9 @@ void add_params(std::string& out, const CompareResult& r) {
     return;
   }
   TextTable table({"parameter", "A", "B"});
+  const auto counted = [](std::size_t n) {
+    return n == 0 ? std::string("-") : fmt::format("({} values)", n);
+  };
   std::size_t rows = 0, shown = 0;
   for (std::size_t i = 0; i < r.params.size() && rows < kMostParams; ++rows) {
     const std::string list = list_of(r.params[i].path);
@@ -107,7 +110,7 @@ void add_params(std::string& out, const CompareResult& r) {
       in_a += !r.params[k].a.empty(), in_b += !r.params[k].b.empty();
     const auto shown_value = [](const std::string& v) { return v.empty() ? "-" : v; };
     if (end - i > 1)
-      table.row({list, fmt::format("{} values", in_a), fmt::format("{} other values", in_b)});
+      table.row({list, counted(in_a), counted(in_b)});
     else
       table.row({r.params[i].path, shown_value(r.params[i].a), shown_value(r.params[i].b)});
     shown += end - i;
