@@ -77,6 +77,7 @@ std::string method_text(const CompareResult& r) {
       "; intervals from blocks of {:.0f} requests on average, {:.0f} stretches that know little of "
       "each other",
       r.block_requests, std::floor(r.stretches));
+  text += "; they speak for more requests of this workload, not for another draw of it";
   if (r.stretches < kFewStretches)
     text +=
         "; so few that the intervals may be too narrow: compare longer runs, or scenarios over "
