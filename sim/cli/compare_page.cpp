@@ -77,6 +77,7 @@ std::string method_text(const CompareResult& r) {
       "; intervals from blocks of {:.0f} requests on average, {:.0f} stretches that know little of "
       "each other",
       r.block_requests, std::floor(r.stretches));
+  text += "; they speak for more requests of this workload, not for another draw of it";
   if (r.stretches < kFewStretches)
     text +=
         "; so few that the intervals may be too narrow: compare longer runs, or scenarios over "
@@ -98,6 +99,9 @@ void add_params(std::string& out, const CompareResult& r) {
     return;
   }
   TextTable table({"parameter", "A", "B"});
+  const auto counted = [](std::size_t n) {
+    return n == 0 ? std::string("-") : fmt::format("({} values)", n);
+  };
   std::size_t rows = 0, shown = 0;
   for (std::size_t i = 0; i < r.params.size() && rows < kMostParams; ++rows) {
     const std::string list = list_of(r.params[i].path);
@@ -107,7 +111,7 @@ void add_params(std::string& out, const CompareResult& r) {
       in_a += !r.params[k].a.empty(), in_b += !r.params[k].b.empty();
     const auto shown_value = [](const std::string& v) { return v.empty() ? "-" : v; };
     if (end - i > 1)
-      table.row({list, fmt::format("{} values", in_a), fmt::format("{} other values", in_b)});
+      table.row({list, counted(in_a), counted(in_b)});
     else
       table.row({r.params[i].path, shown_value(r.params[i].a), shown_value(r.params[i].b)});
     shown += end - i;

@@ -22,6 +22,7 @@ bool is_file(const std::string& path) {
 }
 
 bool is_database(const std::string& path) {
+  if (!is_file(path)) return false;  // a pipe would lose what is read here
   std::ifstream in(path, std::ios::binary);
   std::string head(16, '\0');
   in.read(head.data(), 16);

@@ -19,6 +19,11 @@ std::string ms(double v) {
                              : fmt::format("{:.3f} ms", v);
 }
 
+// The two intervals nearly always agree; what is printed decides.
+bool is_clear(const CompareRow& row) {
+  return row.relative ? row.relative->is_clear() : row.difference && row.difference->is_clear();
+}
+
 std::string same_text(const CompareResult& r) {
   const std::string runs =
       r.seeds_a.size() > 1 ? fmt::format(" with each of {} seeds", r.seeds_a.size()) : "";
@@ -99,9 +104,9 @@ std::string other_changes(const CompareResult& r, const CompareRow& shown) {
   std::string text;
   for (const CompareRow& row : r.rows) {
     const bool is_main = row.statistic == "mean" || row.statistic == "value";
-    if (&row == &shown || !is_main || !row.difference || !row.difference->is_clear()) continue;
+    if (&row == &shown || !is_main || !is_clear(row)) continue;
     const bool is_share = row.unit == "ratio";
-    if (!is_share && !row.relative) continue;
+    if (!is_share && !row.relative) continue;  // nothing to give in percent
     const double change = is_share ? (row.b - row.a) * 100 : (row.b / row.a - 1) * 100;
     if (std::abs(change) < 0.05) continue;
     text += fmt::format("{}{} {:+.1f} {}", text.empty() ? "Also clear: " : ", ", plain_name(row),
@@ -132,7 +137,7 @@ std::string verdict(const CompareResult& r) {
   if (r.method == CompareMethod::same) return same_text(r);
   const CompareRow& row = headline(r);
   std::string text = main_sentence(r, row) + " ";
-  if (row.difference && row.difference->is_clear()) text += reasons(r, row);
+  if (is_clear(row)) text += reasons(r, row);
   text += counts(r) + other_changes(r, row);
   while (!text.empty() && text.back() == ' ') text.pop_back();
   return text;
