@@ -90,7 +90,8 @@ const std::vector<NamedQuery>& named_queries() {
       {"cost", "what the run cost and drew: USD and kWh, by the hour and by a million tokens",
        R"(SELECT run_id, scope, name, value, unit FROM metric WHERE scope IN ('run', 'no-offload')
   AND statistic = 'value' AND (name LIKE 'price_%' OR name LIKE 'cost%' OR name LIKE '%energy%'
-    OR name IN ('gpus', 'power') OR name LIKE 'tier_%_drive_life') ORDER BY run_id, scope DESC, rowid)"},
+    OR name IN ('gpus', 'power', 'duration', 'total_input_tokens', 'total_output_tokens')
+    OR name LIKE 'tier_%_drive_life') ORDER BY run_id, scope DESC, rowid)"},
       {"faults", "what broke, what it cost, when goodput was back",
        R"(SELECT run_id, kind, target, at_ns / 1e9 AS at_s, (end_ns - at_ns) / 1e9 AS down_s, requests_moved AS moved,
   blocks_lost, chunks_lost, transfers_failed AS failed, goodput_before_per_s AS before, goodput_least_per_s AS least,

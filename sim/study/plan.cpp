@@ -281,10 +281,10 @@ class Search {
       (c.replay && !c.seeds_matter ? replays : draws) = true;
     }
     if (replays)
-      out_.notes.push_back(
-          "the workload is a replayed trace and the seed changes nothing in the answer's run: "
-          "confidence comes from blocks of its requests (bootstrap), not from repetitions; "
-          "`jitter: 3 %` repeats it at other rates");
+      out_.notes.push_back(fmt::format(
+          "the workload is a replayed trace{}: confidence comes from blocks of its requests "
+          "(bootstrap), not from repetitions; `jitter: 3 %` repeats it at other rates",
+          out_.answer ? " and the seed changes nothing in the answer's run" : ""));
     if (draws)
       out_.notes.push_back(fmt::format(
           "confidence of means over {} to {} repetitions, the same seeds for every candidate; "
