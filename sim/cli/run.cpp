@@ -126,7 +126,9 @@ int run_one(const std::string& file, const po::variables_map& v) {
   const double rate =
       static_cast<double>(result.outcome.injected) / std::max(result.wall_seconds, 1e-9);
   fmt::print(stderr, "{:.3f} s, {:.0f} requests/s{}\n", result.wall_seconds, rate,
-             options.database.empty() ? "" : ", written to " + options.database);
+             options.database.empty()
+                 ? ""
+                 : fmt::format(", written to {0} (kvsim report {0} draws it)", options.database));
   if (!timeline.empty()) finish_timeline(std::move(timeline_file), timeline, run, result);
   return 0;
 }
