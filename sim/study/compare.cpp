@@ -10,6 +10,7 @@
 #include "sim/base/diagnostics.h"
 #include "sim/study/bootstrap_run.h"
 #include "sim/study/compare_runs.h"
+#include "sim/study/parallel.h"
 
 namespace kvsim {
 namespace {
@@ -247,14 +248,14 @@ std::vector<PairFigures> run_pairs(const SideSource& a, const SideSource& b,
     if (out.options.progress) out.options.progress(++done, seeds.size());
   };
   const std::size_t probe = std::min<std::size_t>(2, seeds.size());
-  for_each_index(probe, out.options.threads, run_pair);
+  run_parallel(probe, out.options.threads, run_pair);
   if (probe == 2 && digests[0] == digests[1]) {  // the seed changes nothing
     out.seeds_change_nothing = true;
     figures.resize(1);
     return figures;
   }
-  for_each_index(seeds.size() - probe, out.options.threads,
-                 [&](std::size_t i) { run_pair(i + probe); });
+  run_parallel(seeds.size() - probe, out.options.threads,
+               [&](std::size_t i) { run_pair(i + probe); });
   return figures;
 }
 

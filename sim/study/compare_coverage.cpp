@@ -7,6 +7,7 @@
 
 #include "sim/base/diagnostics.h"
 #include "sim/study/compare_runs.h"
+#include "sim/study/parallel.h"
 
 namespace kvsim {
 namespace {
@@ -18,7 +19,7 @@ constexpr std::uint64_t kTruthOffset = 1'000'000'000;
 std::vector<CoverageRow> truth_of(const SideSource& a, const SideSource& b, std::uint64_t first,
                                   const CompareOptions& options, std::size_t seeds) {
   std::vector<PairFigures> figures(seeds);
-  for_each_index(seeds, options.threads, [&](std::size_t i) {
+  run_parallel(seeds, options.threads, [&](std::size_t i) {
     const std::uint64_t seed = first + kTruthOffset + i;
     const RecordedRun ra = run_side(a, seed);
     const RecordedRun rb = run_side(b, options.is_paired ? seed : seed + seeds);
@@ -97,7 +98,7 @@ CoverageResult measure_coverage(const CompareSide& a, const CompareSide& b,
   std::tie(out.expected_low, out.expected_high) =
       binomial_range(coverage.repetitions, options.confidence);
   std::vector<CompareResult> results(coverage.repetitions);
-  for_each_index(coverage.repetitions, options.threads, [&](std::size_t k) {
+  run_parallel(coverage.repetitions, options.threads, [&](std::size_t k) {
     CompareOptions one = options;
     one.threads = 1;
     one.first_seed = first + k * options.seeds * (options.is_paired ? 1 : 2);

@@ -1,43 +1,15 @@
 #pragma once
 // Runs of a comparison: read from databases or simulated, and their figures per pair.
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
-#include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "sim/study/compare.h"
 
 namespace kvsim {
-
-// f(0) ... f(n - 1) in threads; the first exception is thrown again.
-template <class F>
-void for_each_index(std::size_t n, int threads, F f) {
-  std::atomic<std::size_t> next{0};
-  std::exception_ptr error;
-  std::mutex guard;
-  const auto work = [&] {
-    for (std::size_t i = 0; (i = next.fetch_add(1)) < n;) {
-      try {
-        f(i);
-      } catch (...) {
-        const std::lock_guard lock(guard);
-        if (!error) error = std::current_exception();
-        next = n;
-      }
-    }
-  };
-  std::vector<std::thread> team;
-  for (int t = 1; t < threads && static_cast<std::size_t>(t) < n; ++t) team.emplace_back(work);
-  work();
-  for (std::thread& t : team) t.join();
-  if (error) std::rethrow_exception(error);
-}
 
 // A side before it runs.
 struct SideSource {

@@ -11,9 +11,6 @@ struct ConfidenceInterval {
   double value = 0, low = 0, high = 0;
 };
 
-// x with P(T <= x) = p, of Student's t with `freedom` degrees; p in (0, 1), freedom >= 1.
-double student_t_quantile(double p, int freedom);
-
 // Of the mean of independent repetitions (two or more), by Student's t.
 ConfidenceInterval mean_interval(std::span<const double> values, double confidence);
 

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "sim/base/diagnostics.h"
+#include "sim/study/parallel.h"
 #include "sim/study/plan_parts.h"
 
 namespace kvsim {

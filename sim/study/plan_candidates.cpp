@@ -1,40 +1,16 @@
 #include <fmt/format.h>
 
-#include <atomic>
 #include <cmath>
-#include <exception>
 #include <limits>
 #include <map>
-#include <mutex>
 #include <set>
-#include <thread>
 
 #include "sim/run/economics.h"
+#include "sim/study/parallel.h"
 #include "sim/study/plan_bounds.h"
 #include "sim/study/plan_parts.h"
 
 namespace kvsim {
-
-void run_parallel(std::size_t n, int threads, const std::function<void(std::size_t)>& work) {
-  std::vector<std::exception_ptr> failed(n);
-  std::atomic<std::size_t> next{0};
-  const auto loop = [&] {
-    for (std::size_t i = next++; i < n; i = next++) {
-      try {
-        work(i);
-      } catch (...) {
-        failed[i] = std::current_exception();
-      }
-    }
-  };
-  std::vector<std::thread> others;
-  const std::size_t most = std::min(n, static_cast<std::size_t>(std::max(threads, 1)));
-  for (std::size_t i = 1; i < most; ++i) others.emplace_back(loop);
-  loop();
-  for (std::thread& t : others) t.join();
-  for (const std::exception_ptr& e : failed)
-    if (e) std::rethrow_exception(e);
-}
 
 std::size_t plan_levels(const PlanSpec& s) {
   if (s.replicas) return static_cast<std::size_t>(s.replicas->max - s.replicas->min + 1);

@@ -1,16 +1,12 @@
 #pragma once
 // The steps of run_plan(): candidates from choices, one evaluation, the search.
 #include <cstddef>
-#include <functional>
 #include <optional>
 #include <vector>
 
 #include "sim/study/plan.h"
 
 namespace kvsim {
-
-// Calls work(0) ... work(n - 1) on so many threads; rethrows the exception of the least index.
-void run_parallel(std::size_t n, int threads, const std::function<void(std::size_t)>& work);
 
 // Every combination, with what can be said without a run. Throws InputError for what is wrong in
 // the files, places in the plan's file where it came from there.

@@ -16,6 +16,7 @@
 #include "sim/scenario/catalog.h"
 #include "sim/scenario/yaml.h"
 #include "sim/study/compare_runs.h"
+#include "sim/study/parallel.h"
 #include "sim/study/trial.h"
 
 namespace kvsim {
@@ -239,7 +240,7 @@ UncertaintyResult run_uncertain(const std::string& scenario, const std::vector<s
   if (!given.error.empty()) throw InputError(given.error);
   std::vector<TrialResult> trials(options.trials);
   std::atomic<std::size_t> done{0};
-  for_each_index(trials.size(), options.threads, [&](std::size_t i) {
+  run_parallel(trials.size(), options.threads, [&](std::size_t i) {
     trials[i] = run_one(base, result, options, i);
     if (options.progress) options.progress(++done, trials.size());
   });

@@ -19,6 +19,7 @@ TEST(Bootstrap, QuantilesAreThoseOfTheTables) {
   EXPECT_NEAR(student_quantile(0.995, 5), 4.032, 5e-4);
   EXPECT_NEAR(student_quantile(0.05, 30), -1.697, 5e-4);
   EXPECT_NEAR(student_quantile(0.975, 5000), 1.96, 1e-3);
+  EXPECT_NEAR(student_quantile(0.5, 3), 0, 1e-9);
 }
 
 std::vector<double> drawn(std::size_t n, Rng& rng, double mean, double deviation) {

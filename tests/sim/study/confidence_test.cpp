@@ -16,18 +16,6 @@ double mean(const std::vector<double>& v) {
   return sum / static_cast<double>(v.size());
 }
 
-// Printed tables of Student's t.
-TEST(Confidence, StudentQuantilesAreThoseOfTheTables) {
-  EXPECT_NEAR(student_t_quantile(0.95, 1), 6.3138, 1e-4);
-  EXPECT_NEAR(student_t_quantile(0.975, 2), 4.3027, 1e-4);
-  EXPECT_NEAR(student_t_quantile(0.975, 10), 2.2281, 1e-4);
-  EXPECT_NEAR(student_t_quantile(0.95, 30), 1.6973, 1e-4);
-  EXPECT_NEAR(student_t_quantile(0.995, 4), 4.6041, 1e-4);
-  EXPECT_NEAR(student_t_quantile(0.05, 30), -1.6973, 1e-4);
-  EXPECT_NEAR(student_t_quantile(0.975, 100'000), 1.9600, 1e-3);  // the normal distribution
-  EXPECT_NEAR(student_t_quantile(0.5, 3), 0, 1e-9);
-}
-
 TEST(Confidence, OfAMeanByHand) {
   const std::vector<double> values{1, 2, 3};  // deviation 1, of the mean 1 / sqrt 3
   const ConfidenceInterval i = mean_interval(values, 0.95);
