@@ -23,7 +23,7 @@ struct HeadPlan {
 struct BudgetQuestion {
   std::int64_t layers = 1, heads = 1;  // KV heads per layer
   std::int64_t prompt = 0;
-  std::int64_t tokens = 0;              // mean budget of a head, <= prompt
+  std::int64_t tokens = 0;              // mean budget of a head; may exceed the prompt
   std::int64_t sinks = 0, recent = 0;   // of the selection; recent <= tokens - sinks
   std::span<const TokenClass> classes;  // [prompt], or empty: all plain
   // Per head (layer * heads + head): scores of the prompt's tokens, and their mean attention over
@@ -39,7 +39,8 @@ class TokenBudget {
   virtual ~TokenBudget() = default;
   // Last prompt queries whose mean attention it reads; TokenScore::kAllQueries = all.
   [[nodiscard]] virtual std::int64_t rows() const { return 0; }
-  // Heads of a layer may differ, so each needs a block list of its own.
+  // Layers, or heads of a layer, may differ in length, so each needs a block list of its own.
+  [[nodiscard]] virtual bool by_layer() const { return by_head(); }
   [[nodiscard]] virtual bool by_head() const { return false; }
   // Plans add up to the budget: fixed classes and tests on data may break it, by their nature.
   [[nodiscard]] virtual bool exact() const { return true; }

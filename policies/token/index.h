@@ -11,6 +11,7 @@ namespace kvsim::token {
 struct IndexCost {
   double unit_tokens = 1;    // tokens in a unit, the mean
   double summary_bytes = 0;  // of one unit of one head
+  double read_bytes = 0;     // of one unit of one head, to rank it
   double unit_flops = 0;     // to rank one unit for one query head
   double query_flops = 0;    // before that, per query head
   double build_flops = 0;    // per token and head, once
@@ -25,6 +26,7 @@ class TokenIndex {
     Rng rng{0, ""};
     std::int32_t k_dim = 0;
     float scale = 1;
+    kernels::Threads* threads = nullptr;  // null: only cost() is asked
   };
   virtual ~TokenIndex() = default;
   // For keys of so many numbers of so many bytes at `tokens` tokens.

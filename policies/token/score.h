@@ -10,12 +10,17 @@
 #include "sim/base/random.h"
 #include "sim/base/registry.h"
 
+namespace kvsim::kernels {
+class Threads;
+}
+
 namespace kvsim::token {
 
 // Attention of `queries` queries of a KV head's group over its slots. Rows of a slot that a query
 // does not see: logit -infinity, weight 0.
 struct HeadRows {
   std::int32_t queries = 0, heads = 0, slots = 0;
+  std::int32_t first = 0;                  // position of the first query
   std::span<const float> logits, weights;  // [queries][heads][slots]
   std::span<const float> query;            // [queries][heads][k_dim]
 };
@@ -33,12 +38,14 @@ class TokenScore {
   struct Context {
     Rng rng{0, ""};
     std::int32_t k_dim = 0;
-    float scale = 1;  // of logits
+    float scale = 1;                      // of logits
+    kernels::Threads* threads = nullptr;  // null: only needs() is asked
   };
   static constexpr std::int64_t kAllQueries = -1;
   struct Needs {
     std::int64_t prompt_queries = 0;  // the last so many; kAllQueries
     bool steps = false;               // rows of every decode step
+    double query_share = 1;           // of those queries, as far as work is counted
     bool attention = false;           // of those queries, the rows and not only the vectors
     double state_bytes = 0;           // kept per slot
     double step_flops = 0;            // per slot and step besides attention

@@ -50,7 +50,7 @@ constexpr auto enum_names(Protect) {
 
 // F3: how many tokens each KV head of each layer keeps (or reads, of what is kept).
 struct BudgetSpec {
-  Size size;
+  Size size{};
   Choice<"token-budget", "allocator"> by{"uniform"};
   static constexpr std::tuple kFields{
       field("size", &BudgetSpec::size, any,
@@ -72,7 +72,7 @@ struct SelectSpec {
   std::int64_t stride = 0;
   Scope scope = Scope::head;
   std::int64_t dense_layers = 0;
-  bool nested = false, reindex = false;
+  bool nested = false, stream_prompt = false, reindex = false;
   static constexpr std::tuple kFields{
       field("score", &SelectSpec::score, any, "importance of a token; the largest stay"),
       field("trigger", &SelectSpec::trigger, any,
@@ -102,6 +102,8 @@ struct SelectSpec {
             "first layers, which keep all"),
       field("nested", &SelectSpec::nested, any,
             "a layer keeps only tokens that the layer below kept, and computes only them"),
+      field("stream_prompt", &SelectSpec::stream_prompt, any,
+            "heads that keep only first and newest tokens attend so in the prompt already"),
       field("reindex", &SelectSpec::reindex, any,
             "positions count kept tokens; keys are rotated when they are read")};
 };
@@ -238,7 +240,7 @@ constexpr auto enum_names(Transform) {
 
 // F5. Widths: 16 (as it is), 8, 4, 3, 2, 1.5 (ternary, 1.6 bits as packed).
 struct QuantizeSpec {
-  std::optional<double> bits;
+  std::optional<double> bits{};
   double key_bits = 4, value_bits = 4;
   Axis key_axis = Axis::channel, value_axis = Axis::token;
   std::int64_t key_group = 32, value_group = 32;
@@ -338,12 +340,12 @@ struct TokenPolicies {
   using Contract = TokenPolicies;
   static constexpr const char* kKind = "token-policy";
   struct Context {};
-  std::optional<SelectSpec> select;
-  std::optional<RetrieveSpec> retrieve;
-  std::optional<BudgetSpec> budget;
-  std::optional<MergeSpec> merge;
-  std::optional<LowRankSpec> low_rank;
-  std::optional<QuantizeSpec> quantize;
+  std::optional<SelectSpec> select{};
+  std::optional<RetrieveSpec> retrieve{};
+  std::optional<BudgetSpec> budget{};
+  std::optional<MergeSpec> merge{};
+  std::optional<LowRankSpec> low_rank{};
+  std::optional<QuantizeSpec> quantize{};
   static constexpr std::tuple kFields{
       field("select", &TokenPolicies::select, any, "which tokens stay"),
       field("retrieve", &TokenPolicies::retrieve, any, "which of all tokens a step reads"),

@@ -12,9 +12,9 @@
 namespace kvsim::token {
 
 struct SystemInfo {
-  std::string name, text, source;
-  std::string family;  // "F1 F3": families of mechanisms, in order
-  std::string entry;   // of the taxonomy, "S01"
+  std::string name{}, text{}, source{};
+  std::string family{};  // "F1 F3": families of mechanisms, in order
+  std::string entry{};   // of the taxonomy, "S01"
 };
 struct TokenSystem {
   SystemInfo info;
