@@ -45,13 +45,15 @@ struct StepTensors {
   std::span<const float> speculated;
 };
 
-// What attention of a KV head sees. Slots ascend by position; merged slots carry the position of
-// the token that took the others in, a compensation token comes first, with position -1.
+// What attention of a KV head sees. Slots ascend by position; a slot that took others in carries
+// the position of its own token (of a run: of the newest).
 struct HeadView {
   std::span<const std::int32_t> positions;
   std::span<const float> keys, values;  // [slots][dim], as read back from their stored form
   std::span<const float> counts;        // tokens that a slot stands for in the softmax
   std::span<const std::uint8_t> read;   // 1 = read in the last step
+  double gone = 0;                      // tokens that one more key and value stand for
+  std::span<const float> gone_key, gone_value;
 };
 
 class TokenCache {

@@ -33,7 +33,8 @@ std::vector<std::string> stage_names() {
 // Sections that a value fills.
 std::vector<std::string> filled(const TokenPolicies& p) {
   std::vector<std::string> names;
-  for (const Tree::Entry& e : write_fields(p).entries()) names.push_back(e.key);
+  const Tree written = write_fields(p);
+  for (const Tree::Entry& e : written.entries()) names.push_back(e.key);
   return names;
 }
 
@@ -116,7 +117,9 @@ void read_stage(const Stage& stage, const Tree& value, TokenPolicies& out, Reade
   }
   // Own parameters go to the section, `budget` beside a selection to that.
   Tree overrides = Tree::map(), own = Tree::map();
-  for (const Tree::Entry& e : value.is_map() ? value.entries() : std::vector<Tree::Entry>{}) {
+  const std::vector<Tree::Entry> given =
+      value.is_map() ? value.entries() : std::vector<Tree::Entry>{};
+  for (const Tree::Entry& e : given) {
     if (e.key == "policy") continue;
     const bool is_budget = e.key == "budget" && section != "budget";
     (is_budget ? overrides : own).set(e.key, e.value, e.key_place);

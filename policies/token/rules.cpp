@@ -175,6 +175,16 @@ class Rules {
   void check_heads() {
     if (!p_.select) return;
     const bool by_head = make_budget(p_)->by_head();
+    const Scope scope = p_.select->scope;
+    if (by_head && scope != Scope::head)
+      error(3, "select", "heads that keep the same tokens cannot have budgets of their own",
+            "scope: head, or an allocator that treats heads alike");
+    if (scope == Scope::all && (p_.select->dense_layers > 0 || make_budget(p_)->by_layer()))
+      error(3, "select", "layers that keep the same tokens must keep as many",
+            "scope: layer, or dense_layers: 0 and budget: {by: uniform}");
+    if (p_.select->nested && scope == Scope::head)
+      error(3, "select", "a layer computes a token for all of its heads or not at all",
+            "nested goes with scope: layer");
     if (by_head && s_.latent)
       error(3, "budget", "a latent cache has no KV heads to tell apart", "budget: {by: uniform}");
     if (by_head && !s_.per_head_lists)

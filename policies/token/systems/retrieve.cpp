@@ -121,8 +121,8 @@ const RegisterSystem kInfiniGen{
     {.retrieve =
          RetrieveSpec{.index = {"leading-dims", parameters({{"share", "30 %"}, {"copy", "true"}})},
                       .margin = 4,
-                      .home = Home::cpu_fetch,
                       .expected_share = Ratio{0.1},
+                      .home = Home::cpu_fetch,
                       .dense_layers = 1,
                       .ahead = true},
      .budget = BudgetSpec{.size = {0, 0.2}}}};
