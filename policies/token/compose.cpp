@@ -141,7 +141,8 @@ void read_stage(const Stage& stage, const Tree& value, TokenPolicies& out, Reade
 
 void read_item(const Tree& item, TokenPolicies& out, Reader& r) {
   if (item.is_scalar()) {
-    if (const TokenSystem* s = system_at(item, r)) add_sections(out, s->policies, {}, item, r);
+    if (const TokenSystem* s = system_at(item, r))
+      add_sections(out, made(s->info.name, Tree::map(), r), {}, item, r);
     return;
   }
   if (!item.is_map())

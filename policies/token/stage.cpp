@@ -34,6 +34,8 @@ StagedHeads::StagedHeads(std::int64_t group, std::size_t k_dim, std::size_t v_di
   format_.k_dim = padded_dim(k_dim + 1);
   format_.v_dim = padded_dim(v_dim);
   format_.page_tokens = 64;
+  wide_key_.resize(static_cast<std::size_t>(format_.k_dim), 0.0F);
+  wide_value_.resize(static_cast<std::size_t>(format_.v_dim), 0.0F);
 }
 
 void StagedHeads::add_head() {
@@ -48,14 +50,12 @@ void StagedHeads::add(std::span<const float> key, std::span<const float> value, 
     pages_.back().push_back(next_page_++);
     lines_.resize(static_cast<std::size_t>(next_page_) * page_lines);
   }
-  std::vector<float> k(static_cast<std::size_t>(format_.k_dim), 0.0F);
-  std::vector<float> v(static_cast<std::size_t>(format_.v_dim), 0.0F);
-  std::copy(key.begin(), key.end(), k.begin());
-  std::copy(value.begin(), value.end(), v.begin());
-  k[k_dim_] = count == 1 ? 0.0F : std::log(count) / scale_;
+  std::copy(key.begin(), key.end(), wide_key_.begin());
+  std::copy(value.begin(), value.end(), wide_value_.begin());
+  wide_key_[k_dim_] = count == 1 ? 0.0F : std::log(count) / scale_;
   auto* page = reinterpret_cast<std::byte*>(
       lines_.data() + static_cast<std::size_t>(pages_.back().back()) * page_lines);
-  kernels::store_token(format_, page, 0, slot, k, v);
+  kernels::store_token(format_, page, 0, slot, wide_key_, wide_value_);
   ++lengths_.back();
 }
 

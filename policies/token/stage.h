@@ -53,6 +53,7 @@ class StagedHeads {
   std::vector<std::int32_t> lengths_;
   std::vector<std::vector<std::int32_t>> pages_;
   std::int32_t next_page_ = 0;
+  std::vector<float> wide_key_, wide_value_;
 };
 
 }  // namespace kvsim::token
