@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "policies/token/cache_body.h"
@@ -284,16 +285,17 @@ void TokenCache::Body::attend(std::int32_t layer, const StepTensors& t, std::spa
     const auto group = static_cast<std::size_t>(s.group());
     for (std::int64_t h = 0; h < s.kv_heads; ++h) {
       const Head& head = heads[at(layer, h)];
-      // Columns of the longest head, or of a token for what left, do not belong to this one.
-      const std::size_t n = head.slots(), columns = static_cast<std::size_t>(rows.columns);
-      std::vector<float> logits(group * n), weights(group * n);
+      // One column per slot that was read; slots that were not read saw no attention.
+      const auto& columns = slots[static_cast<std::size_t>(h)];
+      const std::size_t n = head.slots(), width = static_cast<std::size_t>(rows.columns);
+      std::vector<float> logits(group * n, -std::numeric_limits<float>::infinity());
+      std::vector<float> weights(group * n, 0.0F);
       for (std::size_t i = 0; i < group; ++i) {
-        const auto from =
-            static_cast<std::ptrdiff_t>((static_cast<std::size_t>(h) * group + i) * columns);
-        std::copy_n(rows.logits.begin() + from, n,
-                    logits.begin() + static_cast<std::ptrdiff_t>(i * n));
-        std::copy_n(rows.weights.begin() + from, n,
-                    weights.begin() + static_cast<std::ptrdiff_t>(i * n));
+        const std::size_t from = (static_cast<std::size_t>(h) * group + i) * width;
+        for (std::size_t c = 0; c < columns.size(); ++c) {
+          logits[i * n + static_cast<std::size_t>(columns[c])] = rows.logits[from + c];
+          weights[i * n + static_cast<std::size_t>(columns[c])] = rows.weights[from + c];
+        }
       }
       HeadRows r;
       r.queries = 1;

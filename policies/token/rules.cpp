@@ -98,6 +98,12 @@ class Rules {
     if (m.target == MergeTarget::previous && p_.select)
       error(0, "merge", "a slot of several tokens has no score of its own",
             "target previous goes without a select stage");
+    if (m.target == MergeTarget::previous && p_.retrieve)
+      error(0, "merge", "an index ranks tokens, not slots of several",
+            "target previous goes without retrieval");
+    if (m.target == MergeTarget::previous && p_.quantize && p_.quantize->salient.value < 1)
+      error(6, "quantize", "a slot of several tokens has no importance of its own",
+            "salient: 100 %");
     if (layers && p_.select && p_.select->scope != Scope::all)
       error(0, "merge", "layers that share tokens must keep the same ones",
             "select: {scope: all}, or no select stage");

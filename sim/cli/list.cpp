@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <type_traits>
+
 #include "hardware/node.h"
 #include "hardware/storage.h"
 #include "models/geometry.h"
@@ -77,11 +79,13 @@ Table storage_table(Table table) {
   return table;
 }
 
+// A cell of a terminal's table may have several lines, one of markdown not.
 template <class Table>
 Table token_policy_table(Table table) {
+  constexpr const char* kApart = std::is_same_v<Table, MarkdownTable> ? "; " : "\n";
   for (const token::TokenSystem* s : token::token_systems())
     table.row({s->info.name, s->info.family, s->info.entry,
-               fmt::format("{}\n{}\nsource: {}", s->info.text,
+               fmt::format("{1}{0}{2}{0}source: {3}", kApart, s->info.text,
                            token::parameter_summary(s->policies), s->info.source)});
   return table;
 }
