@@ -334,6 +334,54 @@ INSTANTIATE_TEST_SUITE_P(Systems, TokenPolicyConformance, testing::ValuesIn(toke
                            return name;
                          });
 
+// Sections of two systems together; nothing when both set one.
+template <class T>
+bool join(std::optional<T>& to, const std::optional<T>& from) {
+  if (to && from) return false;
+  if (from) to = from;
+  return true;
+}
+bool join(TokenPolicies& a, const TokenPolicies& b) {
+  return join(a.select, b.select) && join(a.retrieve, b.retrieve) && join(a.budget, b.budget) &&
+         join(a.merge, b.merge) && join(a.low_rank, b.low_rank) && join(a.quantize, b.quantize);
+}
+
+// Every pair is refused with a reason, or runs.
+TEST(TokenPolicies, PairsRunOrSayWhyNot) {
+  const auto systems = token_systems();
+  const test::TokenSequence sequence(kShape, 40, 6);
+  kernels::Threads threads(1);
+  Rng rng(11, "pairs");
+  Surroundings around;
+  around.shape = kShape;
+  int ran = 0, refused = 0;
+  for (int i = 0; i < 2000 && ran < 150; ++i) {
+    const TokenSystem &a = *systems[rng.below(systems.size())],
+                      &b = *systems[rng.below(systems.size())];
+    TokenPolicies p = scaled(a, 16);
+    if (!join(p, scaled(b, 16))) continue;
+    SCOPED_TRACE(a.info.name + " and " + b.info.name);
+    const auto findings = check_composition(p, around);
+    if (std::any_of(findings.begin(), findings.end(), [](const Finding& f) { return f.error; })) {
+      ++refused;
+      continue;
+    }
+    ++ran;
+    std::vector<float> out;
+    TokenCache cache(p, options(), threads);
+    sequence.run(cache, &out);
+    for (const float x : out) ASSERT_TRUE(std::isfinite(x));
+    const Footprint f = FootprintModel(p, kShape).at(40, 6);
+    EXPECT_GT(f.stored.total(), 0);
+    EXPECT_LE(f.read_tokens, 46 + 1e-9);
+    if (!(p.budget && !make_budget(p)->exact())) {
+      EXPECT_NEAR(cache.kept_tokens(), f.kept_tokens, 1e-9);
+    }
+  }
+  EXPECT_EQ(ran, 150);
+  EXPECT_GT(refused, 20);
+}
+
 TEST(TokenPolicies, ThereAreEnough) { EXPECT_GE(token_systems().size(), 45U); }
 
 }  // namespace
