@@ -81,6 +81,7 @@ std::int64_t TokenCache::Body::capacity(const HeadPlan& plan, std::size_t slots,
     case Trigger::interval:
       return generated % s.every == 0 ? std::min(n, plan.tokens) : n;
     case Trigger::full:
+      if (plan.tokens <= 1) return std::min(n, plan.tokens);
       return n >= plan.tokens ? plan.tokens - evicted_at_once(s, plan.tokens) : n;
   }
   return n;

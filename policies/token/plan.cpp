@@ -46,7 +46,7 @@ std::vector<HeadPlan> first_plans(const BudgetQuestion& q) {
 std::int64_t evicted_at_once(const SelectSpec& s, std::int64_t budget) {
   const double exact = s.evict.value * static_cast<double>(budget);
   return std::clamp<std::int64_t>(static_cast<std::int64_t>(std::llround(exact)), 1,
-                                  std::max<std::int64_t>(1, budget));
+                                  std::max<std::int64_t>(1, budget - 1));
 }
 
 std::int64_t held_tokens(const SelectSpec& s, const HeadPlan& plan, std::int64_t prompt,
@@ -65,6 +65,7 @@ std::int64_t held_tokens(const SelectSpec& s, const HeadPlan& plan, std::int64_t
     }
     case Trigger::full: {
       if (most >= kNoLimit || n < most) return n;
+      if (most <= 1) return most;
       // The buffer runs from most - drop up to most.
       const std::int64_t drop = evicted_at_once(s, most);
       if (prompt >= most) return most - drop + generated % drop;

@@ -32,7 +32,8 @@ std::int64_t recent_tokens(const SelectSpec&, std::int64_t budget);
 // its tokens are protected besides sinks and recent ones.
 std::int64_t held_tokens(const SelectSpec&, const HeadPlan&, std::int64_t prompt,
                          std::int64_t generated, std::int64_t protected_plain);
-// Tokens of which one leaves at a time when a buffer is full.
+// Tokens that leave together when a buffer of so many is full; one stays at least. A buffer of one
+// holds the newest.
 std::int64_t evicted_at_once(const SelectSpec&, std::int64_t budget);
 // Slots of so many tokens when runs share one.
 std::int64_t merged_slots(const MergeSpec&, std::int64_t tokens);

@@ -295,6 +295,34 @@ TEST_P(TokenPolicyConformance, BytesAreThoseOfTheArithmetic) {
   }
 }
 
+// At its own parameters, from a prompt of one token to a long one.
+TEST_P(TokenPolicyConformance, ArithmeticKeepsItsBalance) {
+  const KvShape llama{32, 32, 8, 128, 128, 16, 16};
+  const FootprintModel model(system().policies, llama);
+  for (const std::int64_t prompt : {1, 7, 100, 5000, 131072})
+    for (const std::int64_t generated : {0, 1, 1000}) {
+      SCOPED_TRACE(testing::Message() << prompt << " + " << generated);
+      const Footprint f = model.at(prompt, generated);
+      const auto n = static_cast<double>(prompt + generated);
+      EXPECT_GT(f.kept_tokens, 0);
+      EXPECT_LE(f.kept_tokens, n + 1e-6);
+      EXPECT_LE(f.read_tokens, f.kept_tokens + 1e-6);
+      EXPECT_GE(f.read_bytes, 0);
+      // Bytes lie somewhere; copies on the GPU come on top.
+      EXPECT_GE(f.gpu_bytes + f.host_bytes + f.disk_bytes, f.stored.total() * (1 - 1e-12));
+      EXPECT_LE(f.fetch_bytes, f.host_bytes * (1 + 1e-12));
+      EXPECT_LE(f.stored.total(), 1.5 * n * llama.token_bytes() + 5e7);
+      for (const double x : {f.attention_flops, f.restore_flops, f.score_flops, f.index_flops,
+                             f.merge_flops, f.encode_flops, f.far_flops, f.page_bytes})
+        EXPECT_TRUE(std::isfinite(x) && x >= 0) << x;
+      const PrefillCost c = model.prefill(prompt);
+      EXPECT_TRUE(std::isfinite(c.flops) && c.flops >= 0);
+      EXPECT_LE(c.attention_share, 1 + 1e-12);
+      EXPECT_LE(c.linear_share, 1 + 1e-12);
+      EXPECT_GT(c.peak_kv_bytes, 0);
+    }
+}
+
 // What was read back from codes gives the same codes again.
 TEST_P(TokenPolicyConformance, CodesAreIdempotent) {
   TokenPolicies p = scaled(system());
