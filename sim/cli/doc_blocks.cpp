@@ -31,7 +31,8 @@ std::string verbs() {
 std::string plugins() {
   MarkdownTable t({"kind", "name", "what", "parameters", "source"});
   for (const std::string& kind : Registry::instance().kinds()) {
-    if (kind == "kernel") continue;  // kernels/README.md says more of them
+    // kernels/README.md and policies/token/README.md say more of them.
+    if (kind == "kernel" || kind == "token-policy") continue;
     for (const PluginInfo* p : Registry::instance().of_kind(kind)) {
       std::string parameters;
       for (const ParameterRow& r : plugin_rows(*p)) {

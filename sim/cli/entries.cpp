@@ -21,6 +21,10 @@ constexpr std::pair<const char*, const char*> kKindTexts[] = {
     {"cache-preset", "defaults that follow a KV store; scenario key cache.preset"},
     {"eviction", "which object leaves a full cache; scenario key cache.tiers, kvsim cache"},
     {"router", "which instance serves a request; scenario key router"},
+    {"token-policy", "what is kept of each token, and in what form: published methods"},
+    {"token-score", "importance of cached tokens; select.score of a token policy"},
+    {"token-budget", "tokens by layer and head; budget.by of a token policy"},
+    {"token-index", "how a step finds tokens worth reading; retrieve.index of a token policy"},
     {"restore", "how stored KV comes back, or not; scenario key cache.offload.restore"},
     {"cost-model", "what an iteration costs; scenario key cost"},
     {"trace-format", "requests from a file; scenario key workload.trace.format"}};
@@ -41,8 +45,13 @@ std::string kind_text(const std::string& kind) {
 }
 
 std::optional<std::string> kind_of(const std::string& word) {
+  const auto plural = [](const std::string& k, const char* end, const char* ends) {
+    return k.ends_with(end) ? k.substr(0, k.size() - std::string_view(end).size()) + ends : k;
+  };
   for (const std::string& k : entry_kinds())
-    if (word == k || word == k + "s") return k;
+    if (word == k || word == k + "s" || word == plural(k, "y", "ies") ||
+        word == plural(k, "ex", "ices"))
+      return k;
   return std::nullopt;
 }
 

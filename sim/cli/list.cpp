@@ -3,9 +3,12 @@
 
 #include <fmt/format.h>
 
+#include <type_traits>
+
 #include "hardware/node.h"
 #include "hardware/storage.h"
 #include "models/geometry.h"
+#include "policies/token/system.h"
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
 #include "sim/cli/describe.h"
@@ -76,6 +79,17 @@ Table storage_table(Table table) {
   return table;
 }
 
+// A cell of a terminal's table may have several lines, one of markdown not.
+template <class Table>
+Table token_policy_table(Table table) {
+  constexpr const char* kApart = std::is_same_v<Table, MarkdownTable> ? "; " : "\n";
+  for (const token::TokenSystem* s : token::token_systems())
+    table.row({s->info.name, s->info.family, s->info.entry,
+               fmt::format("{1}{0}{2}{0}source: {3}", kApart, s->info.text,
+                           token::parameter_summary(s->policies), s->info.source)});
+  return table;
+}
+
 template <class Table>
 std::string table_of(const std::string& kind) {
   if (kind == "model")
@@ -90,6 +104,10 @@ std::string table_of(const std::string& kind) {
   if (kind == "storage")
     return storage_table(Table({"storage", ">TB", ">read GB/s", ">write GB/s", ">read kIOPS",
                                 ">write kIOPS", ">PB written", "text"}))
+        .text();
+  if (kind == "token-policy")
+    return token_policy_table(Table({kind, "family", "entry",
+                                     "what, parameters other than the families' defaults"}))
         .text();
   if (kind == "preset" || kind == "cache-preset") {
     Table table({kind, "text", "source"});
@@ -114,6 +132,12 @@ Tree entry_json(const Entry& e) {
   t.set("kind", json_text(e.kind));
   t.set("name", json_text(e.name));
   t.set("text", json_text(e.text));
+  if (e.kind != "token-policy") return t;
+  const token::TokenSystem* s = token::find_token_system(e.name);
+  t.set("family", json_text(s->info.family));
+  t.set("entry", json_text(s->info.entry));
+  t.set("source", json_text(s->info.source));
+  t.set("parameters", write_fields(s->policies));
   return t;
 }
 
@@ -164,6 +188,7 @@ extern const Command kListCommand{
     "  kvsim list                 everything, one line each\n"
     "  kvsim list models          with weights and KV bytes per token\n"
     "  kvsim list trace-formats   with their parameters\n"
+    "  kvsim list token-policies  published methods, their family, parameters and source\n"
     "  kvsim list --json          for programs",
     declare,
     run};

@@ -48,6 +48,7 @@ Page page_of(const std::string& kind, const std::string& name) {
         return preset_page(*catalog, name);
     }
   }
+  if (kind == "token-policy") return token_policy_page(name);
   return plugin_page(*Registry::instance().find(kind, name));
 }
 
@@ -136,7 +137,8 @@ extern const Command kShowCommand{
     "  kvsim show llama-3.1-8b    KV bytes per token, weights, layers\n"
     "  kvsim show h100-sxm        figures and where they come from\n"
     "  kvsim show dgx-h100        a machine as a graph, and its routes\n"
-    "  kvsim show layer-profile   a plug-in and its parameters",
+    "  kvsim show layer-profile   a plug-in and its parameters\n"
+    "  kvsim show snapkv          a token policy, what it keeps, reads and costs",
     declare,
     run};
 

@@ -29,5 +29,7 @@ Page node_page(const std::string& id);
 Page storage_page(const std::string& id);
 Page preset_page(CatalogKind, const std::string& id);
 Page plugin_page(const PluginInfo&);
+// With what it keeps, reads and costs in the cache of an 8B model.
+Page token_policy_page(const std::string& id);
 
 }  // namespace kvsim

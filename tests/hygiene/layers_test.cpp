@@ -26,6 +26,8 @@ const std::map<std::string, Layer> kLayers{
     {"hardware", {{"sim/base"}, {"Eigen", "boost", "zlib.h", "zstd.h"}}},
     {"traces", {{"sim/base"}, {"simdjson.h", "zlib.h", "zstd.h"}}},
     {"policies", {{"sim/base", "sim/state"}, {}}},
+    // Token policies do their arithmetic on tensors.
+    {"policies/token", {{"sim/base", "sim/state", "kernels"}, {}}},
     {"sim/engine",
      {{"sim/base", "sim/state", "hardware/cost_model.h", "hardware/flow_network.h", "policies",
        "traces/trace_source.h"},
@@ -54,7 +56,7 @@ const std::map<std::string, Layer> kLayers{
     {"sim/cli",
      {{"sim/base", "sim/state", "models", "hardware", "traces", "policies", "sim/engine",
        "sim/scenario", "sim/record", "sim/calibrate", "sim/cache", "sim/run", "kernels",
-       "sim/study", "sim/report"},
+       "sim/study", "sim/report", "policies/token"},
       {"boost"},
       {"boost/program_options.hpp"}}},
 };
@@ -68,7 +70,8 @@ const std::set<std::string> kKnownThirdParty{"boost",     "Eigen",  "yaml-cpp", 
 std::string layer_of(const std::string& path) {
   std::size_t end = path.find('/');
   if (end == std::string::npos) return {};
-  if (path.starts_with("sim/")) end = path.find('/', end + 1);
+  if (path.starts_with("sim/") || path.starts_with("policies/token/"))
+    end = path.find('/', end + 1);
   return end == std::string::npos ? std::string{} : path.substr(0, end);
 }
 

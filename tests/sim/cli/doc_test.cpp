@@ -34,11 +34,16 @@ TEST(DocBlocks, EveryNameGivesATable) {
   }
   for (const Command* c : commands())
     expect_holds(block_text("verbs"), {std::string("kvsim ") + c->name});
-  // Kernels have a table of their own, with formulas and bounds.
+  // Kernels have a table of their own, with formulas and bounds; so have token policies.
   const std::string kernels = cli_test::read_file(KVSIM_SOURCE_DIR "/kernels/README.md");
+  const std::string policies = block_text("list token-policy"), others = block_text("plugins");
   for (const std::string& kind : Registry::instance().kinds())
-    for (const PluginInfo* p : Registry::instance().of_kind(kind))
-      expect_holds(kind == "kernel" ? kernels : block_text("plugins"), {"`" + p->name + "`"});
+    for (const PluginInfo* p : Registry::instance().of_kind(kind)) {
+      if (kind == "token-policy")
+        expect_holds(policies, {"| " + p->name + " |"});
+      else
+        expect_holds(kind == "kernel" ? kernels : others, {"`" + p->name + "`"});
+    }
 }
 
 std::string error_of(const std::string& text) {

@@ -139,5 +139,18 @@ TEST(Describe, TypesAreShort) {
   EXPECT_EQ(short_type(Codec<Bandwidth>::info()), "bandwidth");
 }
 
+TEST(Show, ATokenPolicySaysWhatItKeepsAndWhere) {
+  expect_holds(cli_test::kvsim({"show", "snapkv"}).out,
+               {"arXiv:2404.14469", "window-attention (window 32", "131,072         1024",
+                "prefix not shareable", "rule 9"});
+  const Tree t = json({"show", "headinfer", "--json"});
+  const Tree* rows = t.items()[0].find("footprint");
+  ASSERT_NE(rows, nullptr);
+  // 131,072 tokens of 128 KiB: all in host memory, two of 256 heads on the GPU.
+  EXPECT_EQ(rows->items()[2].find("host_bytes")->text(), "17179869184");
+  EXPECT_EQ(rows->items()[2].find("gpu_bytes")->text(), "134217728");
+  EXPECT_GE(json({"list", "token-policies", "--json"}).items().size(), 45U);
+}
+
 }  // namespace
 }  // namespace kvsim
