@@ -427,8 +427,8 @@ extern const Command kCacheCommand{
     "64\n"
     "  kvsim cache --trace t.jsonl --prefix --policy leaf-lru,lru --capacity 1%,10%   with the "
     "optimum\n"
-    "  kvsim cache --trace t.jsonl --prefix --policy all --capacity 1%,10% -o policies.db   for "
-    "kvsim report\n"
+    "  kvsim cache --trace t.jsonl --prefix --policy all --capacity 1%,10% -o p.db   for a "
+    "report\n"
     "  kvsim cache study.yaml\n"
     "every access counts, the first of a block included; accesses/s is of the replay alone",
     declare,

@@ -35,9 +35,11 @@ double scale_of(const CompareRow& r) { return r.unit == "ratio" ? 100 : 1; }
 std::string label_of(const CompareRow& r) {
   static const std::pair<const char*, const char*> kLabels[] = {
       {"ttft_ms", "TTFT"}, {"tpot_ms", "TPOT"}, {"e2el_ms", "E2E latency"}};
+  if (r.name == "output_throughput") return "output tokens/s";
   std::string text = r.name;
   for (const auto& [name, label] : kLabels)
     if (r.name == name) text = fmt::format("{} {}", label, r.statistic);
+  if (r.name.ends_with("_per_million_tokens")) return r.unit + " per million tokens";
   return fmt::format("{}, {}", text, r.unit == "ratio" ? "%" : r.unit);
 }
 

@@ -191,8 +191,16 @@ int run_here_or_together(const std::string& file, const po::variables_map& v, bo
   if (v.count("mpi") == 0) return run_study(file, v, resumes, nullptr);
   const int threads = threads_of(v);
   const std::unique_ptr<Team> team = join_mpi();
-  if (team->rank() == 0) return run_study(file, v, resumes, team.get());
-  if (serve_trials(*team, threads)) return 0;
+  if (team->rank() == 0) {
+    const int code = run_study(file, v, resumes, team.get());
+    std::fflush(stdout);
+    team->leave_with(code);
+    return code;
+  }
+  if (serve_trials(*team, threads)) {
+    team->leave_with(0);
+    return 0;
+  }
   team->abandon();
   throw InputError(fmt::format("rank {}: rank 0 does not answer", team->rank()),
                    "`kvsim study resume` goes on with what was done");

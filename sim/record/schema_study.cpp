@@ -39,7 +39,7 @@ TableInfo trial_table() {
           {{"trial", "INTEGER PRIMARY KEY", "counts from 1"},
            {"point", "INTEGER NOT NULL", "counts from 1; trials of a point differ in their seed"},
            {"seed", "INTEGER", "NULL = the scenario's own"},
-           {"status", "TEXT NOT NULL CHECK (status IN ('finished', 'failed'))", ""},
+           {"status", "TEXT NOT NULL CHECK (status IN ('finished', 'failed'))", "failed: see error"},
            {"error", "TEXT", "why a trial failed"},
            {"scenario_digest", "TEXT NOT NULL", "as in table run; empty when it could not be read"},
            {"event_digest", "TEXT NOT NULL", "as in table run"},
@@ -70,7 +70,7 @@ TableInfo trial_metric_table() {
            {"name", "TEXT NOT NULL", "ttft_ms, request_throughput, ..."},
            {"statistic", "TEXT NOT NULL",
             "value, or count, mean, median, std, min, p90, p95, p99, max"},
-           {"value", "REAL NOT NULL", ""},
+           {"value", "REAL NOT NULL", "in the unit beside it"},
            {"unit", "TEXT NOT NULL", "ms, s, 1/s, tokens/s, tokens, ratio, count"}},
           "PRIMARY KEY (trial, scope, name, statistic)"};
 }

@@ -8,10 +8,13 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <list>
 #include <map>
+#include <thread>
 #include <vector>
 
 namespace kvsim {
@@ -37,9 +40,16 @@ class MpiTeam final : public Team {
   ~MpiTeam() override {
     // What was sent to the living leaves now; what was sent to the dead never does.
     progress();
-    // Open MPI 4.1 waits for a dead rank 0 for ever.
-    if (!abandoned_) MPI_Finalize();
+    if (abandoned_) return;
+    // Open MPI 4.1 waits here for ever for a rank that is dead, or dies on its way out. All work is
+    // done: after a while each leaves alone.
+    std::thread([code = exit_code_] {
+      std::this_thread::sleep_for(std::chrono::seconds(10));
+      std::_Exit(code);
+    }).detach();
+    MPI_Finalize();
   }
+  void leave_with(int exit_code) override { exit_code_ = exit_code; }
   void abandon() override { abandoned_ = true; }
   [[nodiscard]] int rank() const override { return rank_; }
   [[nodiscard]] int size() const override { return size_; }
@@ -100,6 +110,7 @@ class MpiTeam final : public Team {
 
   int rank_ = 0, size_ = 1;
   bool abandoned_ = false;
+  int exit_code_ = 1;
   std::list<Sending> sending_;          // addresses must stay
   std::map<int, std::string> partial_;  // by sender: what came of the next frame
 };

@@ -1,4 +1,5 @@
 #pragma once
+// Independent pieces of work on threads.
 #include <cstddef>
 #include <functional>
 

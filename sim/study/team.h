@@ -21,6 +21,9 @@ class Team {
   virtual void send(int to, std::string_view bytes) = 0;
   // A frame that has come, from any rank; returns at once.
   virtual std::optional<Frame> receive() = 0;
+  // The exit code of this process, should the destructor have to end it: a rank that died while the
+  // others leave would be waited for for ever.
+  virtual void leave_with(int) {}
   // The destructor then leaves without waiting for anybody.
   virtual void abandon() {}
 };
