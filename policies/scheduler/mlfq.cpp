@@ -2,7 +2,8 @@
 // a quantum of batch time, a multiple of the one above. A request joins the first queue whose
 // quantum covers its prefill, sinks by one when it has used a quantum up, and rises to where it
 // joined when it has waited too long. Whoever is in a higher queue displaces who runs in a lower
-// one; within a queue the first to come into it goes first.
+// one that has produced a token since its admission (so that everybody gets on); within a queue the
+// first to come into it goes first.
 //
 // Time is that of the iterations in whose batch a request was, its own share or not. The KV of the
 // displaced is handled as engine.preemption says: given up and computed again, or swapped, the copy
@@ -62,7 +63,11 @@ class Mlfq final : public Scheduler {
   }
   bool displaces(const SchedulerRequest& waiting, const SchedulerRequest& running,
                  Time now) override {
-    return turn(waiting, now).level < turn(running, now).level;
+    return running.sampled > jobs_[running.slot].sampled_before &&
+           turn(waiting, now).level < turn(running, now).level;
+  }
+  void admitted(const SchedulerRequest& r, Time) override {
+    jobs_[r.slot].sampled_before = r.sampled;
   }
   void arrived(const SchedulerRequest& r, Time now) override {
     if (r.slot >= jobs_.size()) jobs_.resize(r.slot + 1);
@@ -74,7 +79,6 @@ class Mlfq final : public Scheduler {
     Job& j = jobs_[r.slot];
     sink(j, r.attained);
     j.waits_since = now;
-    j.rose = false;
   }
 
  private:
@@ -82,7 +86,8 @@ class Mlfq final : public Scheduler {
     int queue = 0;
     Duration used_before{};  // of its batch time, before it came into this queue
     Time joined{}, waits_since{};
-    bool rose = false;  // since it began to wait
+    std::int64_t sampled_before = 0;  // its present admission
+    std::int64_t sampled_risen = -1;  // when it rose last
   };
   // The moment it sinks is counted in its own batch time, so that it does not matter when it is
   // asked for.
@@ -96,10 +101,11 @@ class Mlfq final : public Scheduler {
     }
   }
   void rise(Job& j, const SchedulerRequest& r, Time now) {
-    if (j.rose || params_.promote_after == Duration{0} ||
+    // Once for each token: two that rise over each other in turn would both never get on.
+    if (r.sampled == j.sampled_risen || params_.promote_after == Duration{0} ||
         now - j.waits_since <= params_.promote_after)
       return;
-    j.rose = true;
+    j.sampled_risen = r.sampled;
     if (const int queue = entrance(r); queue < j.queue) join(j, queue, r, now);
   }
   void join(Job& j, int queue, const SchedulerRequest& r, Time now) {

@@ -92,6 +92,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   stranded_ = 0;
   slack_known_ = false;
   const bool layers_move = !layered_.empty();
+  displaced_.clear();
   if (traits_.preempts && waiting() > 0) make_way(out, now, ahead);
   const std::int64_t displaced = out.preemptions;
   if (config_.memory.parks && layers_move) settle_layers(now, ahead);

@@ -247,7 +247,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   std::unique_ptr<Admission> admission_;  // may be null
   std::vector<Candidate> candidates_;     // of the present plan, where places move
   std::vector<SchedulerRequest> views_;
-  std::vector<Candidate> displaced_;
+  std::vector<Candidate> displaced_;  // by the present plan, for somebody who waited
   std::unique_ptr<KvPool> owned_pool_;
   KvPool& pool_;
   RankMemory memory_;

@@ -57,6 +57,9 @@ bool Rank::admit_next(Plan& out, Time now, std::int64_t& budget, bool ahead) {
   const Next next = next_waiting();
   if (next.queue == nullptr) return false;
   const std::uint32_t slot = (*next.queue)[next.at];
+  // Who has just made way may still be in the iteration that runs.
+  for (const Candidate& c : displaced_)
+    if (c.slot == slot) return false;
   Verdict verdict = Verdict::stop;
   if (next.queue != &swapped_) {
     verdict = admit(slot, out, now, budget, ahead);

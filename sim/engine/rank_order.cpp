@@ -247,7 +247,6 @@ void Rank::make_way(Plan& out, Time now, bool ahead) {
   const std::uint32_t head = (*next.queue)[next.at];
   if (sequences_[head].fetch != Sequence::Fetch::none) return;
   const SchedulerRequest asking = request_of(head);
-  displaced_.clear();
   Use staying, leaving;
   const auto count = [](Use& sum, const Use& u, std::int64_t sign) {
     sum.requests += sign * u.requests;
@@ -261,16 +260,18 @@ void Rank::make_way(Plan& out, Time now, bool ahead) {
     if (leaves) displaced_.push_back({scheduler_->turn(r, now), slot, nullptr});
     count(leaves ? leaving : staying, use_of(slot), 1);
   }
-  if (displaced_.empty() || !has_way(head, staying, pool_.free() + leaving.blocks)) return;
+  if (displaced_.empty() || !has_way(head, staying, pool_.free() + leaving.blocks))
+    return displaced_.clear();
   std::sort(displaced_.begin(), displaced_.end(), [&](const Candidate& a, const Candidate& b) {
     return goes_before(b.turn, b.slot, a.turn, a.slot);
   });
   count(staying, leaving, 1);
-  for (const Candidate& c : displaced_) {
-    if (has_way(head, staying, pool_.free())) return;
-    count(staying, use_of(c.slot), -1);
-    preempt(c.slot, out, now, ahead, 0);
+  std::size_t gone = 0;
+  for (; gone < displaced_.size() && !has_way(head, staying, pool_.free()); ++gone) {
+    count(staying, use_of(displaced_[gone].slot), -1);
+    preempt(displaced_[gone].slot, out, now, ahead, 0);
   }
+  displaced_.resize(gone);
 }
 
 }  // namespace kvsim
