@@ -110,7 +110,10 @@ class Generator final : public SessionSource {
     out.id = hash_combine(salt_, number) | 1;
     if (params_.sessions.concurrency == 0) out.start = Time{duration_of_seconds(arrivals_.next())};
     Rng owner = tenants_.at(number);
-    out.tenant = static_cast<std::uint32_t>(tenant_ranks_.draw(owner));
+    const std::size_t tenant = tenant_ranks_.draw(owner);
+    out.tenant = static_cast<std::uint32_t>(tenant);
+    const auto& priorities = params_.tenants.priorities;
+    out.priority = tenant < priorities.size() ? priorities[tenant] : 0;
     const std::optional<Segment> prefix = draw_prefix(number);
     const Rng shape = shapes_.at(number);
     const std::int64_t turns = std::min(turns_.draw(shape.at(0), shape.at(0)), kMaxTurns);

@@ -62,11 +62,15 @@ struct PrefixParams {
 struct TenantParams {
   int count = 1;
   double zipf = 0;
+  std::vector<std::int32_t> priorities;
   static constexpr std::tuple kFields{
       field("count", &TenantParams::count, between(1, 1'000'000), "how many tenants (clients)"),
       field("zipf", &TenantParams::zipf, between(0.0, 10.0),
             "shares: tenant number k brings k^-zipf as many sessions as the first; 0 = all as "
-            "many")};
+            "many"),
+      field("priorities", &TenantParams::priorities, between(-1'000'000, 1'000'000),
+            "of the requests of the first, second, ... tenant, lower is more urgent; of the others "
+            "0")};
 };
 
 // An agent answers one message by several requests: each but the first adds the result of a tool to

@@ -20,6 +20,7 @@ struct AdmissionQuestion {
   std::int64_t waiting_tokens = 0;        // known tokens to be computed before it: of all that wait
                                           // or are being computed, cached prefixes not taken off
   Duration backlog{};                     // predicted time for these, each request alone
+  Duration admission_gap{};  // mean of the last 32 admissions, up to now; 0 = there were fewer
 };
 
 class Admission {

@@ -1,6 +1,8 @@
 // Early rejection: who would not see its first token in time is refused at once, so that its work
-// is not done in vain. Predicted is the time since its arrival, the prompts before it and its own,
-// each computed alone: decodes that share the iterations make it longer, cached prefixes shorter.
+// is not done in vain. It waits at least as long as the prompts before it and its own take to be
+// computed, each alone, and as the queue takes to be admitted as fast as the last were.
+#include <algorithm>
+
 #include "policies/admission/admission.h"
 
 namespace kvsim {
@@ -14,8 +16,8 @@ class PredictedTtft final : public Admission {
     static constexpr std::tuple kFields{
         field("limit", &Params::limit, any, "most predicted TTFT; default: slo.ttft"),
         field("factor", &Params::factor, between(0.01, 100.0),
-              "the prediction's times are multiplied by this: above 1 for batches that decode "
-              "beside the prompts, below for prefixes that are found")};
+              "the time to compute is multiplied by this: above 1 for batches that decode beside "
+              "the prompts, below for prefixes that are found")};
   };
   PredictedTtft(Params p, const Context& c) : params_(p), steps_(c.steps) {
     if (p.limit) return;
@@ -26,7 +28,8 @@ class PredictedTtft final : public Admission {
   }
   const char* refuse(const AdmissionQuestion& q) override {
     const double compute = to_seconds(q.backlog + steps_->prefill(0, q.prompt)) * params_.factor;
-    return to_seconds(q.waited) + compute > to_seconds(*params_.limit)
+    const double queue = static_cast<double>(q.waiting) * to_seconds(q.admission_gap);
+    return to_seconds(q.waited) + std::max(compute, queue) > to_seconds(*params_.limit)
                ? "its first token was predicted to come too late"
                : nullptr;
   }

@@ -32,7 +32,7 @@ class DfsWeight final : public Scheduler {
     }
     walk(paths_, 0);
   }
-  Turn turn(const SchedulerRequest& r, Time) override { return turns_[r.slot]; }
+  Standing standing(const SchedulerRequest& r, Time) override { return turns_[r.slot]; }
 
  private:
   struct Path {
@@ -64,7 +64,7 @@ class DfsWeight final : public Scheduler {
 
   std::int64_t block_tokens_;
   SchedulerRank* rank_;
-  std::vector<Turn> turns_;  // of the present plan, by slot
+  std::vector<Standing> turns_;  // of the present plan, by slot
   std::vector<Path> paths_;
   std::int64_t next_ = 0;
 };

@@ -33,7 +33,7 @@ class Drr final : public Scheduler {
     return {.queue = Traits::Queue::moving, .charges = true};
   }
   // The number of tenants' turns until its tenant's oldest request is covered.
-  Turn turn(const SchedulerRequest& r, Time) override {
+  Standing standing(const SchedulerRequest& r, Time) override {
     return {turns_until(r.tenant, tenants_[r.tenant].waiting.begin()->cost), 0};
   }
 

@@ -25,7 +25,7 @@ class Edf final : public Scheduler {
             .preempts = params_.preempt,
             .moves = params_.late_last || params_.preempt};
   }
-  Turn turn(const SchedulerRequest& r, Time now) override {
+  Standing standing(const SchedulerRequest& r, Time now) override {
     const double due = deadline_.next(r);
     return {params_.late_last && !r.running && due < to_seconds(now - Time{}) ? 1 : 0, due};
   }

@@ -20,7 +20,7 @@ class LeastSlack final : public Scheduler {
   [[nodiscard]] Traits traits() const override {
     return {.queue = Traits::Queue::moving, .moves = params_.late_last};
   }
-  Turn turn(const SchedulerRequest& r, Time now) override {
+  Standing standing(const SchedulerRequest& r, Time now) override {
     const double latest = deadline_.next(r) - to_seconds(steps_->prefill(r.computed, r.known()));
     return {params_.late_last && latest < to_seconds(now - Time{}) ? 1 : 0, latest};
   }

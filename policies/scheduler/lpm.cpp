@@ -37,7 +37,7 @@ class Lpm final : public Scheduler {
     seen_.clear();
     for (const SchedulerRequest& r : waiting) {
       if (r.slot >= turns_.size()) turns_.resize(r.slot + 1);
-      Turn& t = turns_[r.slot] = {};
+      Standing& t = turns_[r.slot] = {};
       if (by_arrival) continue;
       const std::int64_t hit = rank_->hit_tokens(r.slot);
       t.value = -static_cast<double>(hit);
@@ -45,7 +45,7 @@ class Lpm final : public Scheduler {
       if (params_.max_wait > Duration{0} && now - r.arrival > params_.max_wait) t = {-1, 0};
     }
   }
-  Turn turn(const SchedulerRequest& r, Time) override { return turns_[r.slot]; }
+  Standing standing(const SchedulerRequest& r, Time) override { return turns_[r.slot]; }
 
  private:
   // Whether an earlier one in the queue begins with the same tokens.
@@ -58,7 +58,7 @@ class Lpm final : public Scheduler {
   Params params_;
   std::int64_t block_tokens_;
   SchedulerRank* rank_;
-  std::vector<Turn> turns_;  // of the present plan, by slot
+  std::vector<Standing> turns_;  // of the present plan, by slot
   std::set<std::uint64_t> seen_;
 };
 

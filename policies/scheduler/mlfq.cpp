@@ -18,8 +18,6 @@
 namespace kvsim {
 namespace {
 
-using namespace literals;
-
 class Mlfq final : public Scheduler {
  public:
   struct Params {
@@ -53,7 +51,7 @@ class Mlfq final : public Scheduler {
     return {.queue = Traits::Queue::moving, .ranks_running = true, .preempts = true, .moves = true};
   }
 
-  Turn turn(const SchedulerRequest& r, Time now) override {
+  Standing standing(const SchedulerRequest& r, Time now) override {
     Job& j = jobs_[r.slot];
     if (r.running)
       sink(j, r.attained);
@@ -64,7 +62,7 @@ class Mlfq final : public Scheduler {
   bool displaces(const SchedulerRequest& waiting, const SchedulerRequest& running,
                  Time now) override {
     return running.sampled > jobs_[running.slot].sampled_before &&
-           turn(waiting, now).level < turn(running, now).level;
+           standing(waiting, now).level < standing(running, now).level;
   }
   void admitted(const SchedulerRequest& r, Time) override {
     jobs_[r.slot].sampled_before = r.sampled;

@@ -55,8 +55,8 @@ class MultiBin final : public Scheduler {
     if (chosen == nullptr) chosen = &bins_[bin_of(order_.front())];
     for (const std::uint32_t slot : *chosen) set_member(slot, true);
   }
-  Turn turn(const SchedulerRequest& r, Time) override {
-    return is_member(r.slot) ? Turn{} : Turn::held();
+  Standing standing(const SchedulerRequest& r, Time) override {
+    return is_member(r.slot) ? Standing{} : Standing::held();
   }
   void left(const SchedulerRequest& r) override { set_member(r.slot, false); }
 

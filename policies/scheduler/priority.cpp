@@ -21,7 +21,7 @@ class Priority final : public Scheduler {
   [[nodiscard]] Traits traits() const override {
     return {.queue = Traits::Queue::fixed, .ranks_running = true, .preempts = params_.preempt};
   }
-  Turn turn(const SchedulerRequest& r, Time) override { return {r.priority, 0}; }
+  Standing standing(const SchedulerRequest& r, Time) override { return {r.priority, 0}; }
   bool displaces(const SchedulerRequest& waiting, const SchedulerRequest& running, Time) override {
     return waiting.priority + params_.margin < running.priority;
   }

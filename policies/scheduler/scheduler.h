@@ -1,11 +1,12 @@
 #pragma once
 // Who goes first: the contract of every scheduler. It answers, the rank acts: requests are admitted
-// in the order of their places while there is room, and preempted from the other end. One scheduler
-// serves one rank.
+// in the order of their standings while there is room, and preempted from the other end. One
+// scheduler serves one rank.
 //
-// A place is asked when a request begins to wait (Queue::fixed), or of all that wait whenever some
-// could be admitted (Queue::moving). Iterations in which nothing but decoding happens are skipped
-// by the engine as long as no answer can change: what an order depends on is declared in Traits.
+// A standing is asked when a request begins to wait (Queue::fixed), or of all that wait whenever
+// some could be admitted (Queue::moving). Iterations in which nothing but decoding happens are
+// skipped by the engine as long as no answer can change: what an order depends on is declared in
+// Traits.
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -37,14 +38,14 @@ struct SchedulerRequest {
   [[nodiscard]] std::int64_t known() const { return prompt + sampled; }
 };
 
-// Smaller goes first; equal places go by arrival, then by request number.
-struct Turn {
+// Smaller goes first; equals go by arrival, then by request number.
+struct Standing {
   std::int64_t level = 0;
   double value = 0;
   // Not to be admitted now, whatever room there is. Somebody must not be held while nothing runs.
-  static constexpr Turn held() { return {std::numeric_limits<std::int64_t>::max(), 0}; }
+  static constexpr Standing held() { return {std::numeric_limits<std::int64_t>::max(), 0}; }
   [[nodiscard]] constexpr bool is_held() const { return level == held().level; }
-  friend constexpr bool operator<(const Turn& a, const Turn& b) {
+  friend constexpr bool operator<(const Standing& a, const Standing& b) {
     return a.level != b.level ? a.level < b.level : a.value < b.value;
   }
 };
@@ -74,20 +75,20 @@ class Scheduler {
   // Constant while the scheduler lives.
   struct Traits {
     enum class Queue : std::uint8_t {
-      arrival,  // newcomers last, preempted ones first; no place is asked of who waits
-      fixed,    // by place, which stays the same while a request waits
-      moving    // by place, asked at every plan
+      arrival,  // newcomers last, preempted ones first; no standing is asked of who waits
+      fixed,    // by standing, which stays the same while a request waits
+      moving    // by standing, asked at every plan
     };
     Queue queue = Queue::arrival;
-    // When KV blocks are short the running request with the last place is preempted; otherwise the
+    // When KV blocks are short the running request that stands last is preempted; otherwise the
     // one admitted last.
     bool ranks_running = false;
     // A waiting request may displace running ones (needs ranks_running).
     bool preempts = false;
-    // Places, or who displaces whom, may change while the batch only decodes: by time, by service
-    // or by the cache. Otherwise a request that may not displace another now may not later.
+    // Standings, or who displaces whom, may change while the batch only decodes: by time, by
+    // service or by the cache. Otherwise a request that may not displace another now may not later.
     bool moves = false;
-    // An admission changes the turns of others that wait (moving only).
+    // An admission changes the standings of others that wait (moving only).
     bool charges = false;
     // served() is wanted.
     bool hears_tokens = false;
@@ -95,12 +96,12 @@ class Scheduler {
   virtual ~Scheduler() = default;
   [[nodiscard]] virtual Traits traits() const = 0;
 
-  // All that wait, before their places are asked of one plan (moving only).
+  // All that wait, before their standings are asked for one plan (moving only).
   virtual void prepare(std::span<const SchedulerRequest> waiting, Time now) {
     (void)waiting, (void)now;
   }
   // Of a waiting request, and of a running one where those are ranked.
-  virtual Turn turn(const SchedulerRequest&, Time now) {
+  virtual Standing standing(const SchedulerRequest&, Time now) {
     (void)now;
     return {};
   }
@@ -108,15 +109,16 @@ class Scheduler {
   // in turn before either was served.
   virtual bool displaces(const SchedulerRequest& waiting, const SchedulerRequest& running,
                          Time now) {
-    return turn(waiting, now) < turn(running, now);
+    return standing(waiting, now) < standing(running, now);
   }
 
   // A request came in; it waits.
   virtual void arrived(const SchedulerRequest&, Time now) { (void)now; }
   // It joins the batch, for the first time or again.
   virtual void admitted(const SchedulerRequest&, Time now) { (void)now; }
-  // It was given so many output tokens since the last call about it. Before every other call all
-  // that is due has been told.
+  // It was given so many output tokens since the last call about it. Told of
+  // all that run before arrived(), prepare() and displaces(), and of the request itself before
+  // preempted() and left().
   virtual void served(const SchedulerRequest&, std::int64_t tokens) { (void)tokens; }
   // It lost its place in the batch and waits again.
   virtual void preempted(const SchedulerRequest&, Time now) { (void)now; }

@@ -18,7 +18,7 @@ class Sjf final : public Scheduler {
   };
   Sjf(Params p, const Context& c) : size_(p.by, p.error, c) {}
   [[nodiscard]] Traits traits() const override { return {.queue = Traits::Queue::fixed}; }
-  Turn turn(const SchedulerRequest& r, Time) override { return {0, size_.left(r)}; }
+  Standing standing(const SchedulerRequest& r, Time) override { return {0, size_.left(r)}; }
 
  private:
   JobSize size_;

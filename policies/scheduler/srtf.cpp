@@ -25,7 +25,7 @@ class Srtf final : public Scheduler {
   [[nodiscard]] Traits traits() const override {
     return {.queue = Traits::Queue::fixed, .ranks_running = true, .preempts = true};
   }
-  Turn turn(const SchedulerRequest& r, Time) override { return {0, size_.left(r)}; }
+  Standing standing(const SchedulerRequest& r, Time) override { return {0, size_.left(r)}; }
   bool displaces(const SchedulerRequest& waiting, const SchedulerRequest& running, Time) override {
     return size_.left(waiting) < size_.left(running) * keep_;
   }

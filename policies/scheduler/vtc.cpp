@@ -47,7 +47,9 @@ class Vtc final : public Scheduler {
             .charges = true,
             .hears_tokens = true};
   }
-  Turn turn(const SchedulerRequest& r, Time) override { return {0, counter(tenants_[r.tenant])}; }
+  Standing standing(const SchedulerRequest& r, Time) override {
+    return {0, counter(tenants_[r.tenant])};
+  }
   bool displaces(const SchedulerRequest& waiting, const SchedulerRequest& running, Time) override {
     return counter(tenants_[waiting.tenant]) + params_.bound < counter(tenants_[running.tenant]);
   }

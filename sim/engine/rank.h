@@ -127,12 +127,12 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
     std::size_t at = 0;
   };
   struct Candidate {
-    Turn turn;
+    Standing standing;
     std::uint32_t slot = 0;
     std::deque<std::uint32_t>* queue = nullptr;  // null: it was taken out
   };
   [[nodiscard]] bool is_moving() const { return traits_.queue == Scheduler::Traits::Queue::moving; }
-  // Those swapped out take their turn by place among the others.
+  // Those swapped out come by standing among the others.
   [[nodiscard]] bool merges_swapped() const { return traits_.preempts && !config_.memory.parks; }
   [[nodiscard]] bool nobody_waits() const {
     return waiting_.empty() && skipped_.empty() && (!merges_swapped() || swapped_.empty());
@@ -146,10 +146,10 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   void collect_candidates(Time now);
   void take_candidate(std::uint32_t slot, Time now);
   [[nodiscard]] Next next_waiting();
-  [[nodiscard]] bool goes_before(const Turn& a, std::uint32_t x, const Turn& b,
+  [[nodiscard]] bool goes_before(const Standing& a, std::uint32_t x, const Standing& b,
                                  std::uint32_t y) const;
   [[nodiscard]] bool goes_before(std::uint32_t a, std::uint32_t b) const {
-    return goes_before(sequences_[a].turn, a, sequences_[b].turn, b);
+    return goes_before(sequences_[a].standing, a, sequences_[b].standing, b);
   }
   void make_way(Plan&, Time now, bool ahead);
   // What running requests hold and take part with in the next iteration.
@@ -245,7 +245,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   std::unique_ptr<Scheduler> scheduler_;
   Scheduler::Traits traits_;
   std::unique_ptr<Admission> admission_;  // may be null
-  std::vector<Candidate> candidates_;     // of the present plan, where places move
+  std::vector<Candidate> candidates_;     // of the present plan, where standings move
   std::vector<SchedulerRequest> views_;
   std::vector<Candidate> displaced_;  // by the present plan, for somebody who waited
   std::unique_ptr<KvPool> owned_pool_;
@@ -273,6 +273,9 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   bool writes_back_ = false;            // evictions from the GPU start transfers
   std::int64_t known_outputs_running_ = 0, starved_ = 0, draining_ = 0;
   std::uint64_t admissions_ = 0;
+  // When the last of them were, the next in place admissions_ % size.
+  static constexpr std::uint64_t kRecent = 32;
+  std::array<Time, kRecent> recent_admissions_{};
   RankTotals totals_;
 };
 

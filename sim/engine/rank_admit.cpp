@@ -251,6 +251,7 @@ void Rank::enter(std::uint32_t slot, Time now) {
   s.state = Sequence::State::running;
   s.resuming = s.lost;
   s.lost = false;
+  recent_admissions_[admissions_ % kRecent] = now;
   s.order = admissions_++;
   s.joined = totals_.busy_ns;
   running_.push_back(slot);

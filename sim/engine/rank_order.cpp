@@ -43,6 +43,9 @@ const char* Rank::refuse(const Request& r, Time now) {
   for (const auto* queue : {&skipped_, &waiting_, &swapped_})
     for (const std::uint32_t slot : *queue) add_work(slot);
   for (const std::uint32_t slot : prefilling_) add_work(slot);
+  if (admissions_ >= kRecent)
+    q.admission_gap =
+        (now - recent_admissions_[admissions_ % kRecent]) / static_cast<std::int64_t>(kRecent);
   return admission_->refuse(q);
 }
 
@@ -105,19 +108,20 @@ void Rank::push(std::deque<std::uint32_t>& queue, std::uint32_t slot, bool front
     front ? queue.push_front(slot) : queue.push_back(slot);
     return;
   }
-  sequences_[slot].turn = scheduler_->turn(request_of(slot), now);
+  sequences_[slot].standing = scheduler_->standing(request_of(slot), now);
   const auto before = [&](std::uint32_t a, std::uint32_t b) { return goes_before(a, b); };
   queue.insert(std::upper_bound(queue.begin(), queue.end(), slot, before), slot);
 }
 
-bool Rank::goes_before(const Turn& a, std::uint32_t x, const Turn& b, std::uint32_t y) const {
+bool Rank::goes_before(const Standing& a, std::uint32_t x, const Standing& b,
+                       std::uint32_t y) const {
   if (a < b) return true;
   if (b < a) return false;
   const RequestOutcome &p = sequences_[x].outcome, &q = sequences_[y].outcome;
   return p.arrival != q.arrival ? p.arrival < q.arrival : p.index < q.index;
 }
 
-// Asks for the places of all that wait.
+// Asks for the standings of all that wait.
 void Rank::collect_candidates(Time now) {
   tell_all_tokens();
   candidates_.clear();
@@ -131,34 +135,34 @@ void Rank::collect_candidates(Time now) {
   }
   scheduler_->prepare(views_, now);
   for (std::size_t i = 0; i < views_.size(); ++i)
-    candidates_[i].turn = scheduler_->turn(views_[i], now);
+    candidates_[i].standing = scheduler_->standing(views_[i], now);
 }
 
 void Rank::take_candidate(std::uint32_t slot, Time now) {
   for (std::size_t i = 0; i < candidates_.size(); ++i) {
     if (candidates_[i].slot == slot) candidates_[i].queue = nullptr;
     if (traits_.charges && candidates_[i].queue != nullptr)
-      candidates_[i].turn = scheduler_->turn(views_[i], now);
+      candidates_[i].standing = scheduler_->standing(views_[i], now);
   }
 }
 
-// Under FCFS those set aside come first; by place, the best of the heads.
+// Under FCFS those set aside come first; by standing, the best of the heads.
 Rank::Next Rank::next_waiting() {
   if (is_moving()) {
     const Candidate* best = nullptr;
     for (const Candidate& c : candidates_)
       if (c.queue != nullptr &&
-          (best == nullptr || goes_before(c.turn, c.slot, best->turn, best->slot)))
+          (best == nullptr || goes_before(c.standing, c.slot, best->standing, best->slot)))
         best = &c;
-    if (best == nullptr || best->turn.is_held()) return {};
+    if (best == nullptr || best->standing.is_held()) return {};
     const auto at = std::find(best->queue->begin(), best->queue->end(), best->slot);
     return {best->queue, static_cast<std::size_t>(at - best->queue->begin())};
   }
   Next next;
-  const bool by_place = traits_.queue == Scheduler::Traits::Queue::fixed;
+  const bool by_standing = traits_.queue == Scheduler::Traits::Queue::fixed;
   for (auto* queue : {&skipped_, &waiting_, &swapped_}) {
     if (queue->empty() || (queue == &swapped_ && !merges_swapped())) continue;
-    if (next.queue == nullptr || (by_place && goes_before(queue->front(), next.queue->front())))
+    if (next.queue == nullptr || (by_standing && goes_before(queue->front(), next.queue->front())))
       next.queue = queue;
   }
   return next;
@@ -188,10 +192,10 @@ bool Rank::queue_may_move() const {
 std::uint32_t Rank::victim(Time now) {
   if (!traits_.ranks_running) return running_.back();
   tell_all_tokens();
-  Turn worst;
+  Standing worst;
   std::uint32_t last = running_.front();
   for (const std::uint32_t slot : running_) {
-    const Turn p = scheduler_->turn(request_of(slot), now);
+    const Standing p = scheduler_->standing(request_of(slot), now);
     if (slot != last && goes_before(p, slot, worst, last)) continue;
     worst = p;
     last = slot;
@@ -257,13 +261,13 @@ void Rank::make_way(Plan& out, Time now, bool ahead) {
   for (const std::uint32_t slot : running_) {
     const SchedulerRequest r = request_of(slot);
     const bool leaves = !sequences_[slot].draining && scheduler_->displaces(asking, r, now);
-    if (leaves) displaced_.push_back({scheduler_->turn(r, now), slot, nullptr});
+    if (leaves) displaced_.push_back({scheduler_->standing(r, now), slot, nullptr});
     count(leaves ? leaving : staying, use_of(slot), 1);
   }
   if (displaced_.empty() || !has_way(head, staying, pool_.free() + leaving.blocks))
     return displaced_.clear();
   std::sort(displaced_.begin(), displaced_.end(), [&](const Candidate& a, const Candidate& b) {
-    return goes_before(b.turn, b.slot, a.turn, a.slot);
+    return goes_before(b.standing, b.slot, a.standing, a.slot);
   });
   count(staying, leaving, 1);
   std::size_t gone = 0;

@@ -33,7 +33,7 @@ struct Sequence {
   // of the layers that are not on the GPU.
   std::int64_t host_room = 0, host_layers = 0;
   std::int32_t priority = 0;
-  Turn turn;              // among those that wait, where it stays the same meanwhile
+  Standing standing;        // among those that wait, where it stays the same meanwhile
   std::int64_t told = 0;    // of `sampled`, what the scheduler has heard
   Duration attained{};      // in the batch, before its present admission,
   std::int64_t joined = 0;  // and the rank's busy time when that began

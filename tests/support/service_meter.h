@@ -27,7 +27,9 @@ class ServiceMeter final : public Scheduler {
     measure();
     inner_->prepare(waiting, now);
   }
-  Turn turn(const SchedulerRequest& r, Time now) override { return inner_->turn(r, now); }
+  Standing standing(const SchedulerRequest& r, Time now) override {
+    return inner_->standing(r, now);
+  }
   bool displaces(const SchedulerRequest& w, const SchedulerRequest& r, Time now) override {
     return inner_->displaces(w, r, now);
   }

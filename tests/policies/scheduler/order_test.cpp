@@ -313,7 +313,7 @@ TEST(Drr, ServesAsTheTextbookLoop) {
       }
       const auto best =
           std::min_element(waiting.begin(), waiting.end(), [&](const auto& a, const auto& b) {
-            const Turn x = drr->turn(a, {}), y = drr->turn(b, {});
+            const Standing x = drr->standing(a, {}), y = drr->standing(b, {});
             return x < y || (!(y < x) && a.index < b.index);
           });
       ASSERT_EQ(best->slot, naive.serve()) << "seed " << seed << " step " << step;

@@ -63,7 +63,7 @@ void serve(Mix m, Scheduler& s) {
       s.prepare(views, at);
       const auto best =
           std::min_element(waiting.begin(), waiting.end(), [&](std::uint32_t a, std::uint32_t b) {
-            const Turn x = s.turn(m.requests[a], at), y = s.turn(m.requests[b], at);
+            const Standing x = s.standing(m.requests[a], at), y = s.standing(m.requests[b], at);
             return x < y || (!(y < x) && a < b);
           });
       SchedulerRequest& r = m.requests[*best];
@@ -176,13 +176,13 @@ TEST(Vtc, LiftsWhoComesBack) {
     s->admitted(a, {});
     s->served(a, 7);
     s->arrived(c, {});
-    EXPECT_EQ(s->turn(b, {}).value, 100 + 2 * 7);
-    EXPECT_EQ(s->turn(c, {}).value, lift ? 114 : 0);
+    EXPECT_EQ(s->standing(b, {}).value, 100 + 2 * 7);
+    EXPECT_EQ(s->standing(c, {}).value, lift ? 114 : 0);
     s->admitted(b, {});
     s->admitted(c, {});  // nobody waits; tenant 1 was the last who did
     const SchedulerRequest d = of_tenant(2, 3, 1);
     s->arrived(d, {});
-    EXPECT_EQ(s->turn(d, {}).value, lift ? 214 : 0);
+    EXPECT_EQ(s->standing(d, {}).value, lift ? 214 : 0);
   }
 }
 
@@ -196,8 +196,8 @@ TEST(Vtc, WeightsDivideService) {
     s->arrived(of_tenant(t, t + 2, 100), {});
   }
   for (std::uint32_t t = 0; t < 2; ++t) s->admitted(of_tenant(t, t, 100), {});
-  EXPECT_EQ(s->turn(of_tenant(0, 2, 100), {}).value, 25);
-  EXPECT_EQ(s->turn(of_tenant(1, 3, 100), {}).value, 100);
+  EXPECT_EQ(s->standing(of_tenant(0, 2, 100), {}).value, 25);
+  EXPECT_EQ(s->standing(of_tenant(1, 3, 100), {}).value, 100);
 }
 
 // The whole output is charged ahead, and what did not come is given back.
@@ -209,11 +209,11 @@ TEST(Vtc, ChargesPredictionsAhead) {
   s->arrived(a, {});
   s->arrived(b, {});
   s->admitted(a, {});
-  EXPECT_EQ(s->turn(b, {}).value, 100 + 2 * 10);
+  EXPECT_EQ(s->standing(b, {}).value, 100 + 2 * 10);
   s->served(a, 4);
-  EXPECT_EQ(s->turn(b, {}).value, 100 + 2 * 10);
+  EXPECT_EQ(s->standing(b, {}).value, 100 + 2 * 10);
   s->left(a);
-  EXPECT_EQ(s->turn(b, {}).value, 100 + 2 * 4);
+  EXPECT_EQ(s->standing(b, {}).value, 100 + 2 * 4);
 }
 
 }  // namespace
