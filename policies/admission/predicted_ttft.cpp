@@ -1,6 +1,7 @@
 // Early rejection: who would not see its first token in time is refused at once, so that its work
 // is not done in vain. It waits at least as long as the prompts before it and its own take to be
-// computed, each alone, and as the queue takes to be admitted as fast as the last were.
+// computed, each alone, and as the queue takes to be admitted as fast as the last were. What the
+// iteration under way still takes is not counted.
 #include <algorithm>
 
 #include "policies/admission/admission.h"
