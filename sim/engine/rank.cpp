@@ -326,7 +326,7 @@ void Rank::leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t ex
   s.lost = true;
   s.attained += Duration{totals_.busy_ns - s.joined};
   if (traits_.hears_tokens) tell_tokens(slot);
-  scheduler_->preempted(request_of(slot), now);
+  if (scheduler_) scheduler_->preempted(request_of(slot), now);
   push(fate == Fate::given_up ? waiting_ : swapped_, slot, fate != Fate::parked, now);
   if (ahead) {
     closing_.push_back(slot);  // the running iteration may still be its own

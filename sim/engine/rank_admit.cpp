@@ -258,7 +258,7 @@ void Rank::enter(std::uint32_t slot, Time now) {
   if (s.known_output) ++known_outputs_running_;
   memory_.admit(s, config_.blocks_for(s.known()), pool_.free(), now);
   pool_.take(s.hold, std::max<std::int64_t>(0, s.reserved - s.hold.blocks()));
-  scheduler_->admitted(request_of(slot), now);
+  if (scheduler_) scheduler_->admitted(request_of(slot), now);
 }
 
 void Rank::join(std::uint32_t slot, std::int64_t tokens, Plan& out, Time now) {

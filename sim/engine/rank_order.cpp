@@ -23,6 +23,10 @@ void Rank::make_deciders() {
   traits_ = scheduler_->traits();
   KVSIM_CHECK(!traits_.preempts || traits_.ranks_running,
               "a scheduler that preempts must rank who runs");
+  // Who goes by arrival alone is asked nothing, and need not be told.
+  if (traits_.queue == Scheduler::Traits::Queue::arrival && !traits_.ranks_running &&
+      !traits_.hears_tokens)
+    scheduler_.reset();
   if (config_.make_admission) admission_ = config_.make_admission({c.ttft, c.tpot, c.e2e, &steps_});
 }
 
@@ -97,7 +101,7 @@ void Rank::tell_all_tokens() {
 // A request comes into this rank.
 void Rank::wait_first(std::uint32_t slot, Time now) {
   tell_all_tokens();
-  scheduler_->arrived(request_of(slot), now);
+  if (scheduler_) scheduler_->arrived(request_of(slot), now);
   push(waiting_, slot, false, now);
 }
 

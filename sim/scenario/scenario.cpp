@@ -55,19 +55,21 @@ TypeInfo Codec<PreemptionSpec>::info() {
 
 bool Codec<SchedulerSpec>::read(const Tree& t, SchedulerSpec& out, Reader& r) {
   if (!t.is_map()) {
-    r.error(t, "expected a map of key: value");
+    r.error(t, "expected a map of key: value", "such as {policy: fcfs}");
     return false;
   }
+  const std::size_t before = r.diagnostics().all().size();
+  bool known = true;
   if (const Tree* name = t.find("policy")) {
     const Reader::Scope scope(r, "policy");
     std::string text;
-    if (!Codec<std::string>::read(*name, text, r)) return false;
-    if (Registry::instance().find("scheduler", text) == nullptr) {
+    known = Codec<std::string>::read(*name, text, r);
+    if (known && Registry::instance().find("scheduler", text) == nullptr) {
       r.error(*name, "unknown scheduler '" + text + "'",
               name_hint(text, Registry::instance().names("scheduler")));
-      return false;
+      known = false;
     }
-    out.policy.name = text;
+    if (known) out.policy.name = text;
   }
   Tree rules = Tree::map(), params = Tree::map();
   std::vector<std::string> ours{"policy"};
@@ -77,10 +79,9 @@ bool Codec<SchedulerSpec>::read(const Tree& t, SchedulerSpec& out, Reader& r) {
     const bool is_rule = std::find(ours.begin(), ours.end(), e.key) != ours.end();
     (is_rule ? rules : params).set(e.key, e.value, e.key_place);
   }
-  const std::size_t before = r.diagnostics().all().size();
   const PluginInfo* info = Registry::instance().find("scheduler", out.policy.name);
   read_fields(out.rules, rules, r);
-  out.policy.params = info->resolve(params, r, ours);
+  if (known) out.policy.params = info->resolve(params, r, ours);
   return r.diagnostics().all().size() == before;
 }
 

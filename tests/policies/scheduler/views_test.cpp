@@ -96,6 +96,24 @@ TEST(DfsWeight, FollowsTheHeaviestBranch) {
   EXPECT_EQ(order_of(*dfs, queue_of(contents), {}), (std::vector<std::uint32_t>{3, 5, 2, 4, 1, 0}));
 }
 
+// Two below prefix 1 (64 tokens) share 320 with each other, two others 320 as well: 2 * 256 more
+// are saved by two groups of two than by one of four. The pair below 2 decodes the most, so it is
+// first; a group that has begun goes on.
+TEST(PrefixGroups, GroupWhatSavesMostDecodeHeavyFirst) {
+  const std::vector<std::vector<ContentChunk>> contents{
+      {{1, 4}, {11, 20}}, {{1, 4}, {12, 20}}, {{2, 6}}, {{1, 4}, {11, 20}},
+      {{1, 4}, {12, 20}}, {{2, 6}},           {{9, 6}}};
+  std::vector<SchedulerRequest> waiting = queue_of(contents);
+  waiting[2].output = waiting[5].output = 100;
+  waiting[1].output = 11;
+  const auto s = Registry::instance().make<Scheduler>("prefix-groups", Tree::map(), {});
+  for (const SchedulerRequest& r : waiting) s->arrived(r, {});
+  EXPECT_EQ(order_of(*s, waiting, {}), (std::vector<std::uint32_t>{2, 5, 6, 1, 4, 0, 3}));
+  s->admitted(waiting[0], {});
+  waiting.erase(waiting.begin());
+  EXPECT_EQ(order_of(*s, waiting, {}), (std::vector<std::uint32_t>{3, 2, 5, 6, 1, 4}));
+}
+
 TEST(Deadlines, EarliestAndLeastSlack) {
   std::vector<SchedulerRequest> waiting = queue_of({{}, {}, {}});
   waiting[0].prompt = 5000;
