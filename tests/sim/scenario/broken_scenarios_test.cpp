@@ -98,7 +98,8 @@ s.yaml:3:24: error: deployment.replicas: '100000' is out of bounds: 1 to 4096)"}
 s.yaml:2:23: error: engine.max_running: '9223372036854775808' is too large a number, expected at most 9223372036854775807 in size
 s.yaml:2:54: error: engine.overhead: '1e30 d' is too large)"},
     {"unknown_enum",
-     "engine: {scheduler: {policy: sjff, async: maybe}, data_balancing: use}\ncache: {prefix: {index: "
+     "engine: {scheduler: {policy: sjff, async: maybe}, data_balancing: use}\ncache: {prefix: "
+     "{index: "
      "radx}}\nrecord: {requests: some}\n" +
          kWork,
      R"(s.yaml:1:30: error: engine.scheduler.policy: unknown scheduler 'sjff'
