@@ -33,13 +33,15 @@ class Generator final : public SessionSource {
                      TraceLength::output),
         prefix_tokens_(p.prefixes.tokens, "generate.prefixes.tokens", c.path, TraceLength::prompt),
         prefix_ranks_(static_cast<std::size_t>(std::max(1, p.prefixes.count)), p.prefixes.zipf),
+        tenant_ranks_(static_cast<std::size_t>(p.tenants.count), p.tenants.zipf),
         salt_(hash_combine(hash_text("generate"), c.seed)),
         rows_(c.seed, "generate/rows"),
         prompts_(c.seed, "generate/prompt"),
         outputs_(c.seed, "generate/output"),
         shapes_(c.seed, "generate/session"),
         pauses_(c.seed, "generate/pause"),
-        prefixes_(c.seed, "generate/prefix") {}
+        prefixes_(c.seed, "generate/prefix"),
+        tenants_(c.seed, "generate/tenant") {}
 
   [[nodiscard]] std::optional<std::uint64_t> total() const override {
     return static_cast<std::uint64_t>(total_);
@@ -107,6 +109,11 @@ class Generator final : public SessionSource {
     const std::uint64_t number = sessions_++;
     out.id = hash_combine(salt_, number) | 1;
     if (params_.sessions.concurrency == 0) out.start = Time{duration_of_seconds(arrivals_.next())};
+    Rng owner = tenants_.at(number);
+    const std::size_t tenant = tenant_ranks_.draw(owner);
+    out.tenant = static_cast<std::uint32_t>(tenant);
+    const auto& priorities = params_.tenants.priorities;
+    out.priority = tenant < priorities.size() ? priorities[tenant] : 0;
     const std::optional<Segment> prefix = draw_prefix(number);
     const Rng shape = shapes_.at(number);
     const std::int64_t turns = std::min(turns_.draw(shape.at(0), shape.at(0)), kMaxTurns);
@@ -145,9 +152,9 @@ class Generator final : public SessionSource {
   std::int64_t total_;
   Arrivals arrivals_;
   LengthLaw prompt_, output_, message_, turns_, steps_, result_, step_output_, prefix_tokens_;
-  ZipfRanks prefix_ranks_;
+  ZipfRanks prefix_ranks_, tenant_ranks_;
   std::uint64_t salt_;
-  Rng rows_, prompts_, outputs_, shapes_, pauses_, prefixes_;
+  Rng rows_, prompts_, outputs_, shapes_, pauses_, prefixes_, tenants_;
   std::uint64_t sessions_ = 0;
 };
 

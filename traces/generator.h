@@ -58,6 +58,21 @@ struct PrefixParams {
             "sessions that begin with one")};
 };
 
+// Who the sessions belong to.
+struct TenantParams {
+  int count = 1;
+  double zipf = 0;
+  std::vector<std::int32_t> priorities;
+  static constexpr std::tuple kFields{
+      field("count", &TenantParams::count, between(1, 1'000'000), "how many tenants (clients)"),
+      field("zipf", &TenantParams::zipf, between(0.0, 10.0),
+            "shares: tenant number k brings k^-zipf as many sessions as the first; 0 = all as "
+            "many"),
+      field("priorities", &TenantParams::priorities, between(-1'000'000, 1'000'000),
+            "of the requests of the first, second, ... tenant, lower is more urgent; of the others "
+            "0")};
+};
+
 // An agent answers one message by several requests: each but the first adds the result of a tool to
 // the context.
 struct AgentParams {
@@ -83,6 +98,7 @@ struct GeneratorParams {
   SessionParams sessions;
   PrefixParams prefixes;
   AgentParams agent;
+  TenantParams tenants;
   std::int64_t requests = 1000;
   static constexpr std::tuple kFields{
       field("arrivals", &GeneratorParams::arrivals, any,
@@ -93,6 +109,7 @@ struct GeneratorParams {
       field("sessions", &GeneratorParams::sessions, any, "turns that build on each other"),
       field("prefixes", &GeneratorParams::prefixes, any, "content that sessions share"),
       field("agent", &GeneratorParams::agent, any, "tool calls within a turn"),
+      field("tenants", &GeneratorParams::tenants, any, "whom the sessions belong to"),
       field("requests", &GeneratorParams::requests, between<std::int64_t>(1, 1'000'000'000),
             "requests in all")};
 };

@@ -120,7 +120,7 @@ void SessionSource::pop(Request& out) {
   out.session = session.id;
   out.turn = ready.turn;
   out.tenant = session.tenant;
-  out.priority = 0;
+  out.priority = session.priority;
   out.segments.clear();
   fill_segments(session, ready.turn, out);
   in_flight_.emplace(out.index, InFlight{ready.slot, ready.turn});

@@ -26,6 +26,7 @@ struct Session {
   std::uint64_t id = 0;  // Request::session; 0 = none
   Time start{};
   std::uint32_t tenant = 0;
+  std::int32_t priority = 0;
   std::vector<Turn> turns;  // at least one
 
   void clear() { *this = Session{}; }

@@ -5,10 +5,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "policies/admission/admission.h"
 #include "policies/eviction/eviction.h"
 #include "policies/memory/memory.h"
+#include "policies/scheduler/scheduler.h"
 #include "sim/base/time.h"
 #include "sim/base/work.h"
 
@@ -16,6 +19,9 @@ namespace kvsim {
 
 using MakeEvictionPolicy =
     std::function<std::unique_ptr<EvictionPolicy>(const EvictionPolicy::Context&)>;
+
+using MakeScheduler = std::function<std::unique_ptr<Scheduler>(const Scheduler::Context&)>;
+using MakeAdmission = std::function<std::unique_ptr<Admission>(const Admission::Context&)>;
 
 // How cached KV is found on the GPU, and which of it leaves.
 struct KvPoolConfig {
@@ -42,9 +48,12 @@ struct EngineConfig {
   bool publish_preempted = true;        // what a preempted request has computed is cached
   bool full_sequence_admission = true;  // admit only when the whole known sequence fits
   bool unhashed_first = true;           // free-queue order (block_pool.h)
-  bool priority = false;                // waiting queue by (priority, arrival) instead of arrival
-  bool async_scheduling = true;         // decide iteration k+1 when iteration k starts
-  double watermark = 0;  // share of the blocks kept free at admission while something runs
+  MakeScheduler make_scheduler;         // none: fcfs
+  MakeAdmission make_admission;         // none: everybody is taken in
+  std::optional<Duration> ttft_objective, tpot_objective, e2e_objective;  // for these two to know
+  std::uint64_t seed = 0;                                                 // likewise
+  bool async_scheduling = true;  // decide iteration k+1 when iteration k starts
+  double watermark = 0;          // share of the blocks kept free at admission while something runs
   Duration
       overhead{};  // host time that the GPU cannot hide, of an iteration launched kernel by kernel
   Duration graph_overhead{};  // the same when a captured graph runs (decodes only)

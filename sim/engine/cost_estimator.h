@@ -25,6 +25,12 @@ class CostEstimator final : public StepEstimator {
     const double ns = project_share_ * static_cast<double>(prefill(0, tokens).count());
     return Duration{static_cast<std::int64_t>(std::ceil(ns))};
   }
+  [[nodiscard]] Duration decode(std::int64_t context) const override {
+    StepShape shape;
+    shape.decodes = shape.padded_decodes = 1;
+    shape.decode_context_sum = shape.decode_context_max = context;
+    return cost_.decode_line(shape).at(shape);
+  }
 
  private:
   CostModel& cost_;

@@ -10,11 +10,12 @@
 namespace kvsim {
 
 Rank::Rank(const EngineConfig& config, std::uint32_t instance, std::uint32_t rank, Done done,
-           SeenElsewhere seen, DurationHistogram& itl)
+           SeenElsewhere seen, DurationHistogram& itl, const StepEstimator& steps)
     : config_(config),
       done_(std::move(done)),
       seen_elsewhere_(std::move(seen)),
       itl_(itl),
+      steps_(steps),
       owned_pool_(make_pool(config, hash_combine(instance, rank))),
       pool_(*owned_pool_),
       memory_(config.memory, config.memory_manager, config.kv_blocks),
@@ -23,6 +24,7 @@ Rank::Rank(const EngineConfig& config, std::uint32_t instance, std::uint32_t ran
   totals_.rank = rank;
   totals_.blocks = config.kv_blocks;
   totals_.block_tokens = config.block_tokens;
+  make_deciders();
 }
 
 // ---- the waiting queue
@@ -73,29 +75,12 @@ void Rank::enqueue(const Request& r, Time visible) {
   if (s.content.empty() || s.content.back().end < all)
     s.content.push_back({hash_combine(0x6f7574707574ULL, r.index), all});
   s.state = Sequence::State::waiting;
-  push(waiting_, slot, false);
+  wait_first(slot, visible);
   if (tiers_) {
     const std::int64_t local =
         pool_.look_up(s.content, (s.prompt - 1) / config_.block_tokens).blocks;
     tiers_->arrived(prompt_of(slot, s.prompt, local, visible));
   }
-}
-
-void Rank::push(std::deque<std::uint32_t>& queue, std::uint32_t slot, bool front) {
-  if (!config_.priority) {
-    front ? queue.push_front(slot) : queue.push_back(slot);
-    return;
-  }
-  const auto before = [&](std::uint32_t a, std::uint32_t b) { return goes_before(a, b); };
-  queue.insert(std::upper_bound(queue.begin(), queue.end(), slot, before), slot);
-}
-
-// By priority, then arrival.
-bool Rank::goes_before(std::uint32_t a, std::uint32_t b) const {
-  const Sequence &x = sequences_[a], &y = sequences_[b];
-  if (x.priority != y.priority) return x.priority < y.priority;
-  if (x.outcome.arrival != y.outcome.arrival) return x.outcome.arrival < y.outcome.arrival;
-  return x.outcome.index < y.outcome.index;
 }
 
 // ---- one iteration
@@ -107,12 +92,15 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   stranded_ = 0;
   slack_known_ = false;
   const bool layers_move = !layered_.empty();
+  displaced_.clear();
+  if (traits_.preempts && waiting() > 0) make_way(out, now, ahead);
+  const std::int64_t displaced = out.preemptions;
   if (config_.memory.parks && layers_move) settle_layers(now, ahead);
   const bool fast = !config_.exact_steps && can_plan_fast();
   const std::int64_t budget = fast ? plan_running_fast(out) : plan_running_exact(out, now, ahead);
   if (config_.request_timeout > Duration{0}) drop_expired(now);
   const std::size_t before = waiting_.size(), aside = skipped_.size(), out_there = swapped_.size();
-  if (out.preemptions == 0) plan_waiting(out, now, budget, ahead);
+  if (out.preemptions == displaced) plan_waiting(out, now, budget, ahead);
   out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() &&
               out.late.empty() && waiting_.size() == before && skipped_.size() == aside &&
               swapped_.size() == out_there && !layers_move && layered_.empty() && draining_ == 0 &&
@@ -128,24 +116,6 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
     tiers_->write_leaving(about);
   }
   if (tiers_) tiers_->take_flushes(out.flushes);
-}
-
-// Whether the head of the queue could be admitted, or dropped, later although nothing but decoding
-// happens.
-bool Rank::queue_may_move() const {
-  if (waiting() == 0) return false;
-  if (tiers_ && !skipped_.empty() && tiers_->shares_stores()) return true;
-  if (tiers_ && (!config_.full_sequence_admission || tiers_->depends_on_time() ||
-                 next_answer(planning_) != kNever))
-    return true;
-  if (config_.request_timeout > Duration{0} || config_.memory.tpot_bound > Duration{0}) return true;
-  // A node that leaves as a whole may shorten the head's hit, and so its first piece, by more
-  // blocks than were needed.
-  if (config_.pool.make_policy && !config_.full_sequence_admission &&
-      running() < config_.max_running)
-    return true;
-  // Tokens that running requests produce may become prefix hits of the head.
-  return known_outputs_running_ > 0 && running() < config_.max_running;
 }
 
 bool Rank::can_plan_fast() {
@@ -244,7 +214,7 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
              pool_.free();
     };
     while (lacks() && !self_preempted) {
-      const std::uint32_t v = victim();
+      const std::uint32_t v = victim(now);
       const auto at = static_cast<std::size_t>(std::find(running_.begin(), running_.end(), v) -
                                                running_.begin());
       std::int64_t extra = 0;
@@ -290,12 +260,6 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
     s.starved = true;
   }
   return budget;
-}
-
-std::uint32_t Rank::victim() const {
-  if (!config_.priority) return running_.back();
-  return *std::max_element(running_.begin(), running_.end(),
-                           [&](std::uint32_t a, std::uint32_t b) { return goes_before(a, b); });
 }
 
 // Brings a decoding sequence's own counts up to date and takes it out of the group.
@@ -360,7 +324,10 @@ void Rank::leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t ex
   s.state = Sequence::State::waiting;
   s.settled = false;
   s.lost = true;
-  push(fate == Fate::given_up ? waiting_ : swapped_, slot, fate != Fate::parked);
+  s.attained += Duration{totals_.busy_ns - s.joined};
+  if (traits_.hears_tokens) tell_tokens(slot);
+  if (scheduler_) scheduler_->preempted(request_of(slot), now);
+  push(fate == Fate::given_up ? waiting_ : swapped_, slot, fate != Fate::parked, now);
   if (ahead) {
     closing_.push_back(slot);  // the running iteration may still be its own
   } else {

@@ -19,7 +19,7 @@
 
 namespace kvsim {
 
-class Rank final : public RankTiers::Client {
+class Rank final : public RankTiers::Client, private SchedulerRank {
  public:
   // Hears every request that is over. Called while the rank changes: it must not call back into the
   // rank.
@@ -29,13 +29,14 @@ class Rank final : public RankTiers::Client {
                                                    std::int64_t most)>;
 
   Rank(const EngineConfig&, std::uint32_t instance, std::uint32_t rank, Done, SeenElsewhere,
-       DurationHistogram& itl);
+       DurationHistogram& itl, const StepEstimator&);
   // KV may also come from and go to tiers below the GPU. Before the first request.
   void attach(const OffloadConfig&, std::vector<RankTiers::Level>, Transfers&);
   // KV of admitted requests may move to host memory and back. Before the first request.
-  void attach_host(const TransferPath& in, const TransferPath& out, Transfers&,
-                   const StepEstimator&);
+  void attach_host(const TransferPath& in, const TransferPath& out, Transfers&);
 
+  // Why admission control refuses a request now, a static text; null: it may be enqueued.
+  [[nodiscard]] const char* refuse(const Request&, Time now);
   // Accepts a request; its TTFT intervals so far (front end) are given by visible -
   // request.arrival.
   void enqueue(const Request&, Time visible);
@@ -63,7 +64,9 @@ class Rank final : public RankTiers::Client {
                      std::int64_t host_ns);
 
   [[nodiscard]] bool has_work() const { return !running_.empty() || waiting() > 0; }
-  [[nodiscard]] std::int64_t running() const { return static_cast<std::int64_t>(running_.size()); }
+  [[nodiscard]] std::int64_t running() const override {
+    return static_cast<std::int64_t>(running_.size());
+  }
   [[nodiscard]] std::int64_t waiting() const {
     return static_cast<std::int64_t>(waiting_.size() + skipped_.size() + swapped_.size());
   }
@@ -102,6 +105,8 @@ class Rank final : public RankTiers::Client {
   std::int64_t plan_running_fast(Plan&);
   std::int64_t plan_running_exact(Plan&, Time now, bool ahead);
   void plan_waiting(Plan&, Time now, std::int64_t budget, bool ahead);
+  bool admit_next(Plan&, Time now, std::int64_t& budget, bool ahead);
+  void admit_loaded_behind(Plan&, Time now, std::int64_t budget);
   void finish_plan(Plan&);
   enum class Verdict : std::uint8_t { stop, aside, in };
   Verdict admit(std::uint32_t slot, Plan&, Time now, std::int64_t& budget, bool ahead);
@@ -116,8 +121,43 @@ class Rank final : public RankTiers::Client {
   void begin_load(std::uint32_t slot, const RankTiers::Prompt&, std::int64_t front, Plan&);
   void record_admission(Sequence&, std::int64_t hit_blocks, const RankTiers::Match&,
                         const RankTiers::Prompt*);
-  std::deque<std::uint32_t>& next_queue();
-  [[nodiscard]] bool goes_before(std::uint32_t a, std::uint32_t b) const;
+  // Order (rank_order.cpp).
+  struct Next {
+    std::deque<std::uint32_t>* queue = nullptr;  // null: nobody may be admitted
+    std::size_t at = 0;
+  };
+  struct Candidate {
+    Standing standing;
+    std::uint32_t slot = 0;
+    std::deque<std::uint32_t>* queue = nullptr;  // null: it was taken out
+  };
+  [[nodiscard]] bool is_moving() const { return traits_.queue == Scheduler::Traits::Queue::moving; }
+  // Those swapped out come by standing among the others.
+  [[nodiscard]] bool merges_swapped() const { return traits_.preempts && !config_.memory.parks; }
+  [[nodiscard]] bool nobody_waits() const {
+    return waiting_.empty() && skipped_.empty() && (!merges_swapped() || swapped_.empty());
+  }
+  [[nodiscard]] SchedulerRequest request_of(std::uint32_t slot) const;
+  [[nodiscard]] std::int64_t hit_tokens(std::uint32_t slot) override;
+  void make_deciders();
+  void wait_first(std::uint32_t slot, Time now);
+  void tell_tokens(std::uint32_t slot);
+  void tell_all_tokens();
+  void collect_candidates(Time now);
+  void take_candidate(std::uint32_t slot, Time now);
+  [[nodiscard]] Next next_waiting();
+  [[nodiscard]] bool goes_before(const Standing& a, std::uint32_t x, const Standing& b,
+                                 std::uint32_t y) const;
+  [[nodiscard]] bool goes_before(std::uint32_t a, std::uint32_t b) const {
+    return goes_before(sequences_[a].standing, a, sequences_[b].standing, b);
+  }
+  void make_way(Plan&, Time now, bool ahead);
+  // What running requests hold and take part with in the next iteration.
+  struct Use {
+    std::int64_t requests = 0, blocks = 0, due = 0, tokens = 0;
+  };
+  [[nodiscard]] Use use_of(std::uint32_t slot);
+  [[nodiscard]] bool has_way(std::uint32_t head, const Use& others, std::int64_t free);
   [[nodiscard]] RankTiers::Prompt prompt_of(std::uint32_t slot, std::int64_t tokens,
                                             std::int64_t local, Time now) const;
   void offer(std::uint32_t slot, std::int64_t tokens, Time now);
@@ -176,8 +216,8 @@ class Rank final : public RankTiers::Client {
   void plan_layers(const Plan&);
   void enter(std::uint32_t slot, Time now);
   [[nodiscard]] bool queue_may_move() const;
-  [[nodiscard]] std::uint32_t victim() const;
-  void push(std::deque<std::uint32_t>& queue, std::uint32_t slot, bool front);
+  [[nodiscard]] std::uint32_t victim(Time now);
+  void push(std::deque<std::uint32_t>& queue, std::uint32_t slot, bool front, Time now);
   void drop_expired(Time now);
   void sync_decoding(std::uint32_t slot);
   void publish_known_outputs(bool ahead);
@@ -201,6 +241,13 @@ class Rank final : public RankTiers::Client {
   Done done_;
   SeenElsewhere seen_elsewhere_;
   DurationHistogram& itl_;
+  const StepEstimator& steps_;
+  std::unique_ptr<Scheduler> scheduler_;
+  Scheduler::Traits traits_;
+  std::unique_ptr<Admission> admission_;  // may be null
+  std::vector<Candidate> candidates_;     // of the present plan, where standings move
+  std::vector<SchedulerRequest> views_;
+  std::vector<Candidate> displaced_;  // by the present plan, for somebody who waited
   std::unique_ptr<KvPool> owned_pool_;
   KvPool& pool_;
   RankMemory memory_;
@@ -211,7 +258,6 @@ class Rank final : public RankTiers::Client {
   std::deque<std::uint32_t> skipped_;  // set aside, scanned before waiting_
   std::vector<std::uint32_t> asides_;
   std::unique_ptr<HostCopies> host_;
-  const StepEstimator* steps_ = nullptr;
   std::deque<std::uint32_t> swapped_;   // KV in host memory; they come before waiting_
   std::vector<std::uint32_t> layered_;  // running, some layers in host memory; by admission
   Duration slack_{};                    // for prefills of the present plan, once it is known
@@ -227,6 +273,9 @@ class Rank final : public RankTiers::Client {
   bool writes_back_ = false;            // evictions from the GPU start transfers
   std::int64_t known_outputs_running_ = 0, starved_ = 0, draining_ = 0;
   std::uint64_t admissions_ = 0;
+  // When the last of them were, the next in place admissions_ % size.
+  static constexpr std::uint64_t kRecent = 32;
+  std::array<Time, kRecent> recent_admissions_{};
   RankTotals totals_;
 };
 

@@ -160,6 +160,8 @@ void Rank::finish(std::uint32_t slot, Time at) {
 }
 
 void Rank::retire(std::uint32_t slot, Time now) {
+  if (traits_.hears_tokens) tell_tokens(slot);
+  if (scheduler_) scheduler_->left(request_of(slot));
   if (tiers_) tiers_->forget(prompt_of(slot, sequences_[slot].prompt, 0, now));
   sequences_[slot].state = Sequence::State::none;
   sequences_[slot].lost = false;  // closing_ may still name the slot

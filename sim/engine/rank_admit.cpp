@@ -33,32 +33,47 @@ RankTiers::Prompt Rank::prompt_of(std::uint32_t slot, std::int64_t tokens, std::
   return p;
 }
 
-// Under FCFS those set aside come first; by priority, the better of the two heads.
-std::deque<std::uint32_t>& Rank::next_queue() {
-  if (skipped_.empty()) return waiting_;
-  if (waiting_.empty() || !config_.priority) return skipped_;
-  return goes_before(waiting_.front(), skipped_.front()) ? waiting_ : skipped_;
-}
-
 // In order, stopping at the first that does not fit; who waits for KV from below is passed over.
 void Rank::plan_waiting(Plan& out, Time now, std::int64_t budget, bool ahead) {
   if (tiers_ && tiers_->config().look_ahead > 0) look_ahead(now);
   asides_.clear();
-  if (!swapped_.empty()) bring_back_swapped(out, now, budget);
-  const bool blocks = !swapped_.empty() && !config_.memory.parks;
-  while (!blocks && budget > 0 && running() < config_.max_running &&
-         !(skipped_.empty() && waiting_.empty())) {
-    std::deque<std::uint32_t>& queue = next_queue();
-    const std::uint32_t slot = queue.front();
-    const Verdict verdict = admit(slot, out, now, budget, ahead);
-    if (verdict == Verdict::stop) break;
-    queue.pop_front();
-    if (verdict == Verdict::aside) asides_.push_back(slot);
+  if (!swapped_.empty() && !merges_swapped()) bring_back_swapped(out, now, budget);
+  const bool blocks = !swapped_.empty() && !merges_swapped() && !config_.memory.parks;
+  if (!blocks && budget > 0 && running() < config_.max_running && !nobody_waits()) {
+    if (is_moving() && known_outputs_running_ > 0) publish_known_outputs(ahead);
+    if (is_moving()) collect_candidates(now);
+    while (budget > 0 && running() < config_.max_running && !nobody_waits() &&
+           admit_next(out, now, budget, ahead)) {
+    }
   }
   skipped_.insert(skipped_.begin(), asides_.begin(), asides_.end());
   // The head may be waiting for the very blocks that a request behind it holds, whose KV has come.
   // The engine would hang; here that request goes first.
-  if (!running_.empty()) return;
+  if (running_.empty()) admit_loaded_behind(out, now, budget);
+}
+
+// False: the rest waits.
+bool Rank::admit_next(Plan& out, Time now, std::int64_t& budget, bool ahead) {
+  const Next next = next_waiting();
+  if (next.queue == nullptr) return false;
+  const std::uint32_t slot = (*next.queue)[next.at];
+  // Who has just made way may still be in the iteration that runs.
+  for (const Candidate& c : displaced_)
+    if (c.slot == slot) return false;
+  Verdict verdict = Verdict::stop;
+  if (next.queue != &swapped_) {
+    verdict = admit(slot, out, now, budget, ahead);
+  } else if (swap_in(slot, out, now, budget)) {
+    verdict = Verdict::in;
+  }
+  if (verdict == Verdict::stop) return false;
+  next.queue->erase(next.queue->begin() + static_cast<std::ptrdiff_t>(next.at));
+  if (is_moving()) take_candidate(slot, now);
+  if (verdict == Verdict::aside) asides_.push_back(slot);
+  return true;
+}
+
+void Rank::admit_loaded_behind(Plan& out, Time now, std::int64_t budget) {
   for (std::deque<std::uint32_t>* queue : {&skipped_, &waiting_}) {
     for (auto at = queue->begin(); at != queue->end(); ++at) {
       if (loading(*at) || sequences_[*at].fetch != Sequence::Fetch::ready ||
@@ -236,11 +251,14 @@ void Rank::enter(std::uint32_t slot, Time now) {
   s.state = Sequence::State::running;
   s.resuming = s.lost;
   s.lost = false;
+  recent_admissions_[admissions_ % kRecent] = now;
   s.order = admissions_++;
+  s.joined = totals_.busy_ns;
   running_.push_back(slot);
   if (s.known_output) ++known_outputs_running_;
   memory_.admit(s, config_.blocks_for(s.known()), pool_.free(), now);
   pool_.take(s.hold, std::max<std::int64_t>(0, s.reserved - s.hold.blocks()));
+  if (scheduler_) scheduler_->admitted(request_of(slot), now);
 }
 
 void Rank::join(std::uint32_t slot, std::int64_t tokens, Plan& out, Time now) {
@@ -373,7 +391,7 @@ void Rank::accept(Sequence&& given, Time now) {
   s.state = Sequence::State::waiting;
   s.outcome.instance = totals_.instance;
   s.outcome.rank = totals_.rank;
-  push(waiting_, slot, false);
+  wait_first(slot, now);
   if (tiers_) tiers_->arrived(prompt_of(slot, s.prompt, 0, now));
 }
 

@@ -8,11 +8,9 @@
 
 namespace kvsim {
 
-void Rank::attach_host(const TransferPath& in, const TransferPath& out, Transfers& transfers,
-                       const StepEstimator& steps) {
+void Rank::attach_host(const TransferPath& in, const TransferPath& out, Transfers& transfers) {
   host_ = std::make_unique<HostCopies>(config_.host_blocks, config_.host_block_bytes, in, out,
                                        transfers);
-  steps_ = &steps;
 }
 
 void Rank::forget_host(std::uint32_t slot) {
@@ -127,7 +125,7 @@ void Rank::lose_swapped(Time now) {
 bool Rank::leave_layers(Sequence& s) {
   const std::int64_t layers = config_.memory.layers, blocks = config_.blocks_for(s.known());
   if (layers == 0 || !host_) return false;
-  s.host_layers = layers - config_.memory_manager->resident_layers(steps_->prefill(0, s.known()),
+  s.host_layers = layers - config_.memory_manager->resident_layers(steps_.prefill(0, s.known()),
                                                                    host_->idle_time(blocks));
   s.host_room = blocks * s.host_layers / layers;
   if (config_.memory.parks && blocks > host_->free()) return false;
@@ -150,9 +148,9 @@ bool Rank::keeps_pace(const Sequence& s, Time now) {
       slack_ = std::min(slack_, bound * sampled - (now - other.outcome.first_token));
     }
     for (const std::uint32_t slot : prefilling_)
-      slack_ -= steps_->prefill(sequences_[slot].computed, sequences_[slot].known());
+      slack_ -= steps_.prefill(sequences_[slot].computed, sequences_[slot].known());
   }
-  const Duration takes = steps_->prefill(0, s.known());
+  const Duration takes = steps_.prefill(0, s.known());
   if (takes > slack_) return false;
   slack_ -= takes;
   return true;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "policies/scheduler/scheduler.h"
 #include "sim/base/time.h"
 #include "sim/base/work.h"
 #include "sim/state/kv_pool.h"
@@ -32,6 +33,10 @@ struct Sequence {
   // of the layers that are not on the GPU.
   std::int64_t host_room = 0, host_layers = 0;
   std::int32_t priority = 0;
+  Standing standing;        // among those that wait, where it stays the same meanwhile
+  std::int64_t told = 0;    // of `sampled`, what the scheduler has heard
+  Duration attained{};      // in the batch, before its present admission,
+  std::int64_t joined = 0;  // and the rank's busy time when that began
   std::uint64_t order = 0;  // of admission: position in the running list
   std::vector<ContentChunk> content;
   KvPool::Hold hold;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sim/base/check.h"
+#include "sim/engine/cost_estimator.h"
 
 namespace kvsim {
 
@@ -28,6 +29,8 @@ void World::build_instance(InstanceSpec spec) {
   const auto id = static_cast<std::uint32_t>(instances_.size());
   const auto ranks = static_cast<std::size_t>(in.spec.data_parallel);
   instances_.push_back(std::move(owned));
+  estimators_.push_back(std::make_unique<CostEstimator>(
+      *in.spec.cost, options_.tiers ? options_.tiers->offload.project_share : 0));
   for (std::size_t r = 0; r < ranks; ++r) {
     const auto seen = [this, id, r](std::span<const ContentChunk> content, std::int64_t from,
                                     std::int64_t most) {
@@ -40,7 +43,7 @@ void World::build_instance(InstanceSpec spec) {
     };
     in.ranks.push_back(std::make_unique<Rank>(
         in.spec.engine, id, static_cast<std::uint32_t>(r),
-        [this](const RequestOutcome& o) { request_done(o); }, seen, out_.itl));
+        [this](const RequestOutcome& o) { request_done(o); }, seen, out_.itl, *estimators_.back()));
   }
   in.seen_waiting.assign(ranks, 0);
   in.seen_running.assign(ranks, 0);
@@ -206,9 +209,14 @@ std::size_t World::pick_rank(Instance& in) {
 
 void World::deliver(const Request& r, Instance& in, Time visible) {
   const std::size_t rank = pick_rank(in);
-  ++in.in_flight[rank];
   const std::size_t group = in.groups[rank];
   groups_[group]->steps.interrupt(now_);
+  if (const char* reason = in.ranks[rank]->refuse(r, now_)) {
+    reject(r, in.ranks[rank]->totals().instance, reason);
+    reschedule(group);
+    return;
+  }
+  ++in.in_flight[rank];
   in.ranks[rank]->enqueue(r, visible);
   reschedule(group);
   wake(group, now_);

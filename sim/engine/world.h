@@ -144,7 +144,7 @@ class World {
   std::vector<std::unique_ptr<Group>> groups_;
   std::vector<InstanceView> views_;
   EventQueue queue_;
-  std::vector<std::unique_ptr<StepEstimator>> estimators_;  // by instance, for restore policies
+  std::vector<std::unique_ptr<StepEstimator>> estimators_;  // by instance, for policies
   FlowNetwork network_;
   Transfers transfers_{network_};
   std::vector<std::unique_ptr<TierStore>> stores_;

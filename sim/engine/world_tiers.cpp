@@ -1,6 +1,5 @@
 // The tiers of a world: stores, links, and the ends of transfers.
 #include "sim/base/check.h"
-#include "sim/engine/cost_estimator.h"
 #include "sim/engine/world.h"
 
 namespace kvsim {
@@ -21,10 +20,9 @@ void World::build_tiers() {
     for (const TierWay& w : ways) ++users[w.store];
   std::size_t i = 0;
   for (const auto& in : instances_) {
-    estimators_.push_back(std::make_unique<CostEstimator>(*in->spec.cost, t.offload.project_share));
     for (const auto& rank : in->ranks) {
       if (!t.hosts.empty()) {
-        rank->attach_host(t.hosts[i].in, t.hosts[i].out, transfers_, *estimators_.back());
+        rank->attach_host(t.hosts[i].in, t.hosts[i].out, transfers_);
         if (options_.record_transfers)
           rank->host()->record_transfers(&out_.transfers, rank->totals().instance,
                                          rank->totals().rank);
@@ -34,7 +32,7 @@ void World::build_tiers() {
       ++i;
       if (levels.empty()) continue;
       rank->attach(t.offload, std::move(levels), transfers_);
-      rank->tiers()->estimate_with(estimators_.back().get());
+      rank->tiers()->estimate_with(estimators_[rank->totals().instance].get());
       if (options_.record_transfers)
         rank->tiers()->record_transfers(&out_.transfers, rank->totals().instance,
                                         rank->totals().rank);

@@ -353,12 +353,12 @@ class Builder {
     c.max_batched_tokens = *e.max_batched_tokens;
     c.max_running = *e.max_running;
     c.max_model_len = *e.max_model_len;
-    c.long_prefill_threshold = e.scheduler.long_prefill_threshold;
-    c.chunked_prefill = e.scheduler.chunked_prefill;
-    c.full_sequence_admission = e.scheduler.full_sequence_admission;
-    c.priority = e.scheduler.policy == QueuePolicy::priority;
-    c.async_scheduling = e.scheduler.async;
-    c.watermark = e.scheduler.watermark.value;
+    const SchedulerRules& rules = e.scheduler.rules;
+    c.long_prefill_threshold = rules.long_prefill_threshold;
+    c.chunked_prefill = rules.chunked_prefill;
+    c.full_sequence_admission = rules.full_sequence_admission;
+    c.async_scheduling = rules.async;
+    c.watermark = rules.watermark.value;
     c.overhead = per_layer(e.overhead, e.layer_overhead, out_.model.layers);
     c.graph_overhead = per_layer(e.graph_overhead, e.graph_layer_overhead, out_.model.layers);
     c.schedule_time = e.schedule_time;
@@ -375,6 +375,40 @@ class Builder {
     }
     build_pool(out_, loaded_.tree, d_);
     size_cache();
+    choose_order();
+  }
+
+  // Schedulers and admission controls live in the ranks; what is wrong with them is said here.
+  void choose_order() {
+    EngineConfig& c = out_.engine;
+    const EngineSpec& e = s().engine;
+    c.seed = s().seed;
+    c.ttft_objective = s().slo.ttft;
+    c.tpot_objective = s().slo.tpot;
+    c.e2e_objective = s().slo.e2e;
+    c.make_scheduler = [policy = e.scheduler.policy](const Scheduler::Context& context) {
+      return Registry::instance().make<Scheduler>(policy.name, policy.params, context);
+    };
+    if (e.admission.name != "all")
+      c.make_admission = [policy = e.admission](const Admission::Context& context) {
+        return Registry::instance().make<Admission>(policy.name, policy.params, context);
+      };
+    report(d_, place_of("engine.scheduler"), "engine.scheduler", [&] {
+      Scheduler::Context context;
+      context.block_tokens = c.block_tokens;
+      context.max_running = c.max_running;
+      context.max_batched_tokens = c.max_batched_tokens;
+      context.ttft = c.ttft_objective;
+      context.tpot = c.tpot_objective;
+      context.e2e = c.e2e_objective;
+      if (c.make_scheduler(context)->traits().preempts && c.memory.parks)
+        throw InputError("layer-wise memory parks requests, which nobody can displace",
+                         "set another cache.memory, or decode: stream");
+    });
+    report(d_, place_of("engine.admission"), "engine.admission", [&] {
+      if (c.make_admission)
+        c.make_admission({c.ttft_objective, c.tpot_objective, c.e2e_objective, nullptr});
+    });
   }
 
   // A manager may hand memory out in a grain of its own; the scenario's block then is only the unit

@@ -68,36 +68,39 @@ struct DeploymentSpec {
             "overrides the catalogue's link between the GPUs of an instance")};
 };
 
-enum class QueuePolicy : std::uint8_t { fcfs, priority };
-constexpr auto enum_names(QueuePolicy) {
-  return std::array{std::pair{QueuePolicy::fcfs, "fcfs"},
-                    std::pair{QueuePolicy::priority, "priority"}};
-}
-
-struct SchedulerSpec {
-  QueuePolicy policy = QueuePolicy::fcfs;
+// Rules of admission that hold whatever the policy.
+struct SchedulerRules {
   bool chunked_prefill = true;
   bool async = true;
   bool full_sequence_admission = true;
   std::int64_t long_prefill_threshold = 0;
   Ratio watermark{0};
   static constexpr std::tuple kFields{
-      field("policy", &SchedulerSpec::policy, any,
-            "order of the waiting queue; priority: lower number first, and the highest number is "
-            "preempted"),
-      field("chunked_prefill", &SchedulerSpec::chunked_prefill, any,
+      field("chunked_prefill", &SchedulerRules::chunked_prefill, any,
             "prompts may be computed in pieces"),
-      field("async", &SchedulerSpec::async, any,
+      field("async", &SchedulerRules::async, any,
             "iteration k+1 is decided when iteration k starts, so that the GPU never waits for the "
             "scheduler"),
-      field("full_sequence_admission", &SchedulerSpec::full_sequence_admission, any,
+      field("full_sequence_admission", &SchedulerRules::full_sequence_admission, any,
             "a request is admitted only when all of its known tokens fit (off: only its first "
             "piece)"),
-      field("long_prefill_threshold", &SchedulerSpec::long_prefill_threshold,
+      field("long_prefill_threshold", &SchedulerRules::long_prefill_threshold,
             between<std::int64_t>(0, 1 << 30),
             "most prompt tokens of one request in an iteration; 0 = no limit"),
-      field("watermark", &SchedulerSpec::watermark, between(Ratio{0}, Ratio{1}),
+      field("watermark", &SchedulerRules::watermark, between(Ratio{0}, Ratio{1}),
             "share of the KV blocks kept free at admission")};
+};
+
+// {policy: NAME, ...parameters of the policy, ...rules}
+struct SchedulerSpec {
+  Choice<"scheduler", "policy"> policy{"fcfs"};
+  SchedulerRules rules;
+};
+template <>
+struct Codec<SchedulerSpec> {
+  static bool read(const Tree&, SchedulerSpec&, Reader&);
+  static Tree write(const SchedulerSpec&);
+  static TypeInfo info();
 };
 
 enum class Balancing : std::uint8_t { usage, waiting };
@@ -142,6 +145,7 @@ struct EngineSpec {
   Ratio gpu_memory_utilization{0.92};
   std::optional<Bytes> graph_pool, activation_memory;
   SchedulerSpec scheduler;
+  Choice<"admission", "policy"> admission{"all"};
   std::optional<bool> unhashed_blocks_first;
   std::optional<PrefixVisible> prefix_visible;
   PreemptionSpec preemption;
@@ -173,7 +177,10 @@ struct EngineSpec {
             "memory taken by captured graphs, when the engine subtracts it"),
       field("activation_memory", &EngineSpec::activation_memory, any,
             "peak of activations, in place of the estimate"),
-      field("scheduler", &EngineSpec::scheduler, any, "who takes part in an iteration"),
+      field("scheduler", &EngineSpec::scheduler, any,
+            "who takes part in an iteration: {policy: NAME, ...}, the policy's parameters, and the "
+            "rules below"),
+      field("admission", &EngineSpec::admission, any, "who is taken in at all"),
       field("unhashed_blocks_first", &EngineSpec::unhashed_blocks_first, any,
             "freed blocks without a hash are reused first (vLLM since May 2026)"),
       field("prefix_visible", &EngineSpec::prefix_visible, any,

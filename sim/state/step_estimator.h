@@ -16,6 +16,8 @@ class StepEstimator {
   // K and V of that many tokens in all layers from stored layer inputs (hidden states). 0 for none;
   // does not fall with tokens.
   [[nodiscard]] virtual Duration project(std::int64_t tokens) const = 0;
+  // One more token of one sequence alone that has so many.
+  [[nodiscard]] virtual Duration decode(std::int64_t context) const = 0;
 };
 
 }  // namespace kvsim

@@ -2,6 +2,8 @@
 // A trace held in memory, a cost model with a closed formula, and a world built of them.
 #include <algorithm>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "hardware/cost_model.h"
@@ -60,6 +62,15 @@ inline Request request(std::int64_t arrival_ns, std::int64_t prompt, std::int64_
   if (segments.empty()) segments = {{++unique, prompt}};
   r.segments = std::move(segments);
   return r;
+}
+
+inline MakeScheduler make_scheduler(
+    const std::string& name, const std::vector<std::pair<std::string, std::string>>& given = {}) {
+  Tree params = Tree::map();
+  for (const auto& [key, value] : given) params.set(key, Tree::scalar(value));
+  return [name, params](const Scheduler::Context& c) {
+    return Registry::instance().make<Scheduler>(name, params, c);
+  };
 }
 
 inline RunOutcome simulate(const EngineConfig& engine, std::vector<Request> requests,

@@ -22,6 +22,9 @@ class Quadratic final : public StepEstimator {
   [[nodiscard]] Duration project(std::int64_t tokens) const override {
     return from_ns_ceil(projected_ * static_cast<double>(tokens));
   }
+  [[nodiscard]] Duration decode(std::int64_t context) const override {
+    return prefill(context, context + 1);
+  }
 
  private:
   double token_, pair_, projected_, fixed_;

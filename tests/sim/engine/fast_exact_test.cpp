@@ -93,7 +93,7 @@ Scenario random_scenario(std::uint64_t seed, bool managed) {
   e.prefix_caching = rng.below(4) != 0;
   e.unhashed_first = rng.below(2) == 0;
   e.full_sequence_admission = rng.below(2) == 0;
-  e.priority = rng.below(4) == 0;
+  if (rng.below(4) == 0) e.make_scheduler = test::make_scheduler("priority");
   e.watermark = rng.below(3) == 0 ? 0.05 : 0.0;
   e.overhead = Duration{static_cast<std::int64_t>(rng.below(50))};
   e.schedule_time = Duration{static_cast<std::int64_t>(rng.below(200))};

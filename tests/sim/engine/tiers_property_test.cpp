@@ -100,7 +100,7 @@ Case random_case(std::uint64_t seed, bool with_faults) {
   e.max_batched_tokens = e.max_running + static_cast<std::int64_t>(rng.below(64));
   e.async_scheduling = rng.below(2) == 0;
   e.full_sequence_admission = rng.below(3) != 0;
-  e.priority = rng.below(4) == 0;
+  if (rng.below(4) == 0) e.make_scheduler = test::make_scheduler("priority");
   e.overhead = Duration{static_cast<std::int64_t>(rng.below(50))};
   e.front_end = Duration{static_cast<std::int64_t>(rng.below(3) * 17)};
   if (rng.below(6) == 0) e.request_timeout = Duration{20'000};

@@ -59,6 +59,7 @@ s.yaml:2:7: error: name: read a list, expected text
 s.yaml:3:23: error: engine.cuda_graphs: read 'maybe', expected true or false
 s.yaml:3:43: error: engine.max_running: read '1.5', expected a whole number
 s.yaml:3:59: error: engine.scheduler: expected a map of key: value
+    such as {policy: fcfs}
 s.yaml:3:78: error: engine.graph_sizes: expected a list, such as [a, b]
 s.yaml:4:13: error: deployment: expected a map of key: value)"},
     {"bare_numbers",
@@ -97,12 +98,14 @@ s.yaml:3:24: error: deployment.replicas: '100000' is out of bounds: 1 to 4096)"}
 s.yaml:2:23: error: engine.max_running: '9223372036854775808' is too large a number, expected at most 9223372036854775807 in size
 s.yaml:2:54: error: engine.overhead: '1e30 d' is too large)"},
     {"unknown_enum",
-     "engine: {scheduler: {policy: sjf}, data_balancing: use}\ncache: {prefix: {index: "
+     "engine: {scheduler: {policy: sjff, async: maybe}, data_balancing: use}\ncache: {prefix: "
+     "{index: "
      "radx}}\nrecord: {requests: some}\n" +
          kWork,
-     R"(s.yaml:1:30: error: engine.scheduler.policy: unknown value 'sjf'
-    valid: fcfs, priority
-s.yaml:1:52: error: engine.data_balancing: unknown value 'use'
+     R"(s.yaml:1:30: error: engine.scheduler.policy: unknown scheduler 'sjff'
+    did you mean 'sjf'? valid: *
+s.yaml:1:43: error: engine.scheduler.async: read 'maybe', expected true or false
+s.yaml:1:67: error: engine.data_balancing: unknown value 'use'
     did you mean 'usage'? valid: usage, waiting
 s.yaml:2:25: error: cache.prefix.index: unknown value 'radx'
     did you mean 'radix'? valid: none, hash, radix, chunk-tree
@@ -220,6 +223,20 @@ s.yaml:5:7: error: cost: unknown cost-model 'magic'
      R"(s.yaml:1:23: error: engine.graph_sizes: the sizes must ascend)"},
     {"reset_at_zero", "cache: {prefix: {reset_at: [0 s]}}\n" + kWork,
      R"(s.yaml:1:28: error: cache.prefix.reset_at: an instant must be after the start)"},
+    {"parameters_of_another_scheduler",
+     "engine: {scheduler: {policy: vtc, weigths: [1], by: time}, admission: queue_limit}\n" + kWork,
+     R"(s.yaml:1:35: error: engine.scheduler.weigths: unknown key
+    did you mean 'weights'? valid: *
+s.yaml:1:49: error: engine.scheduler.by: unknown key
+    valid: *
+s.yaml:1:71: error: engine.admission: unknown admission 'queue_limit'
+    did you mean 'queue-limit'? valid: *)"},
+    {"deadlines_without_objectives",
+     "engine: {scheduler: {policy: edf}, admission: predicted-ttft}\n" + kWork,
+     R"(s.yaml:1:21: error: engine.scheduler: there is no deadline to go by
+    set slo.ttft, or engine.scheduler.deadline.ttft
+s.yaml:1:47: error: engine.admission: there is no limit to compare with
+    set engine.admission.limit, or slo.ttft)"},
     {"profile_that_is_absent", "cost: {model: layer-profile, path: absent}\n" + kWork,
      R"(s.yaml:1:7: error: cost: layer-profile: no folder 'absent'
     cost.path is relative to the scenario file)"},
