@@ -8,7 +8,7 @@ const Column kTrial{"trial", "INTEGER NOT NULL REFERENCES trial(trial)", "the tr
 TableInfo study_table() {
   return {"study",
           "the study of this file, if it is one of `kvsim study`: one row",
-          {{"study_id", "INTEGER PRIMARY KEY CHECK (study_id = 1)", ""},
+          {{"study_id", "INTEGER PRIMARY KEY CHECK (study_id = 1)", "1: one study a file"},
            {"name", "TEXT NOT NULL", "of the study"},
            {"study_text", "TEXT NOT NULL", "the study file with every default, YAML"},
            {"scenario_text", "TEXT NOT NULL", "scenario of the first trial, resolved, YAML"},
