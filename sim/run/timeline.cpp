@@ -14,7 +14,7 @@ namespace {
 enum class Kind : std::uint8_t { fault, iteration, request, transfer, sample };
 
 // One thing that happened, with the number of events that it takes.
-struct Unit {
+struct Track {
   Time start;
   Kind kind;
   std::uint8_t events;
@@ -25,8 +25,8 @@ bool has_token(const RequestOutcome& r) {
   return r.scheduled != kNever && r.first_token != kNever && r.last_token != kNever;
 }
 
-std::vector<Unit> units_of(const RunOutcome& o) {
-  std::vector<Unit> all;
+std::vector<Track> tracks_of(const RunOutcome& o) {
+  std::vector<Track> all;
   all.reserve(o.iterations.size() + o.requests.size() + o.transfers.size() + o.samples.size());
   for (std::size_t i = 0; i < o.faults.size(); ++i)
     all.push_back({o.faults[i].at, Kind::fault, 1, i});
@@ -40,7 +40,7 @@ std::vector<Unit> units_of(const RunOutcome& o) {
   for (std::size_t i = 0; i < o.samples.size(); ++i)
     all.push_back({o.samples[i].at, Kind::sample, 2, i});
   std::stable_sort(all.begin(), all.end(),
-                   [](const Unit& a, const Unit& b) { return a.start < b.start; });
+                   [](const Track& a, const Track& b) { return a.start < b.start; });
   return all;
 }
 
@@ -82,7 +82,7 @@ class Writer {
   }
   void end() { *out_ << "\n]}\n"; }
 
-  void write(const Unit& u) {
+  void write(const Track& u) {
     switch (u.kind) {
       case Kind::fault:
         return write(o_.faults[u.index], u.index);
@@ -215,7 +215,7 @@ TimelineSummary write_timeline(const RunOutcome& outcome, const std::string& run
   TimelineSummary summary;
   Writer writer(outcome, out);
   writer.begin(run_name);
-  for (const Unit& u : units_of(outcome)) {
+  for (const Track& u : tracks_of(outcome)) {
     if (summary.events + u.events > most_events) {
       summary.is_cut = true;
       summary.cut_at = u.start;
