@@ -2,6 +2,8 @@
 // scenario passes its check.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "sim/run/build.h"
 #include "sim/scenario/catalog.h"
 #include "sim/scenario/yaml.h"
@@ -63,7 +65,11 @@ TEST(Hygiene, EveryScenarioPassesItsCheck) {
     Diagnostics d;
     if (load_yaml(root + file.path, d).find("claim") != nullptr) continue;  // of the gallery
     const LoadedScenario loaded = load_scenario(root + file.path, {}, d);
-    build_run(loaded, true, d);
+    // Public traces that are not part of the tree may be absent.
+    const auto& trace = loaded.value.workload.trace;
+    const bool has_trace = !trace || trace->file.find("shared/") == std::string::npos ||
+                           std::filesystem::exists(root + "../shared/traces");
+    build_run(loaded, has_trace, d);
     EXPECT_TRUE(d.empty()) << text_of(d);
     ++checked;
   }
