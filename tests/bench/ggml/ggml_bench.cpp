@@ -133,7 +133,8 @@ struct Ours {
     op->poison();
     bound->run(0);
     bound->fetch();
-    if (op->difference().of_bound > 1) fail(op->difference().text);
+    // Random numbers over a long context average to nearly nothing, so that relative errors grow.
+    if (op->difference().of_bound > 2) fail(op->difference().text);
   }
 };
 
