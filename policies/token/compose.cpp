@@ -185,12 +185,4 @@ TokenPolicies read_token_policies(const Tree& t, Reader& r) {
   return out;
 }
 
-void report_conflicts(const std::vector<Finding>& findings, const Tree& at, Reader& r) {
-  for (const Finding& f : findings) {
-    if (!f.error) continue;
-    const Reader::Scope scope(r, f.section);
-    r.error(at, f.text, f.hint);
-  }
-}
-
 }  // namespace kvsim::token

@@ -41,7 +41,5 @@ struct Finding {
   std::string text, hint;
 };
 std::vector<Finding> check_composition(const TokenPolicies&, const Surroundings&);
-// Errors of it as diagnostics at `at`.
-void report_conflicts(const std::vector<Finding>&, const Tree& at, Reader&);
 
 }  // namespace kvsim::token
