@@ -72,7 +72,7 @@ struct MlaSpec {
   std::int64_t qk_nope_head_dim = 128;
   std::int64_t qk_rope_head_dim = 64;
   std::int64_t v_head_dim = 128;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("q_lora_rank", &MlaSpec::q_lora_rank, between<std::int64_t>(0, 65536),
             "rank of the query projection; 0 = not factored"),
       field("kv_lora_rank", &MlaSpec::kv_lora_rank, between<std::int64_t>(1, 65536),
@@ -96,7 +96,7 @@ struct MoeSpec {
   std::int64_t every = 1;
   std::int64_t offset = 0;
   std::vector<std::int64_t> dense_layers;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("experts", &MoeSpec::experts, between<std::int64_t>(1, 65536),
             "routed experts per layer"),
       field("active", &MoeSpec::active, between<std::int64_t>(1, 65536),
@@ -119,7 +119,7 @@ struct MoeSpec {
 // a vector over heads and one over the head's width; the cache holds these factors.
 struct TpaSpec {
   std::int64_t q_rank = 6, k_rank = 2, v_rank = 2;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("q_rank", &TpaSpec::q_rank, between<std::int64_t>(1, 1024), "of queries"),
       field("k_rank", &TpaSpec::k_rank, between<std::int64_t>(1, 1024), "of keys, cached"),
       field("v_rank", &TpaSpec::v_rank, between<std::int64_t>(1, 1024), "of values, cached")};
@@ -160,7 +160,7 @@ struct RecurrentSpec {
   std::int64_t state_elements = 0;
   std::int64_t parameters = 0;
   Dtype dtype = Dtype::bf16;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("mixer", &RecurrentSpec::mixer, any,
             "kind of the state; given = state_elements and parameters say it"),
       field("inner", &RecurrentSpec::inner, between<std::int64_t>(0, 1 << 20),
@@ -195,7 +195,7 @@ struct RecurrentSpec {
 // arXiv:2404.07143): older segments live on in it.
 struct MemorySpec {
   std::int64_t state_elements = 1, parameters = 0;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("state_elements", &MemorySpec::state_elements,
             between<std::int64_t>(1, std::int64_t{1} << 40),
             "numbers of memory per attention layer and sequence"),
@@ -208,7 +208,7 @@ struct MemorySpec {
 struct EncoderSpec {
   std::int64_t hidden = 1, chunk = 256, parameters = 0, cross_layers = 1, cross_parameters = 0;
   std::int64_t main_tokens = 1;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("hidden", &EncoderSpec::hidden, between<std::int64_t>(1, 1 << 20),
             "numbers cached per token of the context, once for all layers"),
       field("chunk", &EncoderSpec::chunk, between<std::int64_t>(1, 1 << 30),
@@ -247,7 +247,7 @@ struct ModelSpec {
   double expert_bits = 0;
 
   static constexpr std::int64_t kMaxWidth = 1 << 20;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("name", &ModelSpec::name, any, "id in the catalogue"),
       field("text", &ModelSpec::text, any, "one line"),
       field("family", &ModelSpec::family, any,
