@@ -175,6 +175,38 @@ Bytes stage_block_bytes(const ModelSpec& m, const Parallel& split, Dtype kv,
   return sum;
 }
 
+KeptBytes kept_bytes(const ModelSpec& m, const Parallel& split, Dtype kv, std::int64_t block_tokens,
+                     int stage) {
+  const auto counts = stage_layers(m.layers, split.pipeline);
+  const auto layers = layers_of(m);
+  std::size_t at = 0;
+  for (int s = 0; s < stage; ++s)
+    at += static_cast<std::size_t>(counts[static_cast<std::size_t>(s)]);
+  KeptBytes k;
+  if (m.encoder) {
+    k.window = m.encoder->main_tokens;
+    k.full = bytes_of(m.encoder->hidden * block_tokens, 16);
+  }
+  for (std::int64_t i = 0; i < counts[static_cast<std::size_t>(stage)]; ++i) {
+    const Layer& l = layers[at++];
+    const bool pooled = l.attention == AttentionKind::pooled;
+    const Bytes block =
+        bytes_of(layer_kv_elements(m, l, split.tensor) *
+                     (pooled ? ceil_div(block_tokens, m.pool_tokens) : block_tokens),
+                 bits(kv));
+    k.window = std::max(k.window, l.window);
+    (l.window > 0 || m.encoder ? k.windowed : k.full) += block;
+    if (l.attention == AttentionKind::recurrent) k.states += layer_state_bytes(m, split.tensor);
+    if (attends(l.attention)) k.states += layer_memory_bytes(m, split.tensor);
+  }
+  return k;
+}
+
+bool forgets(const ModelSpec& m) {
+  const KeptBytes k = kept_bytes(m, {}, Dtype::bf16, 1, 0);
+  return k.windowed > Bytes{0} || k.states > Bytes{0};
+}
+
 std::vector<KvGroup> kv_groups(const ModelSpec& m) {
   const auto layers = layers_of(m);
   std::vector<KvGroup> all;

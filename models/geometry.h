@@ -57,6 +57,19 @@ Bytes stage_block_bytes(const ModelSpec&, const Parallel&, Dtype kv, std::int64_
 // Layers that own a cache, per stage.
 std::vector<std::int64_t> stage_kv_layers(const ModelSpec&, int stages);
 
+// What the layers of a stage keep of one sequence, on one rank: of block_tokens tokens those that
+// keep every token (an encoder's vectors, where it reads what lies before the decoder's window) and
+// those with a window, and the states. `window` in tokens: as many as the windowed layers keep.
+struct KeptBytes {
+  Bytes full{0}, windowed{0}, states{0};
+  std::int64_t window = 0;
+};
+KeptBytes kept_bytes(const ModelSpec&, const Parallel&, Dtype kv, std::int64_t block_tokens,
+                     int stage);
+// Whether some layer keeps less than every token: such layers may share memory with the others, and
+// a prefix of theirs can be used only where what they keep was saved.
+bool forgets(const ModelSpec&);
+
 // Layers that keep the same tokens and as much of each: one entry per (kind, window, numbers per
 // token) that owns caches, in order of first layer.
 struct KvGroup {

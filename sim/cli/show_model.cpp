@@ -63,7 +63,7 @@ void add_weights(const ModelSpec& m, TextTable& table, Tree& json) {
 std::vector<std::int64_t> contexts(const ModelSpec& m) {
   std::vector<std::int64_t> all;
   for (const std::int64_t n : {std::int64_t{1024}, std::int64_t{8192}, std::int64_t{131'072}})
-    if (n < m.max_context) all.push_back(n);
+    if (n < m.max_context && (n > 1024 || m.max_context <= 131'072)) all.push_back(n);
   all.push_back(m.max_context);
   return all;
 }

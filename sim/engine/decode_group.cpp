@@ -6,10 +6,13 @@
 
 namespace kvsim {
 
-DecodeGroup::DecodeGroup(std::int64_t block_tokens, std::array<std::int64_t, kMaxWindows> windows)
+DecodeGroup::DecodeGroup(std::int64_t block_tokens, std::array<std::int64_t, kMaxWindows> windows,
+                         const HybridMemory& hybrid)
     : block_tokens_(block_tokens),
       windows_(windows),
-      due_(static_cast<std::size_t>(block_tokens), 0) {}
+      due_(static_cast<std::size_t>(block_tokens), 0) {
+  if (hybrid.on) window_dues_ = std::make_unique<WindowDues>(block_tokens, hybrid);
+}
 
 void DecodeGroup::push(std::vector<Due>& heap, std::int64_t clock, std::uint32_t slot) {
   heap.push_back({clock, slot, generation_[slot]});
@@ -35,7 +38,11 @@ void DecodeGroup::add(std::uint32_t slot, std::int64_t computed, std::int64_t la
   Member m{slot, computed - clock_, last, covered > computed ? covered : 0, {}, {}};
   base_max_ = members_.empty() ? m.base : std::max(base_max_, m.base);
   base_sum_ += m.base;
-  unfilled_ += places(computed, covered) - computed;
+  if (window_dues_) {
+    window_dues_->add(m.base, clock_);
+  } else {
+    unfilled_ += places(computed, covered) - computed;
+  }
   if (m.covered == 0) count_due(m.base, 1);
   ++generation_[slot];
   place_[slot] = static_cast<std::uint32_t>(members_.size());
@@ -60,7 +67,11 @@ std::int64_t DecodeGroup::remove(std::uint32_t slot) {
   const Member m = members_[at];
   const std::int64_t computed = m.base + clock_;
   base_sum_ -= m.base;
-  unfilled_ -= places(computed, m.covered) - computed;
+  if (window_dues_) {
+    window_dues_->remove(m.base, clock_);
+  } else {
+    unfilled_ -= places(computed, m.covered) - computed;
+  }
   if (m.covered == 0) count_due(m.base, -1);
   for (std::size_t w = 0; w < kMaxWindows; ++w) {
     if (windows_[w] == 0) continue;
@@ -124,9 +135,10 @@ void DecodeGroup::use_up_covers() {
 }
 
 void DecodeGroup::advance(std::vector<std::uint32_t>& finished) {
-  unfilled_ += due() * block_tokens_ - size();
+  if (!window_dues_) unfilled_ += due() * block_tokens_ - size();
   ++clock_;
   use_up_covers();
+  if (window_dues_) window_dues_->advance(clock_);
   for (std::size_t w = 0; w < kMaxWindows; ++w) window_sum_[w] += window_growing_[w];
   fill_windows();
   for (drop_stale(finishes_); !finishes_.empty() && finishes_.front().clock <= clock_;
@@ -140,8 +152,9 @@ void DecodeGroup::advance(std::vector<std::uint32_t>& finished) {
 }
 
 std::int64_t DecodeGroup::blocks_due(std::int64_t n) const {
-  std::int64_t blocks = n / block_tokens_ * uncovered_;
-  for (std::int64_t i = 0; i < n % block_tokens_; ++i) blocks += due_[bucket(-clock_ - i)];
+  const std::int64_t round = window_dues_ ? window_dues_->units(uncovered_) : uncovered_;
+  std::int64_t blocks = n / block_tokens_ * round;
+  for (std::int64_t i = 0; i < n % block_tokens_; ++i) blocks += due_after(i);
   return blocks;
 }
 
@@ -155,6 +168,8 @@ std::int64_t DecodeGroup::plain_iterations(std::int64_t blocks, std::int64_t mos
   }
   drop_stale(covers_);
   if (!covers_.empty()) n = std::min(n, covers_.front().clock - clock_ - 1);
+  if (window_dues_ && window_dues_->next() != WindowDues::kNoChange)
+    n = std::min(n, window_dues_->next() - clock_ - 1);
   if (n <= 0) return 0;
   if (blocks_due(n) <= blocks) return n;
   std::int64_t low = 0, high = n;  // blocks_due grows with n: the largest n that fits
@@ -166,7 +181,7 @@ std::int64_t DecodeGroup::plain_iterations(std::int64_t blocks, std::int64_t mos
 }
 
 void DecodeGroup::advance_plain(std::int64_t n) {
-  unfilled_ += blocks_due(n) * block_tokens_ - n * size();
+  if (!window_dues_) unfilled_ += blocks_due(n) * block_tokens_ - n * size();
   clock_ += n;
   for (std::size_t w = 0; w < kMaxWindows; ++w) window_sum_[w] += n * window_growing_[w];
 }

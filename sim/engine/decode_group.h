@@ -3,15 +3,18 @@
 // iteration, an iteration only advances a clock. A member computed `base + clock` tokens so far.
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "sim/base/work.h"
+#include "sim/engine/window_dues.h"
 
 namespace kvsim {
 
 class DecodeGroup {
  public:
-  DecodeGroup(std::int64_t block_tokens, std::array<std::int64_t, kMaxWindows> windows);
+  DecodeGroup(std::int64_t block_tokens, std::array<std::int64_t, kMaxWindows> windows,
+              const HybridMemory& = {});
 
   // `slot` joins having computed `computed` tokens; it leaves by itself when it has computed
   // `last`. It has blocks for `covered` tokens whatever it computed (a multiple of the block).
@@ -27,11 +30,14 @@ class DecodeGroup {
   [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(members_.size()); }
   [[nodiscard]] std::uint32_t slot_at(std::size_t i) const { return members_[i].slot; }
 
-  // Members that need a new block for their next token.
+  // Blocks that the members need for their next token.
   [[nodiscard]] std::int64_t due() const { return due_after(0); }
   // The same after `n` iterations, n <= plain_iterations().
-  [[nodiscard]] std::int64_t due_after(std::int64_t n) const { return due_[bucket(-clock_ - n)]; }
-  // Places for tokens in the members' blocks that hold none.
+  [[nodiscard]] std::int64_t due_after(std::int64_t n) const {
+    const std::size_t b = bucket(-clock_ - n);
+    return window_dues_ ? window_dues_->units(due_[b], b) : due_[b];
+  }
+  // Places for tokens in the members' blocks that hold none; not counted in hybrid memory.
   [[nodiscard]] std::int64_t unfilled() const { return unfilled_; }
   // Fills the decode part of the shape of the iteration in which every member computes one token.
   void describe(StepShape&) const;
@@ -96,6 +102,7 @@ class DecodeGroup {
   std::vector<Due> finishes_;
   std::vector<Due> covers_;  // when a member's cover is used up
   std::array<std::vector<Due>, kMaxWindows> fills_;
+  std::unique_ptr<WindowDues> window_dues_;  // null: a block for each member and block of tokens
   std::array<std::int64_t, kMaxWindows> window_sum_{},
       window_growing_{};  // of min(context of the next token, window)
 };

@@ -19,7 +19,11 @@ Rank::Rank(const EngineConfig& config, std::uint32_t instance, std::uint32_t ran
       owned_pool_(make_pool(config, hash_combine(instance, rank))),
       pool_(*owned_pool_),
       memory_(config.memory, config.memory_manager, config.kv_blocks),
-      group_(config.block_tokens, config.windows) {
+      group_(config.block_tokens, config.windows, config.hybrid) {
+  if (config.snapshots.slots > 0)
+    snapshots_ =
+        std::make_unique<Snapshots>(config.snapshots.slots, config.make_snapshot_policy,
+                                    hash_combine(config.pool.seed, hash_combine(instance, rank)));
   totals_.instance = instance;
   totals_.rank = rank;
   totals_.blocks = config.kv_blocks;
@@ -71,14 +75,13 @@ void Rank::enqueue(const Request& r, Time visible) {
     s.content.push_back({segment.key, tokens / config_.block_tokens});
   }
   s.known_output = tokens > s.prompt && !config_.publish_computed;
-  const std::int64_t all = config_.blocks_for(s.prompt + s.output);
+  const std::int64_t all = config_.token_blocks(s.prompt + s.output);
   if (s.content.empty() || s.content.back().end < all)
     s.content.push_back({hash_combine(0x6f7574707574ULL, r.index), all});
   s.state = Sequence::State::waiting;
   wait_first(slot, visible);
   if (tiers_) {
-    const std::int64_t local =
-        pool_.look_up(s.content, (s.prompt - 1) / config_.block_tokens).blocks;
+    const std::int64_t local = find(s.content, (s.prompt - 1) / config_.block_tokens).blocks;
     tiers_->arrived(prompt_of(slot, s.prompt, local, visible));
   }
 }
@@ -150,6 +153,8 @@ std::int64_t Rank::piece_of(std::uint32_t slot, std::int64_t planned, std::int64
 // load, that is none until the load has ended.
 std::int64_t Rank::prefill_left(std::uint32_t slot) {
   Sequence& s = sequences_[slot];
+  if (config_.snapshots.cuts)
+    return std::min(s.known() - s.computed, until_snapshot(s, s.computed));
   if (s.skip_to == 0) return s.known() - s.computed;
   if (s.computed < s.skip_from) return s.skip_from - s.computed;
   if (loading(slot)) return 0;

@@ -15,6 +15,7 @@
 #include "sim/engine/rank_memory.h"
 #include "sim/engine/rank_tiers.h"
 #include "sim/engine/sequence.h"
+#include "sim/engine/snapshots.h"
 #include "traces/trace_source.h"
 
 namespace kvsim {
@@ -91,6 +92,9 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   KvPool& pool() { return pool_; }
   [[nodiscard]] const DecodeGroup& decodes() const { return group_; }
   [[nodiscard]] const RankTotals& totals() const { return totals_; }
+  [[nodiscard]] const Snapshots* snapshots() const { return snapshots_.get(); }
+  // Forgets what is cached; a rank that holds blocks refuses.
+  void reset_cache();
   [[nodiscard]] const EngineConfig& config() const { return config_; }
   // The GPU is lost: every request leaves with what was generated, nothing else; the cache is
   // empty. No iteration may be planned or running. Gives the cached blocks that were lost.
@@ -119,8 +123,18 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   Verdict set_aside(Sequence&, TierKind, Time now);
   void end_waits(Sequence&, Time now);
   void begin_load(std::uint32_t slot, const RankTiers::Prompt&, std::int64_t front, Plan&);
-  void record_admission(Sequence&, std::int64_t hit_blocks, const RankTiers::Match&,
-                        const RankTiers::Prompt*);
+  // Hybrid memory (rank_hybrid.cpp). What is found of a sequence: `blocks` from its start, of which
+  // the pool gives the hit; its blocks go further by those that nothing can be taken up from.
+  struct Found {
+    KvPool::Hit hit;
+    std::int64_t blocks = 0, useless = 0;
+  };
+  void record_admission(Sequence&, const Found&, const RankTiers::Match&, const RankTiers::Prompt*);
+  [[nodiscard]] Found find(std::span<const ContentChunk>, std::int64_t most);
+  void want_snapshots(Sequence&, const Found&) const;
+  [[nodiscard]] std::int64_t until_snapshot(const Sequence&, std::int64_t from) const;
+  void save_snapshots(const Sequence&, std::int64_t from, std::int64_t to, Time now);
+  void save_output_snapshot(const Sequence&, Time now);
   // Order (rank_order.cpp).
   struct Next {
     std::deque<std::uint32_t>* queue = nullptr;  // null: nobody may be admitted
@@ -181,6 +195,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
     return std::max<std::int64_t>(0, blocks_at(s, s.computed + tokens) - s.hold.blocks());
   }
   [[nodiscard]] std::int64_t unfilled(const Sequence& s) const {
+    if (config_.hybrid.on) return 0;
     return (s.hold.blocks() + away(s, s.computed)) * config_.block_tokens - s.computed;
   }
   // Of an iteration that has `budget` tokens left and takes `piece` more.
@@ -221,8 +236,8 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   void drop_expired(Time now);
   void sync_decoding(std::uint32_t slot);
   void publish_known_outputs(bool ahead);
-  void explain_misses(Sequence&, std::int64_t found_blocks, const RankTiers::Match&,
-                      const RankTiers::Prompt*);
+  void explain_misses(Sequence&, std::int64_t found_blocks, std::int64_t reach,
+                      const RankTiers::Match&, const RankTiers::Prompt*);
 
   void account_prefill(const PlannedPrefill&, Time start, Time end, Spent);
   void account_first_piece(Sequence&, Time start);
@@ -250,6 +265,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   std::vector<Candidate> displaced_;  // by the present plan, for somebody who waited
   std::unique_ptr<KvPool> owned_pool_;
   KvPool& pool_;
+  std::unique_ptr<Snapshots> snapshots_;
   RankMemory memory_;
   DecodeGroup group_;
   std::vector<Sequence> sequences_;

@@ -151,8 +151,9 @@ void Rank::end_waits(Sequence& s, Time now) {
 Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget) {
   Sequence& s = sequences_[slot];
   const std::int64_t known = s.known(), bt = config_.block_tokens;
-  const KvPool::Hit hit = pool_.look_up(s.content, (known - 1) / bt);
-  const std::int64_t hit_tokens = hit.blocks * bt;
+  const Found front = find(s.content, (known - 1) / bt);
+  const KvPool::Hit& hit = front.hit;
+  const std::int64_t hit_tokens = front.blocks * bt;
   const std::int64_t region = memory_.region_blocks(s);
   const auto fits = [&](std::int64_t tokens, std::int64_t keep_free) {
     return std::max(region, config_.blocks_for(tokens)) - away(s, tokens) - hit.blocks +
@@ -164,7 +165,7 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   if (tiers_) {
     if (s.settled && config_.full_sequence_admission && !fits(known, watermark()))
       return blocked(s, now);
-    prompt = prompt_of(slot, known, hit.blocks, now);
+    prompt = prompt_of(slot, known, front.blocks, now);
     below = tiers_->look_up(prompt);
     if (below.aside) return set_aside(s, below.waits, now);
     s.settled = true;
@@ -174,6 +175,10 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   const std::int64_t found =
       std::min(hit_tokens + (below.recompute + below.blocks) * bt, known - 1);
   std::int64_t n = split ? below.recompute * bt : known - found;
+  if (config_.hybrid.on) {
+    want_snapshots(s, front);
+    n = std::min(n, until_snapshot(s, found));
+  }
   if (!async && !cut_to_budget(n, budget)) return Verdict::stop;
   if (!keeps_pace(s, now)) return Verdict::stop;
   const auto has_room = [&](std::int64_t piece) {
@@ -197,8 +202,9 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
     return blocked(s, now);
   }
   end_waits(s, now);
-  record_admission(s, hit.blocks, below, tiers_ ? &prompt : nullptr);
+  record_admission(s, front, below, tiers_ ? &prompt : nullptr);
   s.hold.owner = {s.outcome.session, s.outcome.tenant, s.priority};
+  if (snapshots_ && front.blocks > 0) snapshots_->use(s.content, front.blocks, s.hold.owner, now);
   pool_.take_hit(s.hold, s.content);
   s.computed = hit_tokens;
   s.load_blocks = below.blocks;
@@ -272,12 +278,13 @@ void Rank::join(std::uint32_t slot, std::int64_t tokens, Plan& out, Time now) {
                 std::max(s.hold.hashed, (s.computed + tokens) / config_.block_tokens));
 }
 
-void Rank::record_admission(Sequence& s, std::int64_t hit_blocks, const RankTiers::Match& match,
+void Rank::record_admission(Sequence& s, const Found& front, const RankTiers::Match& match,
                             const RankTiers::Prompt* below) {
-  const std::int64_t hit_tokens = hit_blocks * config_.block_tokens, known = s.known();
+  const std::int64_t hit_tokens = front.blocks * config_.block_tokens, known = s.known();
   if (below != nullptr) tiers_->admitted(*below);
   if (!s.admitted) {
-    explain_misses(s, hit_blocks + match.recompute + match.blocks, match, below);
+    explain_misses(s, front.blocks + match.recompute + match.blocks, front.blocks + front.useless,
+                   match, below);
     s.admitted = true;
     s.outcome.hit_tokens = hit_tokens;
     s.outcome.queried_tokens = known;
@@ -378,6 +385,7 @@ std::int64_t Rank::evacuate(Time now, std::vector<Sequence>& out) {
   memory_.lose_all();
   load_reserve_ = 0;
   const std::int64_t cached = pool_.cached_free();
+  if (snapshots_) snapshots_->clear();
   KVSIM_CHECK(pool_.reset(), "{} blocks are held on a lost GPU", used_blocks());
   was_lost_ = true;
   return cached;

@@ -48,8 +48,11 @@ struct Sequence {
   bool settled = false;                     // looked up below without having to wait for the answer
   std::int64_t skip_from = 0, skip_to = 0;  // tokens that a load brings while those before compute
   std::int64_t load_blocks = 0;             // of the present or last load
-  std::int64_t offered = 0;                 // blocks offered to the tiers for writing
-  Time aside_since = kNever;                // set aside, waiting for a fetch
+  // Tokens after which snapshots are wanted: before the end of the prompt, and where what others
+  // computed ends (0 = nowhere).
+  std::int64_t snapshot_last = 0, snapshot_junction = 0;
+  std::int64_t offered = 0;   // blocks offered to the tiers for writing
+  Time aside_since = kNever;  // set aside, waiting for a fetch
   TierKind aside_for{};
 
   // Accounting. Times are of iterations that ran.

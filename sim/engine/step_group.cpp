@@ -296,7 +296,7 @@ void StepGroup::observe(Lane& l, std::int64_t k) {
     const std::int64_t due = decodes.due_after(i);
     if (config_.async_scheduling) now = planned;
     planned.used_blocks += due;
-    planned.unfilled_tokens += due * config_.block_tokens - decodes.size();
+    if (!config_.hybrid.on) planned.unfilled_tokens += due * config_.block_tokens - decodes.size();
     if (!config_.async_scheduling) now = planned;
   }
   l.running.occupancy = now;

@@ -354,7 +354,7 @@ void World::on_reset(Time now) {
   for (const auto& in : instances_) {
     for (std::size_t r = 0; r < in->ranks.size(); ++r) {
       groups_[in->groups[r]]->steps.sync(now);
-      in->ranks[r]->pool().reset();
+      in->ranks[r]->reset_cache();
     }
   }
 }
@@ -459,6 +459,8 @@ void World::finish_outcome() {
       RankTotals& t = out_.ranks.back();
       t.evicted_blocks = r->pool().evicted();
       if (const HostCopies* host = r->host()) host->report(t);
+      if (const Snapshots* s = r->snapshots())
+        t.snapshots = {r->config().snapshots.slots, s->saved(), s->used(), s->evicted()};
       for (const std::int64_t v :
            {t.iterations, t.gpu_ns, t.host_ns, t.prefill_tokens, t.decode_tokens, t.evicted_blocks})
         digest_.add(v);

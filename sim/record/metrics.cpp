@@ -224,6 +224,22 @@ void host_rows(Rows& rows, const RunOutcome& run) {
     rows.value("load_stall", static_cast<double>(t.stall_ns) / 1e9, "s");
 }
 
+// Copies of states and windows, where layers forget tokens.
+void snapshot_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
+  SnapshotTotals t;
+  for (const RankTotals& r : ranks) {
+    t.slots += r.snapshots.slots;
+    t.saved += r.snapshots.saved;
+    t.used += r.snapshots.used;
+    t.evicted += r.snapshots.evicted;
+  }
+  if (t.slots == 0) return;
+  rows.count("snapshot_slots", t.slots);
+  rows.count("snapshots_saved", t.saved);
+  rows.count("snapshots_used", t.used);
+  rows.count("snapshots_evicted", t.evicted);
+}
+
 // What the KV memory held while iterations ran; ranks weighted by that time.
 void memory_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
   double all = 0, reserved = 0, unfilled = 0, stranded = 0, mapping = 0;  // tokens * ns
@@ -311,6 +327,7 @@ std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo) {
   cache_rows(rows, totals);
   tier_rows(rows, run, totals);
   host_rows(rows, run);
+  snapshot_rows(rows, run.ranks);
   const auto simulated_ns = static_cast<double>(to_ns(run.end));
   rank_rows(rows, run.ranks, simulated_ns, true);
   std::map<std::uint32_t, std::vector<RankTotals>> instances;

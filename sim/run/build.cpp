@@ -10,6 +10,7 @@
 #include "models/hf_config.h"
 #include "models/transformer_work.h"
 #include "sim/run/build_faults.h"
+#include "sim/run/build_hybrid.h"
 #include "sim/run/build_kernels.h"
 #include "sim/run/build_memory.h"
 #include "sim/run/build_offload.h"
@@ -435,6 +436,7 @@ class Builder {
 
   void size_cache() {
     choose_memory();
+    build_hybrid(out_, loaded_.tree, d_);
     if (out_.cost == nullptr) return;  // it says which memories hold KV
     EngineSpec& e = s().engine;
     if (out_.cost->offload() != nullptr) {
@@ -448,12 +450,14 @@ class Builder {
       plan.block_tokens = e.block_tokens;
       plan.graph_pool = e.graph_pool.value_or(Bytes{0});
       plan.activation = e.activation_memory;
+      if (out_.hybrid) plan.block = out_.hybrid->rank;
       report(d_, place_of("engine"), "engine", [&] {
         out_.memory = plan_memory(out_.model, out_.parallel, out_.precision, plan);
         e.kv_blocks = out_.memory->blocks.count();
       });
     }
     if (e.kv_blocks) out_.engine.kv_blocks = own_blocks(*e.kv_blocks);
+    if (e.kv_blocks) reserve_snapshots(out_, loaded_.tree, d_);
     if (e.kv_blocks) size_host();
     if (e.kv_blocks && out_.engine.kv_blocks < 1)
       error("engine.kv_blocks", "no usable KV block is left");
@@ -470,8 +474,10 @@ class Builder {
     if (!c.swap && !layers) return;
     const Bytes space = c.swap ? s().engine.preemption.space : c.memory.host_bytes;
     const Bytes block =
-        kv_block_bytes(out_.model, out_.parallel, out_.precision.kv, c.block_tokens);
-    c.host_block_bytes = kv_token_bytes(out_.model, out_.precision.kv).count() * c.block_tokens;
+        out_.hybrid ? out_.hybrid->rank
+                    : kv_block_bytes(out_.model, out_.parallel, out_.precision.kv, c.block_tokens);
+    const Bytes whole = kv_token_bytes(out_.model, out_.precision.kv) * c.block_tokens;
+    c.host_block_bytes = (out_.hybrid ? out_.hybrid->all : whole).count();
     c.host_blocks = block > Bytes{0} ? space / block : 0;
     if (c.host_blocks < 1)
       error(c.swap ? "engine.preemption.space" : "cache.memory.space", "holds not one block of KV",

@@ -32,6 +32,10 @@ struct BuiltRun {
   Parallel parallel;
   EngineConfig engine;
   std::optional<MemoryBudget> memory;  // absent when kv_blocks was given or KV is offloaded
+  struct HybridBlock {
+    Bytes rank, all;  // of one block of the pool on a rank, and on all GPUs of an instance
+  };
+  std::optional<HybridBlock> hybrid;  // where the engine's memory is hybrid
   std::unique_ptr<ModelWork> work;
   std::unique_ptr<CostModel> cost;
   std::unique_ptr<TraceSource> trace;

@@ -174,11 +174,51 @@ struct OffloadSpec {
             "metrics of scope no-offload")};
 };
 
+enum class LayerAllocation : std::uint8_t { automatic, uniform, grouped };
+constexpr auto enum_names(LayerAllocation) {
+  return std::array{std::pair{LayerAllocation::automatic, "auto"},
+                    std::pair{LayerAllocation::uniform, "uniform"},
+                    std::pair{LayerAllocation::grouped, "grouped"}};
+}
+
+// Copies of states and windows, from which a known prefix can be taken up.
+struct SnapshotSpec {
+  Ratio room{0};
+  std::int64_t align = 0, every = 0;
+  bool outputs = true;
+  Choice<"eviction", "policy"> eviction{"lru"};
+  static constexpr Rows kFields{
+      field("room", &SnapshotSpec::room, between(Ratio{0}, Ratio{0.9}),
+            "share of the KV memory set aside for them; 0 = none are kept, no prefix is hit"),
+      field("align", &SnapshotSpec::align, between<std::int64_t>(0, 1 << 20),
+            "they lie at multiples of so many tokens, a multiple of the block; 0 = one block for "
+            "windows, with states as many tokens as have as much KV in a layer as a state"),
+      field("every", &SnapshotSpec::every, between<std::int64_t>(0, 1 << 30),
+            "one at each multiple of so many tokens of a prompt; 0 = only before its end and where "
+            "a known prefix ends"),
+      field("outputs", &SnapshotSpec::outputs, any,
+            "one near the end of an output; with states, a sequence holds a second copy for it"),
+      field("eviction", &SnapshotSpec::eviction, any, "which of them leaves first")};
+};
+
+struct HybridSpec {
+  LayerAllocation allocation = LayerAllocation::automatic;
+  SnapshotSpec snapshots;
+  static constexpr Rows kFields{
+      field("allocation", &HybridSpec::allocation, any,
+            "KV memory of layers that differ: uniform = each as if it kept every token; grouped = "
+            "layers with a window keep no more than that, states take room once a sequence (vLLM's "
+            "hybrid KV cache manager); auto = grouped for models with states"),
+      field("snapshots", &HybridSpec::snapshots, any,
+            "of grouped: copies from which a known prefix can be taken up")};
+};
+
 struct CacheSpec {
   std::string preset;
   std::string dtype = "bf16";
   PrefixSpec prefix;
   Choice<"memory", "manager"> memory{"paged"};
+  HybridSpec hybrid;
   std::vector<TierSpec> tiers;
   OffloadSpec offload;
   static constexpr Rows kFields{
@@ -190,6 +230,8 @@ struct CacheSpec {
       field(
           "memory", &CacheSpec::memory, any,
           "how GPU memory is handed to sequences: paged, reserved, virtual, pooled or layer-wise"),
+      field("hybrid", &CacheSpec::hybrid, any,
+            "models whose layers keep different things: windows, states, every token"),
       field("tiers", &CacheSpec::tiers, any, "where KV may lie, the GPU first"),
       field("offload", &CacheSpec::offload, any,
             "how KV moves between the GPU and the tiers below")};

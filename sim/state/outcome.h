@@ -66,9 +66,10 @@ enum class MissCause : std::uint8_t {
   reset,              // lost when the cache was reset
   lost_fault,         // lost with its instance, disk or node, or on the way from there
   not_worth_loading,  // a tier below has it, but computing it was thought better
+  no_snapshot,        // KV is there, but no copy of the states or windows behind it
   disabled            // prefix caching is off
 };
-inline constexpr std::size_t kMissCauses = 9;
+inline constexpr std::size_t kMissCauses = 10;
 constexpr auto enum_names(MissCause) {
   return std::array{std::pair{MissCause::never_seen, "never_seen"},
                     std::pair{MissCause::other_instance, "other_instance"},
@@ -78,6 +79,7 @@ constexpr auto enum_names(MissCause) {
                     std::pair{MissCause::reset, "reset"},
                     std::pair{MissCause::lost_fault, "lost_fault"},
                     std::pair{MissCause::not_worth_loading, "not_worth_loading"},
+                    std::pair{MissCause::no_snapshot, "no_snapshot"},
                     std::pair{MissCause::disabled, "disabled"}};
 }
 
@@ -175,6 +177,11 @@ class DurationHistogram {
   Wide sum_ = 0;
 };
 
+// Snapshots of states and windows in one rank: how many there is room for, and what became of them.
+struct SnapshotTotals {
+  std::int64_t slots = 0, saved = 0, used = 0, evicted = 0;
+};
+
 // Totals of one rank over the run.
 struct RankTotals {
   std::uint32_t instance = 0, rank = 0;
@@ -195,6 +202,7 @@ struct RankTotals {
   std::int64_t swaps_out = 0, swaps_in = 0, layered_prompts = 0;
   std::int64_t to_host_bytes = 0, from_host_bytes = 0, peak_host_blocks = 0;
   KvUse kv{};
+  SnapshotTotals snapshots{};
 };
 
 // One store of one tier over the run.
