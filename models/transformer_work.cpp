@@ -329,7 +329,9 @@ void TransformerWork::add_memory(const Group& g, const StepShape& s, const Batch
 }
 
 // Tokens of a sequence beyond main_tokens are context: encoded in chunks, and read by the cross
-// attention of every decode, which has keys and values made of the cached vectors.
+// attention of every decode. Its key and value projections are absorbed into query and output, as
+// latent attention does it, so that the vectors themselves are scored. (What prompts ask of the
+// context is left out.)
 void TransformerWork::add_encoder(const StepShape& s, const Batch& b,
                                   std::vector<Work>& out) const {
   const EncoderSpec& e = *m_.encoder;
@@ -358,7 +360,7 @@ void TransformerWork::add_encoder(const StepShape& s, const Batch& b,
   const double width = heads_ * d(m_.head_width());
   Work w;
   w.op = Operator::attention_decode;
-  w.flops = cross * context * (4 * d(e.hidden) * width + 4 * width);
+  w.flops = cross * context * 4 * heads_ * d(e.hidden);
   w.weight_bytes = cross * d(e.cross_parameters) / split_.tensor * linear_;
   w.kv_bytes = cross * context * d(e.hidden) * 2;
   w.activation_bytes = cross * b.decodes * 2 * width * act_;

@@ -82,6 +82,24 @@ std::string host_line(const std::vector<Metric>& m) {
                            bytes_text(find(m, "from_host_bytes").value_or(0)));
 }
 
+// What a sequence takes beside its tokens, where layers forget.
+std::string hybrid_line(const EngineConfig& e, const std::vector<Metric>& m) {
+  const HybridMemory& h = e.hybrid;
+  if (!h.on) return "";
+  std::string out = "hybrid    ";
+  if (h.full == 0) out += " no layer keeps every token;";
+  if (h.window_units > 0)
+    out +=
+        fmt::format(" {} blocks of windows a sequence at most;", h.window_units * h.window_blocks);
+  if (h.state_units > 0) out += fmt::format(" {} of states;", h.state_units);
+  const auto slots = find(m, "snapshot_slots");
+  if (!slots) return out + " no snapshots\n";
+  return out + fmt::format(" {} snapshots of {} slots saved, {} used, {} evicted\n",
+                           number(find(m, "snapshots_saved"), 0), number(slots, 0),
+                           number(find(m, "snapshots_used"), 0),
+                           number(find(m, "snapshots_evicted"), 0));
+}
+
 // Hits and traffic of each tier below the GPU, then the link that is queued for the most.
 std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
   std::string out = o.tiers.empty() ? "" : "tiers     ";
@@ -177,6 +195,7 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
       "engine     {} iterations, {} preemptions, {} KV blocks a rank, at most {} of them in use\n",
       number(find(m, "iterations"), 0), number(find(m, "preemptions"), 0), run.engine.kv_blocks,
       percent(find(m, "peak_kv_usage")));
+  out += hybrid_line(run.engine, m);
   out += host_line(m);
   out += tier_lines(m, o);
   if (s.slo.ttft || s.slo.tpot || s.slo.e2e)
