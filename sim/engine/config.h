@@ -15,6 +15,7 @@
 #include "sim/base/time.h"
 #include "sim/base/work.h"
 #include "sim/engine/hybrid.h"
+#include "sim/engine/kv_form.h"
 
 namespace kvsim {
 
@@ -71,6 +72,7 @@ struct EngineConfig {
   SnapshotRules snapshots;  // of these
   MakeEvictionPolicy make_snapshot_policy;
   const MemoryManager* memory_manager = nullptr;  // not owned; null: nothing is reserved
+  KvForms* forms = nullptr;                       // not owned; null: KV stays as it was computed
   // Host memory outside the tiers that KV of admitted requests may move to, of one rank.
   std::int64_t host_blocks = 0, host_block_bytes = 0;  // bytes: of one block on all its GPUs
   bool swap = false;         // preempted requests move there instead of being computed again

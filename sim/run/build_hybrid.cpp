@@ -81,6 +81,12 @@ class HybridBuilder {
     if (cache.memory.name != "paged")
       error_at("cache.memory", "layers that keep different things need paged memory",
                "set paged, or cache.hybrid.allocation: uniform");
+    const Tree& policies = cache.token_policies;
+    if (!policies.is_null() && !(policies.is_list() && policies.items().empty()))
+      error_at(
+          "cache.token_policies",
+          "token policies act on layers that keep every token, and only on these",
+          "remove them, or choose a model without states and cache.hybrid.allocation: uniform");
     if (cache.prefix.index == PrefixIndex::chunk_tree)
       error_at("cache.prefix.index", "a chunk tree shares more than the blocks of snapshots",
                "set hash or radix");
