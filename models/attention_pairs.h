@@ -14,7 +14,7 @@ namespace kvsim {
 constexpr std::int64_t causal_pairs_from_start(AttentionKind kind, std::int64_t window,
                                                std::int64_t n) {
   const auto triangle = [](std::int64_t k) { return k * (k + 1) / 2; };
-  if (kind == AttentionKind::recurrent) return 0;
+  if (!attends(kind)) return 0;
   if (kind == AttentionKind::sliding)
     return n <= window ? triangle(n) : triangle(window) + (n - window) * window;
   if (kind == AttentionKind::chunked) return n / window * triangle(window) + triangle(n % window);
@@ -31,7 +31,7 @@ constexpr std::int64_t causal_pairs(AttentionKind kind, std::int64_t window, std
 // Distinct KV tokens that the piece reads, its own included.
 constexpr std::int64_t prefill_kv_tokens(AttentionKind kind, std::int64_t window,
                                          std::int64_t history, std::int64_t tokens) {
-  if (kind == AttentionKind::recurrent) return 0;
+  if (!attends(kind)) return 0;
   if (kind == AttentionKind::sliding) return std::min(history, window - 1) + tokens;
   if (kind == AttentionKind::chunked) return history % window + tokens;
   return history + tokens;
@@ -40,7 +40,7 @@ constexpr std::int64_t prefill_kv_tokens(AttentionKind kind, std::int64_t window
 // KV tokens of a sequence of n tokens that later tokens can still reach (what a bounded cache keeps
 // at most).
 constexpr std::int64_t kept_kv_tokens(AttentionKind kind, std::int64_t window, std::int64_t n) {
-  if (kind == AttentionKind::recurrent) return 0;
+  if (!attends(kind)) return 0;
   if (kind == AttentionKind::sliding || kind == AttentionKind::chunked) return std::min(n, window);
   return n;
 }

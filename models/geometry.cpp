@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "models/recurrent.h"
+
 namespace kvsim {
 
 namespace {
@@ -20,9 +22,9 @@ std::int64_t norm_width(const ModelSpec& m) { return m.hidden * (m.bias == Bias:
 
 void add_layer(const ModelSpec& m, const Layer& layer, const Parallel& split, Parameters& p) {
   const int tp = split.tensor;
-  p.attention += attention_parameters(m, layer.attention, layer.owns_kv, tp);
+  p.attention += attention_parameters(m, layer, tp);
   p.norms += m.norms_per_layer * norm_width(m);
-  if (m.qk_norm && layer.attention != AttentionKind::recurrent) p.norms += 2 * m.head_width();
+  if (m.qk_norm && attends(layer.attention)) p.norms += 2 * m.head_width();
   if (layer.attention == AttentionKind::mla) p.norms += m.mla->q_lora_rank + m.mla->kv_lora_rank;
   (layer.moe ? p.shared : p.dense) += ffn_parameters(m, layer.dense_width, tp);
   if (!layer.moe) return;
@@ -33,7 +35,7 @@ void add_layer(const ModelSpec& m, const Layer& layer, const Parallel& split, Pa
 }
 
 double weight_bytes_of(const ModelSpec& m, const Parameters& p, const Precision& precision) {
-  const auto linear = static_cast<double>(p.attention + p.dense + p.shared);
+  const auto linear = static_cast<double>(p.attention + p.dense + p.shared + p.encoder);
   const auto kept = static_cast<double>(p.embedding + p.lm_head + p.router + p.norms);
   return (linear * linear_weight_bits(precision) + kept * kept_weight_bits(precision) +
           static_cast<double>(p.experts) * expert_weight_bits(m, precision)) /
@@ -83,8 +85,20 @@ std::vector<std::int64_t> stage_layers(std::int64_t layers, int stages) {
 }
 
 std::int64_t kv_elements(const ModelSpec& m, int tensor) {
-  if (m.mla) return m.mla->kv_lora_rank + m.mla->qk_rope_head_dim;
-  return std::max<std::int64_t>(1, m.kv_head_count() / tensor) * (m.head_width() + m.value_width());
+  Layer whole;
+  whole.kv_heads = m.kv_head_count();
+  if (m.mla) whole.attention = AttentionKind::mla;
+  return layer_kv_elements(m, whole, tensor);
+}
+
+std::int64_t layer_kv_elements(const ModelSpec& m, const Layer& l, int tensor) {
+  if (!l.owns_kv) return 0;
+  if (l.attention == AttentionKind::mla) return m.mla->kv_lora_rank + m.mla->qk_rope_head_dim;
+  const std::int64_t g = std::max<std::int64_t>(1, l.kv_heads / tensor);
+  if (m.tpa)
+    return (l.owns_k ? m.tpa->k_rank * (g + m.head_width()) : 0) +
+           (l.owns_v ? m.tpa->v_rank * (g + m.value_width()) : 0);
+  return g * ((l.owns_k ? m.head_width() : 0) + (l.owns_v && !m.tied_kv ? m.value_width() : 0));
 }
 
 Bytes kv_layer_bytes(const ModelSpec& m, double kv_bits, int tensor) {
@@ -92,22 +106,29 @@ Bytes kv_layer_bytes(const ModelSpec& m, double kv_bits, int tensor) {
 }
 
 Bytes kv_token_bytes(const ModelSpec& m, double kv_bits, int tensor) {
-  std::int64_t layers = 0;
-  for (const KvGroup& g : kv_groups(m)) layers += g.layers;
-  return kv_layer_bytes(m, kv_bits, tensor) * layers;
+  Bytes sum{0};
+  for (const Layer& l : layers_of(m))
+    sum += l.attention == AttentionKind::pooled
+               ? bytes_of(layer_kv_elements(m, l, tensor),
+                          kv_bits / static_cast<double>(m.pool_tokens))
+               : bytes_of(layer_kv_elements(m, l, tensor), kv_bits);
+  return sum;
 }
 Bytes kv_token_bytes(const ModelSpec& m, Dtype kv, int tensor) {
   return kv_token_bytes(m, static_cast<double>(bits(kv)), tensor);
 }
 
 Bytes kv_sequence_bytes(const ModelSpec& m, std::int64_t tokens, Dtype kv, int tensor) {
-  Bytes sum{0};
-  const Bytes each = kv_layer_bytes(m, bits(kv), tensor);
-  for (const KvGroup& g : kv_groups(m))
-    sum += each * (g.layers * (g.window > 0 ? std::min(g.window, tokens) : tokens));
-  for (const Layer& l : layers_of(m))
-    if (l.attention == AttentionKind::recurrent)
-      sum += bytes_of(ceil_div(m.recurrent->state_elements, tensor), 16);
+  Bytes sum = sequence_state_bytes(m, tensor);
+  const std::int64_t own = m.encoder ? std::min(tokens, m.encoder->main_tokens) : tokens;
+  if (m.encoder) sum += bytes_of(m.encoder->hidden, 16) * (tokens - own);
+  for (const Layer& l : layers_of(m)) {
+    const Bytes each = bytes_of(layer_kv_elements(m, l, tensor), bits(kv));
+    if (l.attention == AttentionKind::pooled)
+      sum += each * (own / m.pool_tokens);
+    else
+      sum += each * (l.window > 0 ? std::min(l.window, own) : own);
+  }
   return sum;
 }
 
@@ -130,40 +151,107 @@ std::vector<std::int64_t> stage_kv_layers(const ModelSpec& m, int stages) {
 
 Bytes kv_block_bytes(const ModelSpec& m, const Parallel& split, Dtype kv,
                      std::int64_t block_tokens) {
-  const auto owners = stage_kv_layers(m, split.pipeline);
-  return kv_page_bytes(m, split, kv, block_tokens) *
-         *std::max_element(owners.begin(), owners.end());
+  Bytes most{0};
+  for (int s = 0; s < split.pipeline; ++s)
+    most = std::max(most, stage_block_bytes(m, split, kv, block_tokens, s));
+  return most;
+}
+
+Bytes stage_block_bytes(const ModelSpec& m, const Parallel& split, Dtype kv,
+                        std::int64_t block_tokens, int stage) {
+  const auto counts = stage_layers(m.layers, split.pipeline);
+  const auto layers = layers_of(m);
+  std::size_t at = 0;
+  for (int s = 0; s < stage; ++s)
+    at += static_cast<std::size_t>(counts[static_cast<std::size_t>(s)]);
+  Bytes sum{0};
+  for (std::int64_t i = 0; i < counts[static_cast<std::size_t>(stage)]; ++i) {
+    const Layer& l = layers[at++];
+    const bool pooled = l.attention == AttentionKind::pooled;
+    sum += bytes_of(layer_kv_elements(m, l, split.tensor) *
+                        (pooled ? ceil_div(block_tokens, m.pool_tokens) : block_tokens),
+                    bits(kv));
+  }
+  return sum;
+}
+
+KeptBytes kept_bytes(const ModelSpec& m, const Parallel& split, Dtype kv, std::int64_t block_tokens,
+                     int stage) {
+  const auto counts = stage_layers(m.layers, split.pipeline);
+  const auto layers = layers_of(m);
+  std::size_t at = 0;
+  for (int s = 0; s < stage; ++s)
+    at += static_cast<std::size_t>(counts[static_cast<std::size_t>(s)]);
+  KeptBytes k;
+  if (m.encoder) {
+    k.window = m.encoder->main_tokens;
+    k.full = bytes_of(m.encoder->hidden * block_tokens, 16);
+  }
+  for (std::int64_t i = 0; i < counts[static_cast<std::size_t>(stage)]; ++i) {
+    const Layer& l = layers[at++];
+    const bool pooled = l.attention == AttentionKind::pooled;
+    const Bytes block =
+        bytes_of(layer_kv_elements(m, l, split.tensor) *
+                     (pooled ? ceil_div(block_tokens, m.pool_tokens) : block_tokens),
+                 bits(kv));
+    k.window = std::max(k.window, l.window);
+    (l.window > 0 || m.encoder ? k.windowed : k.full) += block;
+    if (l.attention == AttentionKind::recurrent) k.states += layer_state_bytes(m, split.tensor);
+    if (attends(l.attention)) k.states += layer_memory_bytes(m, split.tensor);
+  }
+  return k;
+}
+
+bool forgets(const ModelSpec& m) {
+  const KeptBytes k = kept_bytes(m, {}, Dtype::bf16, 1, 0);
+  return k.windowed > Bytes{0} || k.states > Bytes{0};
 }
 
 std::vector<KvGroup> kv_groups(const ModelSpec& m) {
+  const auto layers = layers_of(m);
   std::vector<KvGroup> all;
-  for (const Layer& l : layers_of(m)) {
-    if (!l.owns_kv) continue;
+  const auto group_of = [&](const Layer& l) {
+    const std::int64_t elements = layer_kv_elements(m, l);
     const auto same = [&](const KvGroup& g) {
-      return g.kind == l.attention && g.window == l.window;
+      return g.kind == l.attention && g.window == l.window && g.elements == elements;
     };
-    auto it = std::find_if(all.begin(), all.end(), same);
-    if (it == all.end()) it = all.insert(all.end(), KvGroup{l.attention, l.window, 0});
-    ++it->layers;
-  }
+    const auto it = std::find_if(all.begin(), all.end(), same);
+    return it != all.end() ? it : all.insert(it, KvGroup{l.attention, l.window, elements, 0, 0});
+  };
+  for (const Layer& l : layers)
+    if (l.owns_kv) ++group_of(l)->layers;
+  for (const Layer& l : layers)
+    if (!l.owns_kv && attends(l.attention))
+      ++group_of(layers[static_cast<std::size_t>(l.kv_source)])->readers;
   return all;
 }
 
-std::int64_t attention_parameters(const ModelSpec& m, AttentionKind kind, bool owns_kv,
-                                  int tensor) {
-  if (kind == AttentionKind::recurrent) return ceil_div(m.recurrent->parameters, tensor);
+QkvWidths qkv_widths(const ModelSpec& m, const Layer& l, int tensor) {
   const std::int64_t h = ceil_div(m.heads, tensor);
-  if (kind == AttentionKind::mla) {
+  if (m.tpa) {
+    const std::int64_t one = h + m.head_width();
+    return {m.tpa->q_rank * one, layer_kv_elements(m, l, tensor)};
+  }
+  return {m.q_rank > 0 ? 0 : h * m.head_width(), layer_kv_elements(m, l, tensor)};
+}
+
+std::int64_t attention_parameters(const ModelSpec& m, const Layer& l, int tensor) {
+  if (l.attention == AttentionKind::none) return 0;
+  if (l.attention == AttentionKind::recurrent) return ceil_div(mixer_parameters(m), tensor);
+  const std::int64_t h = ceil_div(m.heads, tensor);
+  const std::int64_t memory = m.memory ? ceil_div(m.memory->parameters, tensor) : 0;
+  if (l.attention == AttentionKind::mla) {
     const MlaSpec& a = *m.mla;
     const std::int64_t q = h * (a.qk_nope_head_dim + a.qk_rope_head_dim);
     return (a.q_lora_rank > 0 ? a.q_lora_rank * (m.hidden + q) : m.hidden * q) +
-           m.hidden * (a.kv_lora_rank + a.qk_rope_head_dim) +
+           m.hidden * layer_kv_elements(m, l, tensor) +
            a.kv_lora_rank * h * (a.qk_nope_head_dim + a.v_head_dim) + h * a.v_head_dim * m.hidden;
   }
-  const std::int64_t g = owns_kv ? std::max<std::int64_t>(1, m.kv_head_count() / tensor) : 0;
-  const std::int64_t qkv = h * m.head_width() + g * (m.head_width() + m.value_width());
+  const QkvWidths w = qkv_widths(m, l, tensor);
+  const std::int64_t qkv = w.q + w.kv;
   const std::int64_t bias = m.bias == Bias::none ? 0 : qkv + (m.bias == Bias::all ? m.hidden : 0);
-  return m.hidden * qkv + h * m.value_width() * m.hidden + bias;
+  return m.hidden * qkv + m.q_rank * (m.hidden + h * m.head_width()) +
+         h * m.value_width() * m.hidden + bias + memory;
 }
 
 std::int64_t ffn_parameters(const ModelSpec& m, std::int64_t width, int tensor) {
@@ -180,11 +268,19 @@ Parameters rank_parameters(const ModelSpec& m, const Parallel& split, int stage)
   std::size_t first = 0;
   for (int s = 0; s < stage; ++s)
     first += static_cast<std::size_t>(counts[static_cast<std::size_t>(s)]);
-  for (std::int64_t i = 0; i < counts[static_cast<std::size_t>(stage)]; ++i)
-    add_layer(m, layers[first + static_cast<std::size_t>(i)], split, p);
+  std::int64_t attending = 0;  // layers of this stage whose weights were counted
+  for (std::int64_t i = 0; i < counts[static_cast<std::size_t>(stage)]; ++i) {
+    const Layer& l = layers[first + static_cast<std::size_t>(i)];
+    if (attends(l.attention) && m.shared_blocks > 0 && attending++ >= m.shared_blocks) continue;
+    add_layer(m, l, split, p);
+  }
   const std::int64_t table = ceil_div(m.vocab, split.tensor) * m.hidden;
   const bool last = stage == split.pipeline - 1;
   if (stage == 0) p.embedding = table + m.learned_positions * m.hidden;
+  if (stage == 0 && m.encoder)
+    p.encoder =
+        ceil_div(m.encoder->parameters + m.encoder->cross_layers * m.encoder->cross_parameters,
+                 split.tensor);
   if (last) p.norms += norm_width(m);
   if (last && (!m.tied_embeddings || split.pipeline > 1)) p.lm_head = table;
   return p;

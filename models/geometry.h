@@ -34,30 +34,50 @@ std::vector<std::int64_t> stage_layers(std::int64_t layers, int stages);
 
 // Key-value cache.
 
-// Numbers cached per token by one layer that owns a cache, on one rank: heads * (key width + value
-// width), or the latent.
+// Numbers cached per token by one layer that owns all it reads, on one rank: heads * (key width +
+// value width), the latent, or the factors (tpa).
 std::int64_t kv_elements(const ModelSpec&, int tensor = 1);
+// What this layer caches per token (of a pooled layer: per entry): keys, values, both or nothing.
+std::int64_t layer_kv_elements(const ModelSpec&, const Layer&, int tensor = 1);
 // Per token and layer, rounded up to a byte. `kv_bits` per number (6 = DeepSeek-V2's deployed
 // average).
 Bytes kv_layer_bytes(const ModelSpec&, double kv_bits, int tensor = 1);
 // Per token over all layers that own a cache, windows not considered.
 Bytes kv_token_bytes(const ModelSpec&, double kv_bits, int tensor = 1);
 Bytes kv_token_bytes(const ModelSpec&, Dtype kv, int tensor = 1);
-// Of one sequence of `tokens`: full layers keep all, windowed layers at most their window,
-// recurrent layers their state (in 16 bits).
+// Of one sequence of `tokens`: full layers keep all, windowed layers at most their window, pooled
+// layers an entry per full pool, recurrent layers and memories their state; context that an encoder
+// reads, a vector per token.
 Bytes kv_sequence_bytes(const ModelSpec&, std::int64_t tokens, Dtype kv, int tensor = 1);
 // One layer's page of a block, and the whole block on the pipeline stage with the most caches.
 Bytes kv_page_bytes(const ModelSpec&, const Parallel&, Dtype kv, std::int64_t block_tokens);
 Bytes kv_block_bytes(const ModelSpec&, const Parallel&, Dtype kv, std::int64_t block_tokens);
+Bytes stage_block_bytes(const ModelSpec&, const Parallel&, Dtype kv, std::int64_t block_tokens,
+                        int stage);
 // Layers that own a cache, per stage.
 std::vector<std::int64_t> stage_kv_layers(const ModelSpec&, int stages);
 
-// Layers that keep the same tokens: one entry per (kind, window) that owns caches, in order of
-// first layer.
+// What the layers of a stage keep of one sequence, on one rank: of block_tokens tokens those that
+// keep every token (an encoder's vectors, where it reads what lies before the decoder's window) and
+// those with a window, and the states. `window` in tokens: as many as the windowed layers keep.
+struct KeptBytes {
+  Bytes full{0}, windowed{0}, states{0};
+  std::int64_t window = 0;
+};
+KeptBytes kept_bytes(const ModelSpec&, const Parallel&, Dtype kv, std::int64_t block_tokens,
+                     int stage);
+// Whether some layer keeps less than every token: such layers may share memory with the others, and
+// a prefix of theirs can be used only where what they keep was saved.
+bool forgets(const ModelSpec&);
+
+// Layers that keep the same tokens and as much of each: one entry per (kind, window, numbers per
+// token) that owns caches, in order of first layer.
 struct KvGroup {
   AttentionKind kind = AttentionKind::full;
-  std::int64_t window = 0;  // tokens; 0 = unbounded
+  std::int64_t window = 0;    // tokens; 0 = unbounded
+  std::int64_t elements = 0;  // numbers per token (or entry) and layer, on one GPU
   std::int64_t layers = 0;
+  std::int64_t readers = 0;  // further layers that read a cache of this group
 };
 std::vector<KvGroup> kv_groups(const ModelSpec&);
 
@@ -70,8 +90,9 @@ struct Parameters {
   std::int64_t dense = 0, shared = 0;       // feed-forward parts; shared experts
   std::int64_t router = 0, experts = 0;     // routed experts
   std::int64_t norms = 0;                   // with qk norms
+  std::int64_t encoder = 0;                 // with the cross attention to it
   [[nodiscard]] std::int64_t total() const {
-    return embedding + lm_head + attention + dense + shared + router + experts + norms;
+    return embedding + lm_head + attention + dense + shared + router + experts + norms + encoder;
   }
 };
 Parameters parameters(const ModelSpec&);
@@ -86,9 +107,15 @@ Bytes weight_bytes(const ModelSpec&, const Precision&);
 Bytes rank_weight_bytes(const ModelSpec&, const Parallel&, const Precision&);
 Bytes stage_weight_bytes(const ModelSpec&, const Parallel&, const Precision&, int stage);
 
-// Weights of one layer's attention mixer on one tensor rank, without norms. `owns_kv` = false: no
-// key and value projection.
-std::int64_t attention_parameters(const ModelSpec&, AttentionKind, bool owns_kv, int tensor);
+// Weights of one layer's attention mixer on one tensor rank, without norms: no projection of keys
+// or values that it reads from another layer.
+std::int64_t attention_parameters(const ModelSpec&, const Layer&, int tensor);
+// Of these, output widths of the projections from the residual stream: queries (0 when factored
+// first), keys and values.
+struct QkvWidths {
+  std::int64_t q = 0, kv = 0;
+};
+QkvWidths qkv_widths(const ModelSpec&, const Layer&, int tensor);
 // Of a feed-forward part of inner width `width`, which `tensor` ranks cut.
 std::int64_t ffn_parameters(const ModelSpec&, std::int64_t width, int tensor);
 

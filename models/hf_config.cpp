@@ -94,12 +94,14 @@ bool listed_kinds(const Config& c, ModelSpec& m) {
   static const std::map<std::string, AttentionKind> kKinds{
       {"full_attention", AttentionKind::full},
       {"sliding_attention", AttentionKind::sliding},
-      {"chunked_attention", AttentionKind::chunked}};
+      {"chunked_attention", AttentionKind::chunked},
+      {"linear_attention", AttentionKind::recurrent}};
   for (const Tree& t : list->items()) {
     const auto it = kKinds.find(t.is_scalar() ? t.text() : std::string{});
     if (it == kKinds.end()) {
       c.error("layer_types",
-              "a layer is none of full_attention, sliding_attention, chunked_attention",
+              "a layer is none of full_attention, sliding_attention, chunked_attention, "
+              "linear_attention",
               "describe the model in a catalogue file");
       break;
     }
@@ -306,15 +308,139 @@ void llama4(const Config& c, ModelSpec& m) {
     m.intermediate = c.number("intermediate_size_mlp", 0);
 }
 
+// Widths that a hostile file could multiply beyond 64 bits are bounded first.
+std::int64_t width(const Config& c, const char* key, std::int64_t absent) {
+  return std::clamp<std::int64_t>(c.number(key, absent), 0, ModelSpec::kMaxWidth);
+}
+std::int64_t expanded(const Config& c, const char* key) {
+  return std::clamp<std::int64_t>(c.number(key, 2), 1, 64) * width(c, "hidden_size", 0);
+}
+
+void jamba(const Config& c, ModelSpec& m) {
+  dimensions(c, m);
+  m.tied_embeddings = c.flag("tie_word_embeddings", false);
+  const std::int64_t period = c.number("attn_layer_period", 8),
+                     at = c.number("attn_layer_offset", 4);
+  if (period < 1 || period > kMostLayers || at >= period)
+    return c.error("attn_layer_period", "no layer lies at attn_layer_offset of this period");
+  m.attention.assign(static_cast<std::size_t>(period), AttentionKind::recurrent);
+  m.attention[static_cast<std::size_t>(at)] = AttentionKind::full;
+  experts(c, m, "num_experts", "num_experts_per_tok", m.intermediate);
+  m.moe->every = std::max<std::int64_t>(1, c.number("expert_layer_period", 2));
+  m.moe->offset = c.number("expert_layer_offset", 1);
+  RecurrentSpec r;
+  r.mixer = Mixer::mamba;
+  r.inner = expanded(c, "mamba_expand");
+  r.state = c.number("mamba_d_state", 16);
+  r.conv = c.number("mamba_d_conv", 4);
+  r.rank = c.find("mamba_dt_rank") != nullptr && c.word("mamba_dt_rank") != "auto"
+               ? c.number("mamba_dt_rank", 0)
+               : 0;
+  m.recurrent = r;
+}
+
+void recurrent_only(const Config& c, ModelSpec& m, const RecurrentSpec& r) {
+  m.layers = c.need("num_hidden_layers");
+  m.hidden = c.need("hidden_size");
+  m.vocab = c.need("vocab_size");
+  m.heads = 1;
+  m.max_context = 1 << 20;
+  m.attention = {AttentionKind::recurrent};
+  m.ffn_layers = {0};
+  m.norms_per_layer = 1;
+  m.tied_embeddings = c.flag("tie_word_embeddings", m.tied_embeddings);
+  m.recurrent = r;
+}
+
+void mamba(const Config& c, ModelSpec& m) {
+  RecurrentSpec r;
+  r.mixer = Mixer::mamba;
+  r.inner = c.find("intermediate_size") != nullptr ? c.number("intermediate_size", 0)
+                                                   : expanded(c, "expand");
+  r.state = c.number("state_size", 16);
+  r.conv = c.number("conv_kernel", 4);
+  if (c.find("time_step_rank") != nullptr && c.word("time_step_rank") != "auto")
+    r.rank = c.number("time_step_rank", 0);
+  m.tied_embeddings = c.word("model_type") == "mamba";
+  recurrent_only(c, m, r);
+}
+
+void mamba2(const Config& c, ModelSpec& m) {
+  RecurrentSpec r;
+  r.mixer = Mixer::mamba_2;
+  r.heads = c.number("num_heads", 128);
+  r.inner = std::clamp<std::int64_t>(r.heads, 0, 65536) * width(c, "head_dim", 64);
+  r.state = c.number("state_size", 128);
+  r.conv = c.number("conv_kernel", 4);
+  r.groups = c.number("n_groups", 8);
+  recurrent_only(c, m, r);
+}
+
+// Published files state the width of gate and up projection together.
+void recurrent_gemma(const Config& c, ModelSpec& m) {
+  m.tied_embeddings = true;
+  dimensions(c, m);
+  m.intermediate = c.number("intermediate_size", 15360) / 2;
+  if (m.head_dim == 0) m.head_dim = 256;
+  m.max_context = 1 << 20;
+  m.window = c.number("attention_window_size", 2048);
+  m.attention = {AttentionKind::recurrent, AttentionKind::recurrent, AttentionKind::sliding};
+  RecurrentSpec r;
+  r.mixer = Mixer::rg_lru;
+  r.inner = c.number("lru_width", m.hidden);
+  r.heads = m.heads;
+  r.conv = c.number("conv1d_width", 4);
+  r.dtype = Dtype::fp32;
+  m.recurrent = r;
+}
+
+void qwen3_next(const Config& c, ModelSpec& m) {
+  qwen3(c, m);
+  sparse_steps(c, m);
+  m.moe->shared_intermediate = c.number("shared_expert_intermediate_size", 512);
+  const std::int64_t period = c.number("full_attention_interval", 4);
+  m.attention.clear();
+  if (!listed_kinds(c, m)) every_nth_full(m, AttentionKind::recurrent, period);
+  RecurrentSpec r;
+  r.mixer = Mixer::gated_delta;
+  r.heads = c.number("linear_num_value_heads", 32);
+  r.key_heads = c.number("linear_num_key_heads", 16);
+  r.key_dim = c.number("linear_key_head_dim", 128);
+  r.value_dim = c.number("linear_value_head_dim", 128);
+  r.conv = c.number("linear_conv_kernel_dim", 4);
+  r.dtype = Dtype::fp32;
+  m.recurrent = r;
+}
+
 const std::map<std::string, void (*)(const Config&, ModelSpec&)>& families() {
   static const std::map<std::string, void (*)(const Config&, ModelSpec&)> all{
-      {"llama", llama},          {"mistral", mistral},      {"mixtral", mixtral},
-      {"qwen2", qwen2},          {"qwen2_moe", qwen2_moe},  {"qwen3", qwen3},
-      {"qwen3_moe", qwen3_moe},  {"gemma", gemma},          {"gemma2", gemma2},
-      {"gemma3_text", gemma3},   {"gemma3", gemma3},        {"phi", phi},
-      {"phi3", mistral},         {"falcon", falcon},        {"opt", opt},
-      {"deepseek_v2", deepseek}, {"deepseek_v3", deepseek}, {"kimi_k2", deepseek},
-      {"gpt_oss", gpt_oss},      {"llama4_text", llama4},   {"llama4", llama4}};
+      {"llama", llama},
+      {"mistral", mistral},
+      {"mixtral", mixtral},
+      {"qwen2", qwen2},
+      {"qwen2_moe", qwen2_moe},
+      {"qwen3", qwen3},
+      {"qwen3_moe", qwen3_moe},
+      {"gemma", gemma},
+      {"gemma2", gemma2},
+      {"gemma3_text", gemma3},
+      {"gemma3", gemma3},
+      {"phi", phi},
+      {"phi3", mistral},
+      {"falcon", falcon},
+      {"opt", opt},
+      {"deepseek_v2", deepseek},
+      {"deepseek_v3", deepseek},
+      {"kimi_k2", deepseek},
+      {"jamba", jamba},
+      {"mamba", mamba},
+      {"falcon_mamba", mamba},
+      {"mamba2", mamba2},
+      {"recurrent_gemma", recurrent_gemma},
+      {"qwen3_next", qwen3_next},
+      {"gpt_oss", gpt_oss},
+      {"llama4_text", llama4},
+      {"llama4", llama4}};
   return all;
 }
 

@@ -65,7 +65,6 @@ MemoryBudget plan_memory(const ModelSpec& m, const Parallel& split, const Precis
                          const MemoryPlan& plan) {
   check_split(m, split);
   MemoryBudget best;
-  const auto owners = stage_kv_layers(m, split.pipeline);
   bool first = true;
   for (int s = 0; s < split.pipeline; ++s) {
     MemoryBudget b;
@@ -76,8 +75,7 @@ MemoryBudget plan_memory(const ModelSpec& m, const Parallel& split, const Precis
     b.graph_pool = plan.graph_pool;
     b.other = plan.other.value_or(other_memory_estimate(split));
     b.kv = b.usable - b.weights - b.activation - b.graph_pool - b.other;
-    b.block =
-        kv_page_bytes(m, split, p.kv, plan.block_tokens) * owners[static_cast<std::size_t>(s)];
+    b.block = plan.block.value_or(stage_block_bytes(m, split, p.kv, plan.block_tokens, s));
     if (b.block.count() == 0) continue;  // a stage of recurrent layers only sets no limit
     b.blocks = Blocks{std::max<std::int64_t>(0, b.kv / b.block)};
     if (first || b.blocks < best.blocks || (b.blocks == best.blocks && b.kv < best.kv)) best = b;

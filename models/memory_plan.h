@@ -29,6 +29,7 @@ struct MemoryPlan {
   std::int64_t block_tokens = 16;
   Bytes graph_pool{0};  // vLLM subtracts it since about 0.21; 0.1 to 0.7 GiB is typical
   std::optional<Bytes> activation, other;  // replace the estimates
+  std::optional<Bytes> block;              // of a stage, where that is not the KV of all its layers
 };
 
 // Where the memory of the fullest rank goes.

@@ -22,6 +22,12 @@ bool uses(const ModelSpec& m, AttentionKind kind) {
   return false;
 }
 
+// The entry of a pattern that repeats over the layers.
+std::int64_t repeated(const std::vector<std::int64_t>& pattern, std::int64_t layer,
+                      std::int64_t absent) {
+  return pattern.empty() ? absent : pattern[static_cast<std::size_t>(layer) % pattern.size()];
+}
+
 bool has_experts(const MoeSpec& e, std::int64_t layer) {
   return layer >= e.first_dense && layer % e.every == e.offset &&
          std::find(e.dense_layers.begin(), e.dense_layers.end(), layer) == e.dense_layers.end();
@@ -31,7 +37,9 @@ bool has_experts(const MoeSpec& e, std::int64_t layer) {
 void check_size(const ModelSpec& m, const Tree& at, Reader& r) {
   const auto d = [](std::int64_t v) { return static_cast<double>(v); };
   double width = d(m.heads) * d(m.head_width() + m.value_width());
-  double inner = d(m.hidden), cached = d(m.kv_head_count()) * d(m.head_width() + m.value_width());
+  std::int64_t most = m.kv_head_count();
+  for (const std::int64_t g : m.layer_kv_heads) most = std::max(most, g);
+  double inner = d(m.hidden), cached = d(most) * d(m.head_width() + m.value_width());
   if (m.mla) {
     width += d(m.heads) * d(m.mla->qk_nope_head_dim + m.mla->qk_rope_head_dim + m.mla->v_head_dim);
     inner += d(m.mla->q_lora_rank + m.mla->kv_lora_rank);
@@ -46,6 +54,24 @@ void check_size(const ModelSpec& m, const Tree& at, Reader& r) {
     r.error(at, "a full context caches more than 1e18 numbers", "check kv_heads and max_context");
 }
 
+// A list of layers to read from: one per layer, each with a cache of its own.
+template <class Wrong>
+void check_sources(const ModelSpec& m, const char* key, const std::vector<std::int64_t>& list,
+                   const Wrong& wrong) {
+  if (list.empty()) return;
+  if (list.size() != static_cast<std::size_t>(m.layers))
+    return wrong(key, fmt::format("{} entries for {} layers", list.size(), m.layers),
+                 "give one per layer");
+  for (std::int64_t l = 0; l < m.layers; ++l) {
+    const std::int64_t s = list[static_cast<std::size_t>(l)];
+    if (s == l ||
+        (s < m.layers && list[static_cast<std::size_t>(s)] == s && attends(kind_of(m, s))))
+      continue;
+    return wrong(key, fmt::format("layer {} has no cache of its own to read", s),
+                 "name layers that read their own cache");
+  }
+}
+
 }  // namespace
 
 std::vector<Layer> layers_of(const ModelSpec& m) {
@@ -57,9 +83,15 @@ std::vector<Layer> layers_of(const ModelSpec& m) {
         layer.attention == AttentionKind::sliding || layer.attention == AttentionKind::chunked;
     layer.window = windowed ? m.window : 0;
     layer.kv_source = m.kv_source.empty() ? l : m.kv_source[static_cast<std::size_t>(l)];
-    layer.owns_kv = layer.kv_source == l && layer.attention != AttentionKind::recurrent;
-    layer.moe = m.moe && has_experts(*m.moe, l);
-    layer.dense_width = layer.moe ? m.moe->shared_intermediate : m.intermediate;
+    layer.v_source = m.v_source.empty() ? layer.kv_source : m.v_source[static_cast<std::size_t>(l)];
+    layer.kv_heads = repeated(m.layer_kv_heads, l, m.kv_head_count());
+    layer.owns_k = layer.kv_source == l && attends(layer.attention);
+    layer.owns_v = layer.v_source == l && attends(layer.attention);
+    layer.owns_kv = layer.owns_k || layer.owns_v;
+    layer.is_upper = m.prefill_layers > 0 && l >= m.prefill_layers;
+    const bool ffn = repeated(m.ffn_layers, l, 1) != 0;
+    layer.moe = ffn && m.moe && has_experts(*m.moe, l);
+    layer.dense_width = !ffn ? 0 : layer.moe ? m.moe->shared_intermediate : m.intermediate;
   }
   return all;
 }
@@ -83,14 +115,39 @@ bool check_model(const ModelSpec& m, const Tree& at, Reader& r) {
           "give head_dim");
   if (m.window == 0 && (uses(m, AttentionKind::sliding) || uses(m, AttentionKind::chunked)))
     wrong("window", "sliding or chunked layers have no window", "give window in tokens");
+  if ((m.pool_tokens > 0) != uses(m, AttentionKind::pooled))
+    wrong("pool_tokens", "pooled layers and pool_tokens need each other",
+          "give both, or neither of them");
   if (!m.mla && uses(m, AttentionKind::mla))
     wrong("mla", "layers of kind mla, but no mla dimensions", "give mla: {...}");
   if (m.mla && (uses(m, AttentionKind::full) || uses(m, AttentionKind::sliding) ||
-                uses(m, AttentionKind::chunked)))
+                uses(m, AttentionKind::chunked) || uses(m, AttentionKind::pooled)))
     wrong("attention", "mla dimensions and layers of another kind with a cache",
           "a model has either; leave attention empty for latent attention");
+  if (m.mla && (m.tpa || m.tied_kv || m.q_rank > 0 || !m.layer_kv_heads.empty()))
+    wrong("mla", "latent attention beside another form of the cache",
+          "remove tpa, tied_kv, q_rank and layer_kv_heads: mla has ranks of its own");
+  if (m.tpa && (m.tied_kv || m.q_rank > 0))
+    wrong("tpa", "factored keys and values beside tied_kv or q_rank",
+          "tpa has a q_rank of its own");
   if (!m.recurrent && uses(m, AttentionKind::recurrent))
     wrong("recurrent", "layers of kind recurrent, but no dimensions", "give recurrent: {...}");
+  if (m.recurrent && m.recurrent->mixer == Mixer::given && m.recurrent->state_elements == 0)
+    wrong("recurrent", "neither a mixer nor state_elements", "give mixer, or state_elements");
+  if (m.memory && m.window == 0)
+    wrong("memory", "every layer keeps all tokens: nothing is left to compress",
+          "give sliding or chunked layers");
+  if (m.encoder && m.encoder->cross_layers > m.layers)
+    wrong("encoder", fmt::format("{} cross layers of {}", m.encoder->cross_layers, m.layers),
+          "give at most one per layer");
+  if (m.prefill_layers > m.layers)
+    wrong("prefill_layers", fmt::format("{} of {} layers", m.prefill_layers, m.layers),
+          "give at most as many as there are layers");
+  for (const auto& [key, list] :
+       {std::pair{"layer_kv_heads", &m.layer_kv_heads}, std::pair{"ffn_layers", &m.ffn_layers}})
+    if (list->size() > static_cast<std::size_t>(m.layers))
+      wrong(key, fmt::format("{} entries for {} layers", list->size(), m.layers),
+            "give at most one per layer");
   if (m.attention.size() > static_cast<std::size_t>(m.layers))
     wrong("attention", fmt::format("{} kinds for {} layers", m.attention.size(), m.layers),
           "give at most one per layer");
@@ -100,23 +157,19 @@ bool check_model(const ModelSpec& m, const Tree& at, Reader& r) {
   if (m.moe && m.moe->offset >= m.moe->every)
     wrong("moe", fmt::format("offset {} is not below every {}", m.moe->offset, m.moe->every),
           "give offset in 0 .. every - 1");
-  if (!m.kv_source.empty() && m.kv_source.size() != static_cast<std::size_t>(m.layers)) {
-    wrong("kv_source", fmt::format("{} entries for {} layers", m.kv_source.size(), m.layers),
-          "give one per layer");
-  } else {
-    for (const std::int64_t s : m.kv_source)
-      if (s >= m.layers || m.kv_source[static_cast<std::size_t>(s)] != s ||
-          kind_of(m, s) == AttentionKind::recurrent) {
-        wrong("kv_source", fmt::format("layer {} has no cache of its own to read", s),
-              "name layers that read their own cache");
-        break;
-      }
-  }
+  check_sources(m, "kv_source", m.kv_source, wrong);
+  check_sources(m, "v_source", m.v_source, wrong);
   if (r.diagnostics().all().size() != before) return false;
   const auto all = layers_of(m);
-  if (std::any_of(all.begin(), all.end(),
-                  [](const Layer& l) { return !l.moe && l.dense_width == 0; }))
-    wrong("intermediate", "layers without experts have no inner width", "give intermediate");
+  for (std::int64_t l = 0; l < m.layers; ++l) {
+    const Layer& layer = all[static_cast<std::size_t>(l)];
+    if (layer.moe || layer.dense_width > 0 || repeated(m.ffn_layers, l, 1) == 0) continue;
+    wrong("intermediate", "layers without experts have no inner width",
+          "give intermediate, or ffn_layers where layers have no feed-forward part");
+    break;
+  }
+  if (m.prefill_layers > 0 && m.prefill_passes > 1)
+    wrong("prefill_passes", "a prompt that leaves early runs once", "remove prefill_layers");
   check_size(m, at, r);
   return r.diagnostics().all().size() == before;
 }

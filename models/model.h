@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "sim/base/fields.h"
@@ -40,13 +39,21 @@ constexpr int bits(Dtype d) {
 
 // full: every earlier token; sliding: the last `window` tokens, itself included; chunked: the
 // tokens of its own chunk of `window` tokens; mla: every earlier token through one latent per
-// token; recurrent: a constant state, no KV.
-enum class AttentionKind : std::uint8_t { full, sliding, chunked, mla, recurrent };
+// token; recurrent: a constant state, no KV; pooled: every earlier run of `pool_tokens` tokens, one
+// entry each, computed once per run (Block Transformer, arXiv:2406.02657); none: no mixer at all.
+enum class AttentionKind : std::uint8_t { full, sliding, chunked, mla, recurrent, pooled, none };
 constexpr auto enum_names(AttentionKind) {
-  return std::array{
-      std::pair{AttentionKind::full, "full"}, std::pair{AttentionKind::sliding, "sliding"},
-      std::pair{AttentionKind::chunked, "chunked"}, std::pair{AttentionKind::mla, "mla"},
-      std::pair{AttentionKind::recurrent, "recurrent"}};
+  return std::array{std::pair{AttentionKind::full, "full"},
+                    std::pair{AttentionKind::sliding, "sliding"},
+                    std::pair{AttentionKind::chunked, "chunked"},
+                    std::pair{AttentionKind::mla, "mla"},
+                    std::pair{AttentionKind::recurrent, "recurrent"},
+                    std::pair{AttentionKind::pooled, "pooled"},
+                    std::pair{AttentionKind::none, "none"}};
+}
+// Neither keeps tokens nor scores them.
+constexpr bool attends(AttentionKind k) {
+  return k != AttentionKind::recurrent && k != AttentionKind::none;
 }
 
 // Which linear layers carry a bias vector; `all` includes norms and the feed-forward part.
@@ -107,16 +114,112 @@ struct MoeSpec {
             "further layers without experts")};
 };
 
+// Tensor product attention (arXiv:2501.06425): keys and values are sums of `rank` outer products of
+// a vector over heads and one over the head's width; the cache holds these factors.
+struct TpaSpec {
+  std::int64_t q_rank = 6, k_rank = 2, v_rank = 2;
+  static constexpr Rows kFields{
+      field("q_rank", &TpaSpec::q_rank, between<std::int64_t>(1, 1024), "of queries"),
+      field("k_rank", &TpaSpec::k_rank, between<std::int64_t>(1, 1024), "of keys, cached"),
+      field("v_rank", &TpaSpec::v_rank, between<std::int64_t>(1, 1024), "of values, cached")};
+};
+
+// Recurrent mixers whose state and weights follow from their widths (recurrent.h has the formulas
+// and their sources); given: the two numbers themselves.
+enum class Mixer : std::uint8_t {
+  given,
+  mamba,
+  mamba_2,
+  rwkv_4,
+  rwkv_6,
+  retention,
+  gated_linear,
+  delta,
+  gated_delta,
+  rg_lru
+};
+constexpr auto enum_names(Mixer) {
+  return std::array{std::pair{Mixer::given, "given"},
+                    std::pair{Mixer::mamba, "mamba"},
+                    std::pair{Mixer::mamba_2, "mamba-2"},
+                    std::pair{Mixer::rwkv_4, "rwkv-4"},
+                    std::pair{Mixer::rwkv_6, "rwkv-6"},
+                    std::pair{Mixer::retention, "retention"},
+                    std::pair{Mixer::gated_linear, "gated-linear"},
+                    std::pair{Mixer::delta, "delta"},
+                    std::pair{Mixer::gated_delta, "gated-delta"},
+                    std::pair{Mixer::rg_lru, "rg-lru"}};
+}
+
 // A layer with a constant state per sequence in place of KV (Mamba and its kin).
 struct RecurrentSpec {
+  Mixer mixer = Mixer::given;
+  std::int64_t inner = 0, state = 16, heads = 1, key_heads = 0, key_dim = 64, value_dim = 0;
+  std::int64_t conv = 0, rank = 0, groups = 1;
   std::int64_t state_elements = 0;
   std::int64_t parameters = 0;
+  Dtype dtype = Dtype::bf16;
   static constexpr Rows kFields{
+      field("mixer", &RecurrentSpec::mixer, any,
+            "kind of the state; given = state_elements and parameters say it"),
+      field("inner", &RecurrentSpec::inner, between<std::int64_t>(0, 1 << 20),
+            "channels of mamba, mamba-2 and rg-lru; 0 = hidden"),
+      field("state", &RecurrentSpec::state, between<std::int64_t>(1, 4096),
+            "numbers per channel (mamba) or per channel and head (mamba-2)"),
+      field("heads", &RecurrentSpec::heads, between<std::int64_t>(1, 65536),
+            "heads, of values where keys have fewer; blocks of rg-lru's gates"),
+      field("key_heads", &RecurrentSpec::key_heads, between<std::int64_t>(0, 65536),
+            "heads of queries and keys; 0 = heads"),
+      field("key_dim", &RecurrentSpec::key_dim, between<std::int64_t>(1, 65536),
+            "width of a key, the state's rows"),
+      field("value_dim", &RecurrentSpec::value_dim, between<std::int64_t>(0, 65536),
+            "width of a value, the state's columns; 0 = key_dim"),
+      field("conv", &RecurrentSpec::conv, between<std::int64_t>(0, 64),
+            "taps of the short convolution; its last inputs belong to the state"),
+      field("rank", &RecurrentSpec::rank, between<std::int64_t>(0, 65536),
+            "of the projection of time steps (mamba) or gates; 0 = hidden / 16"),
+      field("groups", &RecurrentSpec::groups, between<std::int64_t>(1, 1024),
+            "groups that share input and output projections (mamba-2)"),
       field("state_elements", &RecurrentSpec::state_elements,
             between<std::int64_t>(0, std::int64_t{1} << 40),
-            "numbers of state per layer and sequence"),
+            "numbers of state per layer and sequence; 0 = those of the mixer"),
       field("parameters", &RecurrentSpec::parameters,
-            between<std::int64_t>(0, std::int64_t{1} << 40), "weights of the mixer per layer")};
+            between<std::int64_t>(0, std::int64_t{1} << 40),
+            "weights of the mixer per layer; 0 = those of the mixer"),
+      field("dtype", &RecurrentSpec::dtype, any,
+            "precision of the state; the inputs of a convolution have 16 bits")};
+};
+
+// A memory of constant size beside the window of every attention layer (Infini-attention,
+// arXiv:2404.07143): older segments live on in it.
+struct MemorySpec {
+  std::int64_t state_elements = 1, parameters = 0;
+  static constexpr Rows kFields{
+      field("state_elements", &MemorySpec::state_elements,
+            between<std::int64_t>(1, std::int64_t{1} << 40),
+            "numbers of memory per attention layer and sequence"),
+      field("parameters", &MemorySpec::parameters, between<std::int64_t>(0, std::int64_t{1} << 40),
+            "weights per attention layer")};
+};
+
+// A small encoder reads what does not fit into the decoder's own context; the decoder's cross
+// attention reads one vector per token of it (CEPE, arXiv:2402.16617; XC-Cache, arXiv:2404.15420).
+struct EncoderSpec {
+  std::int64_t hidden = 1, chunk = 256, parameters = 0, cross_layers = 1, cross_parameters = 0;
+  std::int64_t main_tokens = 1;
+  static constexpr Rows kFields{
+      field("hidden", &EncoderSpec::hidden, between<std::int64_t>(1, 1 << 20),
+            "numbers cached per token of the context, once for all layers"),
+      field("chunk", &EncoderSpec::chunk, between<std::int64_t>(1, 1 << 30),
+            "tokens that it encodes together"),
+      field("parameters", &EncoderSpec::parameters, between<std::int64_t>(0, std::int64_t{1} << 40),
+            "weights of the encoder"),
+      field("cross_layers", &EncoderSpec::cross_layers, between<std::int64_t>(1, 1024),
+            "layers of the decoder with cross attention"),
+      field("cross_parameters", &EncoderSpec::cross_parameters,
+            between<std::int64_t>(0, std::int64_t{1} << 40), "weights of one of these"),
+      field("main_tokens", &EncoderSpec::main_tokens, between<std::int64_t>(1, 1 << 30),
+            "tokens of a sequence with KV of their own; all others are context")};
 };
 
 struct ModelSpec {
@@ -125,11 +228,17 @@ struct ModelSpec {
   std::int64_t layers = 1, hidden = 1, heads = 1, kv_heads = 0, head_dim = 0, v_head_dim = 0;
   std::int64_t intermediate = 0, vocab = 1, max_context = 4096;
   std::vector<AttentionKind> attention;
-  std::int64_t window = 0;
-  std::vector<std::int64_t> kv_source;
+  std::int64_t window = 0, pool_tokens = 0;
+  std::vector<std::int64_t> kv_source, v_source, layer_kv_heads, ffn_layers;
+  bool tied_kv = false;
+  std::int64_t q_rank = 0;
+  std::int64_t prefill_layers = 0, prefill_passes = 1, shared_blocks = 0;
   std::optional<MlaSpec> mla;
+  std::optional<TpaSpec> tpa;
   std::optional<MoeSpec> moe;
   std::optional<RecurrentSpec> recurrent;
+  std::optional<MemorySpec> memory;
+  std::optional<EncoderSpec> encoder;
   bool gated = true, qk_norm = false, tied_embeddings = false, parallel_residual = false;
   Bias bias = Bias::none;
   std::int64_t norms_per_layer = 2, learned_positions = 0;
@@ -167,9 +276,29 @@ struct ModelSpec {
             "tokens of a sliding window or chunk"),
       field("kv_source", &ModelSpec::kv_source, between<std::int64_t>(0, 1023),
             "layer whose cache each layer reads; empty = its own"),
+      field("v_source", &ModelSpec::v_source, between<std::int64_t>(0, 1023),
+            "layer whose cached values each layer reads; empty = as kv_source"),
+      field("pool_tokens", &ModelSpec::pool_tokens, between<std::int64_t>(0, 1 << 20),
+            "tokens of one entry of a pooled layer"),
+      field("layer_kv_heads", &ModelSpec::layer_kv_heads, between<std::int64_t>(1, 65536),
+            "key and value heads of each layer, repeated over the layers; empty = kv_heads"),
+      field("ffn_layers", &ModelSpec::ffn_layers, between<std::int64_t>(0, 1),
+            "1 where a layer has a feed-forward part, repeated over the layers; empty = all have"),
+      field("tied_kv", &ModelSpec::tied_kv, any, "the values are the keys: one of them is cached"),
+      field("q_rank", &ModelSpec::q_rank, between<std::int64_t>(0, 65536),
+            "rank of a factored query projection; 0 = not factored"),
+      field("prefill_layers", &ModelSpec::prefill_layers, between<std::int64_t>(0, 1024),
+            "layers that a prompt's tokens pass; only its last one goes on; 0 = all"),
+      field("prefill_passes", &ModelSpec::prefill_passes, between<std::int64_t>(1, 64),
+            "times that a prompt runs through the model, where layers read the KV of later ones"),
+      field("shared_blocks", &ModelSpec::shared_blocks, between<std::int64_t>(0, 1024),
+            "distinct sets of weights that the attention layers share in turn; 0 = each its own"),
       field("mla", &ModelSpec::mla, any, "latent attention"),
+      field("tpa", &ModelSpec::tpa, any, "factored keys and values"),
       field("moe", &ModelSpec::moe, any, "mixture of experts"),
       field("recurrent", &ModelSpec::recurrent, any, "layers of kind recurrent"),
+      field("memory", &ModelSpec::memory, any, "compressive memory of the attention layers"),
+      field("encoder", &ModelSpec::encoder, any, "reads the context beyond the decoder's own"),
       field("gated", &ModelSpec::gated, any,
             "feed-forward part has gate, up and down (3 matrices) rather than up and down"),
       field("qk_norm", &ModelSpec::qk_norm, any, "queries and keys are normalised per head"),
@@ -200,11 +329,15 @@ KVSIM_FIELDS_ELSEWHERE(ModelSpec)
 struct Layer {
   AttentionKind attention = AttentionKind::full;
   std::int64_t window = 0;     // tokens; 0 = unbounded
-  std::int64_t kv_source = 0;  // index of the layer whose cache it reads
-  bool owns_kv = true;         // stores KV (false for sharers and recurrent layers)
-  bool moe = false;            // has routed experts
-  std::int64_t dense_width =
-      0;  // inner width of its dense part: the layer's own, or that of the shared experts
+  std::int64_t kv_source = 0;  // index of the layer whose cache (keys, at least) it reads
+  std::int64_t v_source = 0;   // of the layer whose values it reads
+  std::int64_t kv_heads = 0;
+  bool owns_kv = true;  // stores keys, values or both
+  bool owns_k = true, owns_v = true;
+  bool moe = false;       // has routed experts
+  bool is_upper = false;  // a prompt's tokens but the last do not reach it
+  // Inner width of its dense part: the layer's own, or that of the shared experts; 0 = none.
+  std::int64_t dense_width = 0;
 };
 
 // Requires a spec that passed check_model().

@@ -45,23 +45,34 @@ class TransformerWork final : public ModelWork {
 
  private:
   void set_attention_facts(double kv_bits);
-  // Layers whose attention does the same.
+  // Layers that do the same. A prompt's tokens but the last do not reach those that are upper.
   struct Group {
-    AttentionKind kind = AttentionKind::full;
-    std::int64_t window = 0;
-    bool owns_kv = true;
+    Layer like;  // any of them
+    double layers = 0;
+  };
+  // Feed-forward parts that the same tokens run through.
+  struct Feed {
+    bool is_upper = false, pooled = false, moe = false;
     double layers = 0;
   };
   struct Batch;  // token counts of one iteration
 
+  void sort_layers();
+  // Tokens that a dense operator of such layers runs on.
+  [[nodiscard]] double tokens(const Batch&, bool is_upper, bool pooled) const;
+  [[nodiscard]] double tokens(const Batch& b, const Layer& l) const {
+    return tokens(b, l.is_upper, l.attention == AttentionKind::pooled);
+  }
   void add_attention(const Group&, const StepShape&, const Batch&, std::vector<Work>&) const;
   void add_projections(const Group&, const Batch&, std::vector<Work>&) const;
   void add_mla_projections(const Group&, const StepShape&, const Batch&, std::vector<Work>&) const;
-  void add_recurrent(const Group&, const Batch&, std::vector<Work>&) const;
+  void add_recurrent(const Group&, const StepShape&, const Batch&, std::vector<Work>&) const;
+  void add_memory(const Group&, const StepShape&, const Batch&, std::vector<Work>&) const;
+  void add_encoder(const StepShape&, const Batch&, std::vector<Work>&) const;
   void add_rotary(const Batch&, std::vector<Work>&) const;
   void add_norms(const Batch&, std::vector<Work>&) const;
-  void add_ffn(double layers, std::int64_t width, const Batch&, std::vector<Work>&) const;
-  void add_experts(const StepShape&, const Batch&, std::vector<Work>&) const;
+  void add_ffn(double layers, std::int64_t width, double tokens, std::vector<Work>&) const;
+  void add_experts(const Feed&, const StepShape&, const Batch&, std::vector<Work>&) const;
   void add_head(const Batch&, std::vector<Work>&) const;
   void add_collectives(const StepShape&, const Batch&, std::vector<Work>&) const;
   // A product of `tokens` rows: in -> out, in `layers` layers.
@@ -75,7 +86,10 @@ class TransformerWork final : public ModelWork {
   double heads_ = 0, kv_heads_ = 0;                     // on this rank
   double act_ = 2;                                      // bytes of an activation
   double linear_ = 2, kept_ = 2, expert_ = 2, kv_ = 2;  // bytes of a weight; of a cached number
-  double dense_layers_ = 0, moe_layers_ = 0, kv_layers_ = 0, mixers_ = 0;
+  double moe_layers_ = 0, written_ = 0;  // KV numbers that a token adds, over all layers
+  double kv_layers_ = 0, mixers_ = 0;
+  double upper_ = 0, upper_mixers_ = 0;  // of the layers, and of those with attention
+  std::vector<Feed> feeds_;
   double remote_ranks_ = 0;
 };
 

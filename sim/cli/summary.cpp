@@ -82,6 +82,40 @@ std::string host_line(const std::vector<Metric>& m) {
                            bytes_text(find(m, "from_host_bytes").value_or(0)));
 }
 
+// What a sequence takes beside its tokens, where layers forget.
+std::string hybrid_line(const EngineConfig& e, const std::vector<Metric>& m) {
+  const HybridMemory& h = e.hybrid;
+  if (!h.on) return "";
+  std::string out = "hybrid    ";
+  if (h.full == 0) out += " no layer keeps every token;";
+  if (h.window_units > 0)
+    out +=
+        fmt::format(" {} blocks of windows a sequence at most;", h.window_units * h.window_blocks);
+  if (h.state_units > 0) out += fmt::format(" {} of states;", h.state_units);
+  const auto slots = find(m, "snapshot_slots");
+  if (!slots) return out + " no snapshots\n";
+  return out + fmt::format(" {} snapshots of {} slots saved, {} used, {} evicted\n",
+                           number(find(m, "snapshots_saved"), 0), number(slots, 0),
+                           number(find(m, "snapshots_used"), 0),
+                           number(find(m, "snapshots_evicted"), 0));
+}
+
+// What token policies kept and read, and what they cost besides.
+std::string token_line(const std::vector<Metric>& m) {
+  if (!find(m, "kv_reduction")) return "";
+  std::string out =
+      fmt::format("tokens     {} bytes of KV kept a token, {}x fewer; steps read {} of it",
+                  number(find(m, "kv_bytes_per_token"), 0), number(find(m, "kv_reduction"), 2),
+                  percent(find(m, "kv_read_share")));
+  std::string times;
+  for (const char* what :
+       {"score", "index", "restore", "merge", "encode", "fetch", "far", "prompt", "prompt_link"}) {
+    const double s = find(m, fmt::format("token_policy_{}_time", what)).value_or(0);
+    if (s >= 0.0005) times += fmt::format("{}{} {:.3f} s", times.empty() ? "" : ", ", what, s);
+  }
+  return out + (times.empty() ? "" : "; work besides: " + times) + "\n";
+}
+
 // Hits and traffic of each tier below the GPU, then the link that is queued for the most.
 std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
   std::string out = o.tiers.empty() ? "" : "tiers     ";
@@ -177,7 +211,9 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
       "engine     {} iterations, {} preemptions, {} KV blocks a rank, at most {} of them in use\n",
       number(find(m, "iterations"), 0), number(find(m, "preemptions"), 0), run.engine.kv_blocks,
       percent(find(m, "peak_kv_usage")));
+  out += hybrid_line(run.engine, m);
   out += host_line(m);
+  out += token_line(m);
   out += tier_lines(m, o);
   if (s.slo.ttft || s.slo.tpot || s.slo.e2e)
     out += fmt::format("SLO        {} of the requests meet it, goodput {} requests/s\n",

@@ -14,6 +14,8 @@
 #include "policies/scheduler/scheduler.h"
 #include "sim/base/time.h"
 #include "sim/base/work.h"
+#include "sim/engine/hybrid.h"
+#include "sim/engine/kv_form.h"
 
 namespace kvsim {
 
@@ -64,16 +66,24 @@ struct EngineConfig {
                                // = never
   std::vector<std::int64_t> graph_sizes;  // captured decode batch sizes, ascending; empty = eager
   std::array<std::int64_t, kMaxWindows>
-      windows{};       // attention windows the cost model wants sums of; 0 = unused
-  MemoryRules memory;  // block_tokens and kv_blocks above follow from it
+      windows{};            // attention windows the cost model wants sums of; 0 = unused
+  MemoryRules memory;       // block_tokens and kv_blocks above follow from it
+  HybridMemory hybrid;      // layers that keep different things
+  SnapshotRules snapshots;  // of these
+  MakeEvictionPolicy make_snapshot_policy;
   const MemoryManager* memory_manager = nullptr;  // not owned; null: nothing is reserved
+  KvForms* forms = nullptr;                       // not owned; null: KV stays as it was computed
   // Host memory outside the tiers that KV of admitted requests may move to, of one rank.
   std::int64_t host_blocks = 0, host_block_bytes = 0;  // bytes: of one block on all its GPUs
   bool swap = false;         // preempted requests move there instead of being computed again
   bool exact_steps = false;  // take the per-sequence path always (slow; the results are the same)
 
-  [[nodiscard]] std::int64_t blocks_for(std::int64_t tokens) const {
+  // Of the tokens of a sequence, and of the pool for all that it keeps of them.
+  [[nodiscard]] std::int64_t token_blocks(std::int64_t tokens) const {
     return (tokens + block_tokens - 1) / block_tokens;
+  }
+  [[nodiscard]] std::int64_t blocks_for(std::int64_t tokens) const {
+    return hybrid.on ? hybrid.units(token_blocks(tokens)) : token_blocks(tokens);
   }
   [[nodiscard]] bool is_captured(std::int64_t decodes) const {
     return !graph_sizes.empty() && decodes <= graph_sizes.back();

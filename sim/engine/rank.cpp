@@ -19,7 +19,11 @@ Rank::Rank(const EngineConfig& config, std::uint32_t instance, std::uint32_t ran
       owned_pool_(make_pool(config, hash_combine(instance, rank))),
       pool_(*owned_pool_),
       memory_(config.memory, config.memory_manager, config.kv_blocks),
-      group_(config.block_tokens, config.windows) {
+      group_(config.block_tokens, config.windows, config.hybrid) {
+  if (config.snapshots.slots > 0)
+    snapshots_ =
+        std::make_unique<Snapshots>(config.snapshots.slots, config.make_snapshot_policy,
+                                    hash_combine(config.pool.seed, hash_combine(instance, rank)));
   totals_.instance = instance;
   totals_.rank = rank;
   totals_.blocks = config.kv_blocks;
@@ -48,6 +52,7 @@ void Rank::enqueue(const Request& r, Time visible) {
   s.content = std::move(content);
   s.hold.pieces = std::move(pieces);
   s.prompt = r.prompt_tokens;
+  if (config_.forms != nullptr) s.curve = &config_.forms->curve(s.prompt);
   s.output = config_.max_model_len > 0
                  ? std::min(r.output_tokens, config_.max_model_len - r.prompt_tokens)
                  : r.output_tokens;
@@ -71,14 +76,13 @@ void Rank::enqueue(const Request& r, Time visible) {
     s.content.push_back({segment.key, tokens / config_.block_tokens});
   }
   s.known_output = tokens > s.prompt && !config_.publish_computed;
-  const std::int64_t all = config_.blocks_for(s.prompt + s.output);
+  const std::int64_t all = config_.token_blocks(s.prompt + s.output);
   if (s.content.empty() || s.content.back().end < all)
     s.content.push_back({hash_combine(0x6f7574707574ULL, r.index), all});
   s.state = Sequence::State::waiting;
   wait_first(slot, visible);
   if (tiers_) {
-    const std::int64_t local =
-        pool_.look_up(s.content, (s.prompt - 1) / config_.block_tokens).blocks;
+    const std::int64_t local = find(s.content, (s.prompt - 1) / config_.block_tokens).blocks;
     tiers_->arrived(prompt_of(slot, s.prompt, local, visible));
   }
 }
@@ -89,7 +93,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   out.clear();
   planning_ = now;
   pool_.set_now(now);
-  stranded_ = 0;
+  stranded_ = given_up_ = 0;
   slack_known_ = false;
   const bool layers_move = !layered_.empty();
   displaced_.clear();
@@ -150,12 +154,14 @@ std::int64_t Rank::piece_of(std::uint32_t slot, std::int64_t planned, std::int64
 // load, that is none until the load has ended.
 std::int64_t Rank::prefill_left(std::uint32_t slot) {
   Sequence& s = sequences_[slot];
+  if (config_.snapshots.cuts)
+    return std::min(s.known() - s.computed, until_snapshot(s, s.computed));
   if (s.skip_to == 0) return s.known() - s.computed;
   if (s.computed < s.skip_from) return s.skip_from - s.computed;
   if (loading(slot)) return 0;
   s.computed = std::exchange(s.skip_to, 0);
   --skipping_;
-  pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+  publish(s, s.computed / config_.block_tokens);
   return s.known() - s.computed;
 }
 
@@ -301,14 +307,14 @@ void Rank::leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t ex
   s.hold.blank += extra_blocks;
   // What the running iteration computes is not hashed before it is known.
   const std::int64_t known = decoded && ahead ? s.computed - 1 : s.computed;
-  if (config_.publish_preempted)
-    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, known / config_.block_tokens));
+  if (config_.publish_preempted) publish(s, known / config_.block_tokens);
   if (s.draining) draining_unfilled_ -= unfilled(s);
   const std::int64_t there = away(s, s.computed);
   give_back(slot);
   if (fate == Fate::given_up) {
     if (!s.draining) s.outcome.recomputed_tokens += s.computed;
     s.computed = 0;
+    s.turned = false;
   } else {
     move_out(s, there);
     s.parked = fate == Fate::parked;
@@ -365,15 +371,22 @@ void Rank::drop_expired(Time now) {
   }
 }
 
+// The first `full` blocks of the sequence have their content, and others may use them.
+void Rank::publish(Sequence& s, std::int64_t full) {
+  if (s.curve == nullptr || shares(s))
+    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, full));
+}
+
 void Rank::publish_known_outputs(bool ahead) {
+  if (!config_.prefix_caching) return;
   for (std::size_t i = 0; i < static_cast<std::size_t>(group_.size()); ++i) {
     const std::uint32_t slot = group_.slot_at(i);
     Sequence& s = sequences_[slot];
     if (!s.known_output) continue;
     const std::int64_t computed = group_.computed(slot);
+    if ((computed - (ahead ? 1 : 0)) / config_.block_tokens <= s.hold.hashed) continue;
     s.hold.blank = blocks_at(s, computed) - s.hold.hashed;
-    pool_.publish(s.hold, s.content,
-                  std::max(s.hold.hashed, (computed - (ahead ? 1 : 0)) / config_.block_tokens));
+    publish(s, (computed - (ahead ? 1 : 0)) / config_.block_tokens);
   }
 }
 
@@ -381,6 +394,7 @@ void Rank::publish_known_outputs(bool ahead) {
 void Rank::finish_plan(Plan& out) {
   for (const std::uint32_t slot : out.starved) sequences_[slot].computed = group_.remove(slot);
   group_.describe(out.shape);
+  if (group_.forms() != nullptr) group_.describe_forms(0, out.shape, out.loads);
   out.shape.padded_decodes =
       out.prefills.empty() ? config_.padded(out.shape.decodes) : out.shape.decodes;
   if (group_.size() > 0) group_.advance(out.finishing);
@@ -394,8 +408,7 @@ void Rank::finish_plan(Plan& out) {
   for (const PlannedPrefill& p : out.prefills) {
     Sequence& s = sequences_[p.slot];
     s.computed += p.piece.tokens;
-    if (!config_.publish_computed)
-      pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+    if (!config_.publish_computed) publish(s, s.computed / config_.block_tokens);
     out.pieces.push_back(p.piece);
     if (!p.piece.samples) continue;
     std::erase(prefilling_, p.slot);
@@ -414,15 +427,23 @@ void Rank::finish_plan(Plan& out) {
   std::sort(out.finishing.begin(), out.finishing.end(), [&](std::uint32_t a, std::uint32_t b) {
     return sequences_[a].order < sequences_[b].order;
   });
+  if (config_.forms != nullptr) plan_forms(out);
   out.shape.prefills = out.pieces;
   out.empty = out.shape.decodes == 0 && out.prefills.empty();
   out.occupancy = occupancy();
-  totals_.peak_blocks = std::max(totals_.peak_blocks, used_blocks());
+  out.occupancy.used_blocks += given_up_;
+  totals_.peak_blocks = std::max(totals_.peak_blocks, out.occupancy.used_blocks);
 }
 
 void Rank::start_decoding(std::uint32_t slot) {
-  const Sequence& s = sequences_[slot];
-  group_.add(slot, s.computed, s.prompt + s.output - 1, s.reserved * config_.block_tokens);
+  Sequence& s = sequences_[slot];
+  const std::int64_t last = s.prompt + s.output - 1;
+  if (s.curve == nullptr) {
+    group_.add(slot, s.computed, last, s.reserved * config_.block_tokens);
+    return;
+  }
+  if (!s.turned) turn(s);
+  group_.add(slot, s.computed, last, *s.curve, s.computed - s.prompt);
 }
 
 KvOccupancy Rank::occupancy() const {

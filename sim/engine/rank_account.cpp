@@ -82,9 +82,9 @@ void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, Spent 
   }
   s.last_piece_end = end;
   if (config_.publish_computed && s.state == Sequence::State::running)
-    pool_.publish(
-        s.hold, s.content,
-        std::max(s.hold.hashed, (p.piece.history + p.piece.tokens) / config_.block_tokens));
+    publish(s, (p.piece.history + p.piece.tokens) / config_.block_tokens);
+  if (snapshots_ && s.state == Sequence::State::running)
+    save_snapshots(s, p.piece.history, p.piece.history + p.piece.tokens, end);
   add(intervals(s), Interval::prefill, spent.gpu_ns);
   add(intervals(s), Interval::host, spent.host_ns);
   add(intervals(s), Interval::load_stall, spent.stall_ns);
@@ -132,7 +132,8 @@ void Rank::finish(std::uint32_t slot, Time at) {
     KVSIM_CHECK(at_queue != waiting_.end(), "slot {} waits in no queue", slot);
     waiting_.erase(at_queue);
   } else {
-    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+    publish(s, s.computed / config_.block_tokens);
+    if (snapshots_) save_output_snapshot(s, at);
     if (tiers_ && tiers_->config().outputs) offer(slot, s.computed, at);
     draining_unfilled_ -= unfilled(s);
     give_back(slot);
@@ -171,8 +172,8 @@ void Rank::retire(std::uint32_t slot, Time now) {
 // Every prompt token that is not a hit gets its cause. Content keys are chained, so "seen" ends
 // once and for all at some block: [0, hit) hits, then what this rank had and lost, then what only
 // others had, then the new.
-void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, const RankTiers::Match& match,
-                          const RankTiers::Prompt* below) {
+void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t reach,
+                          const RankTiers::Match& match, const RankTiers::Prompt* below) {
   const auto cause = [&](MissCause c) -> std::int64_t& {
     return s.outcome.miss_tokens[static_cast<std::size_t>(c)];
   };
@@ -194,14 +195,19 @@ void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, const RankTier
     return;
   }
   at += match.declined;
+  if (reach > at) {  // here, but nothing can be taken up behind it
+    cause(MissCause::no_snapshot) = (reach - at) * bt;
+    at = reach;
+  }
   if (at < most && below != nullptr) {
     const std::int64_t lost = tiers_->lost_blocks(*below, at);
     cause(MissCause::lost_fault) += lost * bt;
     at += lost;
   }
   if (at < most) {
-    const std::int64_t here = pool_.seen_blocks(s.content, at, full);
-    cause(was_lost_           ? MissCause::lost_fault
+    const std::int64_t here = seen_blocks(s.content, at, full);
+    cause(is_private()        ? MissCause::not_shareable
+          : was_lost_         ? MissCause::lost_fault
           : pool_.was_reset() ? MissCause::reset
                               : MissCause::evicted_capacity) += here * bt;
     at += here;
@@ -252,13 +258,16 @@ void Rank::check_invariants() {
   std::int64_t places = 0, computed = 0;
   for (const std::uint32_t slot : running_) {
     const Sequence& s = sequences_[slot];
+    if (s.curve != nullptr) continue;
     const std::int64_t n = group_.contains(slot) ? group_.computed(slot) : s.computed;
     places += (group_.contains(slot) ? blocks_at(s, n) : s.hold.blocks()) + away(s, n);
     computed += n;
   }
-  KVSIM_CHECK(occupancy().unfilled_tokens == places * config_.block_tokens - computed,
-              "{} places for tokens are counted as unfilled, {} - {} are",
-              occupancy().unfilled_tokens, places * config_.block_tokens, computed);
+  if (snapshots_) snapshots_->check();
+  KVSIM_CHECK(
+      config_.hybrid.on || occupancy().unfilled_tokens == places * config_.block_tokens - computed,
+      "{} places for tokens are counted as unfilled, {} - {} are", occupancy().unfilled_tokens,
+      places * config_.block_tokens, computed);
   std::int64_t in_host = 0;
   for (const std::uint32_t slot : swapped_) in_host += sequences_[slot].host_room;
   for (const std::uint32_t slot : layered_) in_host += sequences_[slot].host_room;

@@ -24,7 +24,7 @@ RankTiers::Prompt Rank::prompt_of(std::uint32_t slot, std::int64_t tokens, std::
   RankTiers::Prompt p;
   p.slot = slot;
   p.content = s.content;
-  p.blocks = config_.prefix_caching ? tokens / config_.block_tokens : 0;
+  p.blocks = config_.prefix_caching && !is_private() ? tokens / config_.block_tokens : 0;
   p.local = local;
   p.tokens = tokens;
   p.about.now = now;
@@ -151,12 +151,13 @@ void Rank::end_waits(Sequence& s, Time now) {
 Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget) {
   Sequence& s = sequences_[slot];
   const std::int64_t known = s.known(), bt = config_.block_tokens;
-  const KvPool::Hit hit = pool_.look_up(s.content, (known - 1) / bt);
-  const std::int64_t hit_tokens = hit.blocks * bt;
+  const Found front = find(s.content, (known - 1) / bt);
+  const KvPool::Hit& hit = front.hit;
+  const std::int64_t hit_tokens = front.blocks * bt;
   const std::int64_t region = memory_.region_blocks(s);
   const auto fits = [&](std::int64_t tokens, std::int64_t keep_free) {
-    return std::max(region, config_.blocks_for(tokens)) - away(s, tokens) - hit.blocks +
-               hit.queued + keep_free <=
+    return std::max(region, kv_blocks(s, tokens)) - away(s, tokens) - hit.blocks + hit.queued +
+               keep_free <=
            pool_.free();
   };
   RankTiers::Prompt prompt;
@@ -164,7 +165,7 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   if (tiers_) {
     if (s.settled && config_.full_sequence_admission && !fits(known, watermark()))
       return blocked(s, now);
-    prompt = prompt_of(slot, known, hit.blocks, now);
+    prompt = prompt_of(slot, known, front.blocks, now);
     below = tiers_->look_up(prompt);
     if (below.aside) return set_aside(s, below.waits, now);
     s.settled = true;
@@ -174,6 +175,10 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   const std::int64_t found =
       std::min(hit_tokens + (below.recompute + below.blocks) * bt, known - 1);
   std::int64_t n = split ? below.recompute * bt : known - found;
+  if (config_.hybrid.on) {
+    want_snapshots(s, front);
+    n = std::min(n, until_snapshot(s, found));
+  }
   if (!async && !cut_to_budget(n, budget)) return Verdict::stop;
   if (!keeps_pace(s, now)) return Verdict::stop;
   const auto has_room = [&](std::int64_t piece) {
@@ -197,8 +202,9 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
     return blocked(s, now);
   }
   end_waits(s, now);
-  record_admission(s, hit.blocks, below, tiers_ ? &prompt : nullptr);
+  record_admission(s, front, below, tiers_ ? &prompt : nullptr);
   s.hold.owner = {s.outcome.session, s.outcome.tenant, s.priority};
+  if (snapshots_ && front.blocks > 0) snapshots_->use(s.content, front.blocks, s.hold.owner, now);
   pool_.take_hit(s.hold, s.content);
   s.computed = hit_tokens;
   s.load_blocks = below.blocks;
@@ -207,7 +213,7 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
     begin_load(slot, prompt, below.recompute, out);
     if (async) {
       s.fetch = Sequence::Fetch::loading;
-      load_reserve_ += config_.blocks_for(known) - s.hold.blocks();
+      load_reserve_ += kv_blocks(s, known) - s.hold.blocks();
       return set_aside(s, below.waits, now);
     }
     if (split) {
@@ -233,12 +239,11 @@ Rank::Verdict Rank::admit_loaded(std::uint32_t slot, Plan& out, Time now, std::i
   const std::int64_t held = s.hold.blocks();
   const auto has_room = [&](std::int64_t piece) {
     const std::int64_t must_fit = config_.full_sequence_admission ? known : s.computed + piece;
-    return config_.blocks_for(must_fit) - held + watermark() + activations(piece, budget) <=
-           pool_.free();
+    return kv_blocks(s, must_fit) - held + watermark() + activations(piece, budget) <= pool_.free();
   };
   if (!shrink_to(n, has_room)) return blocked(s, now);
   end_waits(s, now);
-  load_reserve_ -= config_.blocks_for(known) - held;
+  load_reserve_ -= kv_blocks(s, known) - held;
   s.fetch = Sequence::Fetch::none;
   budget -= n;
   join(slot, n, out, now);
@@ -256,7 +261,7 @@ void Rank::enter(std::uint32_t slot, Time now) {
   s.joined = totals_.busy_ns;
   running_.push_back(slot);
   if (s.known_output) ++known_outputs_running_;
-  memory_.admit(s, config_.blocks_for(s.known()), pool_.free(), now);
+  memory_.admit(s, kv_blocks(s, s.known()), pool_.free(), now);
   pool_.take(s.hold, std::max<std::int64_t>(0, s.reserved - s.hold.blocks()));
   if (scheduler_) scheduler_->admitted(request_of(slot), now);
 }
@@ -268,16 +273,16 @@ void Rank::join(std::uint32_t slot, std::int64_t tokens, Plan& out, Time now) {
   prefilling_.push_back(slot);
   if (config_.publish_computed) return;
   // Visible to the next look-up of this very iteration.
-  pool_.publish(s.hold, s.content,
-                std::max(s.hold.hashed, (s.computed + tokens) / config_.block_tokens));
+  publish(s, (s.computed + tokens) / config_.block_tokens);
 }
 
-void Rank::record_admission(Sequence& s, std::int64_t hit_blocks, const RankTiers::Match& match,
+void Rank::record_admission(Sequence& s, const Found& front, const RankTiers::Match& match,
                             const RankTiers::Prompt* below) {
-  const std::int64_t hit_tokens = hit_blocks * config_.block_tokens, known = s.known();
+  const std::int64_t hit_tokens = front.blocks * config_.block_tokens, known = s.known();
   if (below != nullptr) tiers_->admitted(*below);
   if (!s.admitted) {
-    explain_misses(s, hit_blocks + match.recompute + match.blocks, match, below);
+    explain_misses(s, front.blocks + match.recompute + match.blocks, front.blocks + front.useless,
+                   match, below);
     s.admitted = true;
     s.outcome.hit_tokens = hit_tokens;
     s.outcome.queried_tokens = known;
@@ -339,7 +344,7 @@ void Rank::load_ended(std::uint32_t slot, std::int64_t blocks, Time) {
   if (s.fetch != Sequence::Fetch::loading) return;
   s.fetch = Sequence::Fetch::ready;
   const std::int64_t good = s.computed / bt + blocks;
-  pool_.publish(s.hold, s.content, std::max(s.hold.hashed, good));
+  publish(s, good);
   s.computed = std::min(good * bt, s.known() - 1);
 }
 
@@ -378,6 +383,7 @@ std::int64_t Rank::evacuate(Time now, std::vector<Sequence>& out) {
   memory_.lose_all();
   load_reserve_ = 0;
   const std::int64_t cached = pool_.cached_free();
+  if (snapshots_) snapshots_->clear();
   KVSIM_CHECK(pool_.reset(), "{} blocks are held on a lost GPU", used_blocks());
   was_lost_ = true;
   return cached;
@@ -388,6 +394,7 @@ void Rank::accept(Sequence&& given, Time now) {
   Sequence& s = sequences_[slot];
   s = std::move(given);
   s.hold = {};
+  if (config_.forms != nullptr) s.curve = &config_.forms->curve(s.prompt);
   s.state = Sequence::State::waiting;
   s.outcome.instance = totals_.instance;
   s.outcome.rank = totals_.rank;

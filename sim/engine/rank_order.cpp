@@ -81,8 +81,7 @@ SchedulerRequest Rank::request_of(std::uint32_t slot) const {
 
 std::int64_t Rank::hit_tokens(std::uint32_t slot) {
   const Sequence& s = sequences_[slot];
-  return pool_.look_up(s.content, (s.known() - 1) / config_.block_tokens).blocks *
-         config_.block_tokens;
+  return find(s.content, (s.known() - 1) / config_.block_tokens).blocks * config_.block_tokens;
 }
 
 void Rank::tell_tokens(std::uint32_t slot) {
@@ -231,13 +230,14 @@ bool Rank::has_way(std::uint32_t head, const Use& others, std::int64_t free) {
   const std::int64_t known = s.known(), bt = config_.block_tokens;
   const std::int64_t budget = config_.max_batched_tokens - others.tokens;
   if (others.requests >= config_.max_running || budget <= 0) return false;
-  const KvPool::Hit hit = pool_.look_up(s.content, (known - 1) / bt);
-  const std::int64_t there = std::max(hit.blocks * bt, s.computed);
+  const Found front = find(s.content, (known - 1) / bt);
+  const KvPool::Hit& hit = front.hit;
+  const std::int64_t there = std::max(front.blocks * bt, s.computed);
   std::int64_t n = known - there;
   if (!cut_to_budget(n, budget)) return false;
   const std::int64_t region = memory_.region_blocks(s);
   const std::int64_t tokens = config_.full_sequence_admission ? known : there + n;
-  return std::max(region, config_.blocks_for(tokens)) - hit.blocks + hit.queued + watermark() +
+  return std::max(region, kv_blocks(s, tokens)) - hit.blocks + hit.queued + watermark() +
              others.due + memory_.activation_blocks(others.tokens + n) <=
          free;
 }

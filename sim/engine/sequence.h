@@ -6,6 +6,7 @@
 #include "policies/scheduler/scheduler.h"
 #include "sim/base/time.h"
 #include "sim/base/work.h"
+#include "sim/engine/kv_form.h"
 #include "sim/state/kv_pool.h"
 #include "sim/state/outcome.h"
 
@@ -32,6 +33,8 @@ struct Sequence {
   // Blocks set aside for its KV in host memory: all it has while it is swapped out, else the share
   // of the layers that are not on the GPU.
   std::int64_t host_room = 0, host_layers = 0;
+  const KvCurve* curve = nullptr;  // null: its KV stays as it was computed
+  bool turned = false;             // is in the form that it decodes in
   std::int32_t priority = 0;
   Standing standing;        // among those that wait, where it stays the same meanwhile
   std::int64_t told = 0;    // of `sampled`, what the scheduler has heard
@@ -48,8 +51,11 @@ struct Sequence {
   bool settled = false;                     // looked up below without having to wait for the answer
   std::int64_t skip_from = 0, skip_to = 0;  // tokens that a load brings while those before compute
   std::int64_t load_blocks = 0;             // of the present or last load
-  std::int64_t offered = 0;                 // blocks offered to the tiers for writing
-  Time aside_since = kNever;                // set aside, waiting for a fetch
+  // Tokens after which snapshots are wanted: before the end of the prompt, and where what others
+  // computed ends (0 = nowhere).
+  std::int64_t snapshot_last = 0, snapshot_junction = 0;
+  std::int64_t offered = 0;   // blocks offered to the tiers for writing
+  Time aside_since = kNever;  // set aside, waiting for a fetch
   TierKind aside_for{};
 
   // Accounting. Times are of iterations that ran.
@@ -73,7 +79,9 @@ struct Plan {
   bool empty = true;
   bool plain =
       false;  // every decoding sequence and nothing else; nobody finishes; the queue did not move
-  StepShape shape;  // prefills point to `pieces`
+  StepShape shape;     // prefills point to `pieces`
+  TokenLoads loads{};  // of decodes in a compressed form
+  PieceLoads prompts;  // of prompts that are to be compressed
   std::vector<PlannedPrefill> prefills;
   std::vector<PrefillPiece> pieces;
   std::vector<std::uint32_t> finishing;  // slots whose last token this iteration samples
@@ -92,6 +100,8 @@ struct Plan {
     empty = true;
     plain = false;
     shape = StepShape{};
+    loads = {};
+    prompts = {};
     prefills.clear();
     pieces.clear();
     finishing.clear();

@@ -10,11 +10,13 @@
 #include "models/hf_config.h"
 #include "models/transformer_work.h"
 #include "sim/run/build_faults.h"
+#include "sim/run/build_hybrid.h"
 #include "sim/run/build_kernels.h"
 #include "sim/run/build_memory.h"
 #include "sim/run/build_offload.h"
 #include "sim/run/build_pool.h"
 #include "sim/run/build_tiers.h"
+#include "sim/run/build_tokens.h"
 #include "sim/scenario/catalog.h"
 #include "sim/scenario/yaml.h"
 #include "traces/generator.h"
@@ -430,12 +432,20 @@ class Builder {
       kv_blocks = kv_block_bytes(out_.model, out_.parallel, out_.precision.kv,
                                  out_.scenario.engine.block_tokens) *
                   kv_blocks / r.block_bytes;
+    if (out_.forms)
+      kv_blocks =
+          static_cast<std::int64_t>(static_cast<double>(kv_blocks) / out_.forms->block_share());
     return kv_blocks - (r.null_block ? 1 : 0) + r.lent_blocks;  // the null block is the engine's
   }
 
   void size_cache() {
     choose_memory();
+    build_hybrid(out_, loaded_.tree, d_);
     if (out_.cost == nullptr) return;  // it says which memories hold KV
+    report(d_, place_of("cache.token_policies"), "cache.token_policies", [&] {
+      out_.forms = build_tokens(out_, loaded_.tree, d_);
+      out_.engine.forms = out_.forms.get();
+    });
     EngineSpec& e = s().engine;
     if (out_.cost->offload() != nullptr) {
       build_offload(out_, loaded_.tree, d_);
@@ -448,12 +458,14 @@ class Builder {
       plan.block_tokens = e.block_tokens;
       plan.graph_pool = e.graph_pool.value_or(Bytes{0});
       plan.activation = e.activation_memory;
+      if (out_.hybrid) plan.block = out_.hybrid->rank;
       report(d_, place_of("engine"), "engine", [&] {
         out_.memory = plan_memory(out_.model, out_.parallel, out_.precision, plan);
         e.kv_blocks = out_.memory->blocks.count();
       });
     }
     if (e.kv_blocks) out_.engine.kv_blocks = own_blocks(*e.kv_blocks);
+    if (e.kv_blocks) reserve_snapshots(out_, loaded_.tree, d_);
     if (e.kv_blocks) size_host();
     if (e.kv_blocks && out_.engine.kv_blocks < 1)
       error("engine.kv_blocks", "no usable KV block is left");
@@ -469,9 +481,19 @@ class Builder {
             "set mode: recompute, or another cache.memory");
     if (!c.swap && !layers) return;
     const Bytes space = c.swap ? s().engine.preemption.space : c.memory.host_bytes;
-    const Bytes block =
-        kv_block_bytes(out_.model, out_.parallel, out_.precision.kv, c.block_tokens);
+    Bytes block = kv_block_bytes(out_.model, out_.parallel, out_.precision.kv, c.block_tokens);
     c.host_block_bytes = kv_token_bytes(out_.model, out_.precision.kv).count() * c.block_tokens;
+    if (out_.forms) {
+      const auto shrunk = [&](std::int64_t bytes) {
+        return static_cast<std::int64_t>(static_cast<double>(bytes) * out_.forms->block_share());
+      };
+      block = Bytes{shrunk(block.count())};
+      c.host_block_bytes = shrunk(c.host_block_bytes);
+    }
+    if (out_.hybrid) {
+      block = out_.hybrid->rank;
+      c.host_block_bytes = out_.hybrid->all.count();
+    }
     c.host_blocks = block > Bytes{0} ? space / block : 0;
     if (c.host_blocks < 1)
       error(c.swap ? "engine.preemption.space" : "cache.memory.space", "holds not one block of KV",
@@ -522,6 +544,11 @@ class Builder {
 };
 
 }  // namespace
+
+BuiltRun::BuiltRun() = default;
+BuiltRun::BuiltRun(BuiltRun&&) noexcept = default;
+BuiltRun& BuiltRun::operator=(BuiltRun&&) noexcept = default;
+BuiltRun::~BuiltRun() = default;
 
 BuiltRun build_run(const LoadedScenario& loaded, bool with_trace, Diagnostics& d,
                    const ThisMachine& machine) {

@@ -19,10 +19,17 @@ constexpr auto enum_names(PrefixIndex) {
                     std::pair{PrefixIndex::chunk_tree, "chunk-tree"}};
 }
 
+enum class BlockLists : std::uint8_t { head, sequence };
+constexpr auto enum_names(BlockLists) {
+  return std::array{std::pair{BlockLists::head, "head"},
+                    std::pair{BlockLists::sequence, "sequence"}};
+}
+
 struct PrefixSpec {
   PrefixIndex index = PrefixIndex::hash;
   std::int64_t chunk_tokens = 64;
   std::vector<Duration> reset_at;
+  bool keep_exact = false;
   static constexpr Rows kFields{
       field("index", &PrefixSpec::index, any,
             "prefix cache: none, a chain of block hashes (vLLM), a radix tree (SGLang; its page "
@@ -30,7 +37,10 @@ struct PrefixSpec {
       field("chunk_tokens", &PrefixSpec::chunk_tokens, between<std::int64_t>(1, 1 << 20),
             "of chunk-tree: prefixes are shared in chunks of so many tokens"),
       field("reset_at", &PrefixSpec::reset_at, any,
-            "instants at which the cache is reset; a rank that holds blocks then refuses")};
+            "instants at which the cache is reset; a rank that holds blocks then refuses"),
+      field("keep_exact", &PrefixSpec::keep_exact, any,
+            "prompts that token_policies compress for one request alone stay cached as they were "
+            "computed, while there is room; else they serve nobody else")};
 };
 
 // `prefetch: on-arrival`, or a mapping.
@@ -114,7 +124,9 @@ struct TierSpec {
       field("replicate", &TierSpec::replicate, any,
             "copies that nodes keep of chunks which they read from others; placement: local"),
       field("dtype", &TierSpec::dtype, any,
-            "precision in which this tier stores KV; empty = that of the GPU"),
+            "precision in which this tier stores KV; int4, int3 and int2 come in groups of 64 "
+            "numbers "
+            "with a scale and a zero of 16 bits; empty = as on the GPU"),
       field("convert", &TierSpec::convert, any,
             "bytes read and written a second while KV is converted to dtype and back, which each "
             "transfer pays for; 0 = the memory bandwidth of the GPU, of a staged tier that of the "
@@ -174,11 +186,53 @@ struct OffloadSpec {
             "metrics of scope no-offload")};
 };
 
+enum class LayerAllocation : std::uint8_t { automatic, uniform, grouped };
+constexpr auto enum_names(LayerAllocation) {
+  return std::array{std::pair{LayerAllocation::automatic, "auto"},
+                    std::pair{LayerAllocation::uniform, "uniform"},
+                    std::pair{LayerAllocation::grouped, "grouped"}};
+}
+
+// Copies of states and windows, from which a known prefix can be taken up.
+struct SnapshotSpec {
+  Ratio room{0};
+  std::int64_t align = 0, every = 0;
+  bool outputs = true;
+  Choice<"eviction", "policy"> eviction{"lru"};
+  static constexpr Rows kFields{
+      field("room", &SnapshotSpec::room, between(Ratio{0}, Ratio{0.9}),
+            "share of the KV memory set aside for them; 0 = none are kept, no prefix is hit"),
+      field("align", &SnapshotSpec::align, between<std::int64_t>(0, 1 << 20),
+            "they lie at multiples of so many tokens, a multiple of the block; 0 = one block for "
+            "windows, with states as many tokens as have as much KV in a layer as a state"),
+      field("every", &SnapshotSpec::every, between<std::int64_t>(0, 1 << 30),
+            "one at each multiple of so many tokens of a prompt; 0 = only before its end and where "
+            "a known prefix ends"),
+      field("outputs", &SnapshotSpec::outputs, any,
+            "one near the end of an output; with states, a sequence holds a second copy for it"),
+      field("eviction", &SnapshotSpec::eviction, any, "which of them leaves first")};
+};
+
+struct HybridSpec {
+  LayerAllocation allocation = LayerAllocation::automatic;
+  SnapshotSpec snapshots;
+  static constexpr Rows kFields{
+      field("allocation", &HybridSpec::allocation, any,
+            "KV memory of layers that differ: uniform = each as if it kept every token; grouped = "
+            "layers with a window keep no more than that, states take room once a sequence (vLLM's "
+            "hybrid KV cache manager); auto = grouped for models with states"),
+      field("snapshots", &HybridSpec::snapshots, any,
+            "of grouped: copies from which a known prefix can be taken up")};
+};
+
 struct CacheSpec {
   std::string preset;
   std::string dtype = "bf16";
   PrefixSpec prefix;
   Choice<"memory", "manager"> memory{"paged"};
+  HybridSpec hybrid;
+  Tree token_policies;
+  BlockLists block_lists = BlockLists::head;
   std::vector<TierSpec> tiers;
   OffloadSpec offload;
   static constexpr Rows kFields{
@@ -190,6 +244,14 @@ struct CacheSpec {
       field(
           "memory", &CacheSpec::memory, any,
           "how GPU memory is handed to sequences: paged, reserved, virtual, pooled or layer-wise"),
+      field("hybrid", &CacheSpec::hybrid, any,
+            "models whose layers keep different things: windows, states, every token"),
+      field("token_policies", &CacheSpec::token_policies, any,
+            "what is kept of each token and in what form: a list of methods (kvsim list "
+            "token-policies) and of stages select, retrieve, budget, merge, low-rank, quantize"),
+      field("block_lists", &CacheSpec::block_lists, any,
+            "whether the engine's kernels can have a list of blocks for each head and layer, as "
+            "token_policies with budgets by head need, or one for a sequence"),
       field("tiers", &CacheSpec::tiers, any, "where KV may lie, the GPU first"),
       field("offload", &CacheSpec::offload, any,
             "how KV moves between the GPU and the tiers below")};

@@ -251,7 +251,8 @@ PlanBounds::PlanBounds(BuiltRun& run, const PlanWorkload& workload, const PlanSp
     held.push_back((static_cast<double>(q.fresh) + more / 2) * more * alone[i].tpot / places);
   }
   add_windows(windows_, workload, prefill, decode, ttft, tpot, spec.failures.value, false);
-  if (tpot.seconds)
+  // A token holds its place unless layers forget it, or it is compressed.
+  if (tpot.seconds && run.engine.hybrid.full > 0 && run.engine.forms == nullptr)
     add_windows(windows_, workload, nothing, held, ttft, tpot, spec.failures.value, true);
 }
 

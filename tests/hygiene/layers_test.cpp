@@ -44,7 +44,7 @@ const std::map<std::string, Layer> kLayers{
       {"Eigen"}}},
     {"sim/run",
      {{"sim/base", "sim/state", "models", "hardware", "traces", "policies", "sim/engine",
-       "sim/scenario", "sim/record", "kernels"},
+       "sim/scenario", "sim/record", "kernels", "policies/token"},
       {}}},
     // Many runs: studies, plans, comparisons, the gallery.
     {"sim/study",

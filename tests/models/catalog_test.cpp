@@ -19,7 +19,10 @@ TEST(Catalog, WeightsMatchThePublishedCount) {
     EXPECT_EQ(m.name, name);
     EXPECT_FALSE(m.source.empty()) << name;
     EXPECT_FALSE(m.text.empty()) << name;
-    ASSERT_GT(m.published_parameters, 0) << name;
+    if (m.published_parameters == 0) {  // shapes from papers say so
+      EXPECT_NE(m.source.find("no published count of weights"), std::string::npos) << name;
+      continue;
+    }
     const auto total = static_cast<double>(parameters(m).total());
     EXPECT_NEAR(total / m.published_parameters, 1.0, 0.015) << name << " has " << total;
     RecordProperty(name, std::to_string(total / m.published_parameters - 1));

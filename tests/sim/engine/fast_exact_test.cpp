@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/node_pools.h"
+#include "tests/support/random_forms.h"
 #include "tests/support/tier_fixture.h"
 
 namespace kvsim {
@@ -239,6 +240,47 @@ TEST(FastExact, SameBytesWithEveryMemoryManager) {
   EXPECT_GT(finished, 30'000);
 }
 
+// Compressed KV of every kind: blocks that stay, that are given up and that are left to the cache;
+// phases and loads that nobody would think of; pools of every kind, with swapping and without.
+TEST(FastExact, SameBytesWithCompressedKv) {
+  std::int64_t preemptions = 0, swapped = 0, hits = 0, finished = 0, unshared = 0;
+  for (std::uint64_t seed = 0; seed < 1500; ++seed) {
+    Scenario s = random_scenario(seed, false);
+    if (seed % 3 == 1) use_node_pool(s, seed);
+    Rng rng(seed, "forms");
+    test::RandomForms forms(seed, s.engine.block_tokens, s.engine.prefix_caching);
+    s.engine.forms = &forms;
+    s.engine.kv_blocks += static_cast<std::int64_t>(rng.below(60));
+    if (rng.below(3) == 0) {
+      draw_host(s, rng);
+      s.engine.swap = true;
+    }
+    const RunOutcome fast = s.run(false), exact = s.run(true);
+    expect_same(fast, exact, seed);
+    if (HasFatalFailure()) return;
+    for (std::size_t r = 0; r < fast.ranks.size(); ++r) {
+      const KvFormTotals &x = fast.ranks[r].forms, &y = exact.ranks[r].forms;
+      ASSERT_EQ(x.turned, y.turned) << "seed " << seed;
+      ASSERT_EQ(x.kept_tokens, y.kept_tokens) << "seed " << seed;
+      ASSERT_EQ(x.read_tokens, y.read_tokens) << "seed " << seed;
+      ASSERT_EQ(x.score_ns, y.score_ns) << "seed " << seed;
+      ASSERT_EQ(x.prompt_ns, y.prompt_ns) << "seed " << seed;
+    }
+    for (const RequestOutcome& r : fast.requests) {
+      preemptions += r.preemptions;
+      swapped += r.swaps;
+      hits += r.hit_tokens;
+      finished += r.outcome == Outcome::finished;
+      unshared += r.miss_tokens[static_cast<std::size_t>(MissCause::not_shareable)];
+    }
+  }
+  EXPECT_GT(preemptions, 100);
+  EXPECT_GT(swapped, 20);
+  EXPECT_GT(hits, 1000);
+  EXPECT_GT(unshared, 1000);
+  EXPECT_GT(finished, 10'000);
+}
+
 // Pools of every kind, managers of every kind, and room in host memory that runs out.
 TEST(FastExact, SameBytesWithSwapping) {
   std::int64_t swapped = 0, recomputed = 0, stalled = 0;
@@ -269,6 +311,72 @@ TEST(FastExact, SameBytesWithSwapping) {
   EXPECT_GT(swapped, 300);
   EXPECT_GT(recomputed, 100);
   EXPECT_GT(stalled, 100'000);
+}
+
+// Layers that keep windows, states or everything, and snapshots to go on from.
+void draw_hybrid(Scenario& s, std::uint64_t seed) {
+  Rng rng(seed, "hybrid");
+  EngineConfig& e = s.engine;
+  const auto below = [&](std::uint64_t n) { return static_cast<std::int64_t>(rng.below(n)); };
+  const std::int64_t spare = e.kv_blocks;
+  HybridMemory& h = e.hybrid;
+  h = {true, below(4) == 0 ? 0 : 1, below(4), 1 + below(6), below(5)};
+  if (h.full + h.window_units == 0) h.state_units = 1 + below(3);
+  e.kv_blocks = 0;
+  for (const Request& r : s.requests)
+    e.kv_blocks = std::max(e.kv_blocks, e.blocks_for(r.prompt_tokens + r.output_tokens));
+  e.kv_blocks += below(static_cast<std::uint64_t>(spare) + 1);
+  if (!e.prefix_caching || below(4) == 0) return;
+  SnapshotRules& r = e.snapshots;
+  r.slots = 1 + below(12);
+  r.align = e.block_tokens * (1 + below(3));
+  r.every = below(2) * r.align * (1 + below(3));
+  r.outputs = below(2) == 0;
+  r.cuts = below(2) == 0;
+  static const std::vector<std::string> kPolicies{"lru", "fifo", "s3-fifo"};
+  e.make_snapshot_policy = test::make_policy({kPolicies[rng.below(kPolicies.size())], {}});
+}
+
+TEST(FastExact, SameBytesInHybridMemory) {
+  std::int64_t hits = 0, preemptions = 0, lacking = 0, swapped = 0, evicted = 0;
+  for (std::uint64_t seed = 0; seed < 2000; ++seed) {
+    Scenario s = random_scenario(seed, false);
+    if (seed % 3 == 1) use_node_pool(s, seed);
+    if (s.engine.pool.index == KvPoolConfig::Index::chunks) s.engine.pool.share_blocks = 1;
+    draw_hybrid(s, seed);
+    if (seed % 5 == 0) {
+      Rng rng(seed, "swap");
+      draw_host(s, rng);
+      s.engine.swap = true;
+    }
+    const RunOutcome fast = s.run(false), exact = s.run(true);
+    expect_same(fast, exact, seed);
+    if (HasFatalFailure()) return;
+    for (const RequestOutcome& r : fast.requests) {
+      ASSERT_NE(r.outcome, Outcome::rejected) << "seed " << seed;
+      hits += r.hit_tokens;
+      preemptions += r.preemptions;
+      swapped += r.swaps;
+      lacking += r.miss_tokens[static_cast<std::size_t>(MissCause::no_snapshot)];
+      std::int64_t missed = 0;
+      for (const std::int64_t m : r.miss_tokens) missed += m;
+      if (r.outcome == Outcome::finished) {
+        ASSERT_EQ(r.hit_tokens + missed, r.prompt_tokens) << "seed " << seed;
+      }
+    }
+    for (std::size_t i = 0; i < fast.ranks.size(); ++i) {
+      const SnapshotTotals &a = fast.ranks[i].snapshots, &b = exact.ranks[i].snapshots;
+      ASSERT_EQ(a.saved, b.saved) << "seed " << seed;
+      ASSERT_EQ(a.used, b.used) << "seed " << seed;
+      ASSERT_EQ(a.evicted, b.evicted) << "seed " << seed;
+      evicted += a.evicted;
+    }
+  }
+  EXPECT_GT(hits, 1000);
+  EXPECT_GT(preemptions, 100);
+  EXPECT_GT(lacking, 1000);
+  EXPECT_GT(swapped, 30);
+  EXPECT_GT(evicted, 100);
 }
 
 TEST(FastExact, SameBytesLayerByLayer) {
