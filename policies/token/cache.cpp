@@ -17,8 +17,7 @@ std::span<const float> slice(std::span<const float> all, std::size_t at, std::si
   return all.empty() ? all : all.subspan(at, n);
 }
 HeadView view_of(const Head& h) {
-  return {h.positions, h.keys,     h.values,     h.counts, h.read,
-          h.gone,      h.gone_key, h.gone_value, {}};
+  return {h.positions, h.keys, h.values, h.counts, h.read, h.gone, h.gone_key, h.gone_value, {}};
 }
 }  // namespace
 

@@ -76,8 +76,8 @@ std::vector<float> StagedHeads::padded(std::span<const float> q) const {
   return out;
 }
 
-void StagedHeads::attend(std::span<const float> q, std::span<float> out,
-                         kernels::Threads& threads, kernels::vulkan::Device* device) {
+void StagedHeads::attend(std::span<const float> q, std::span<float> out, kernels::Threads& threads,
+                         kernels::vulkan::Device* device) {
   const Table table(pages_);
   const std::vector<float> wide_q = padded(q);
   const std::size_t rows = q.size() / k_dim_, wide = static_cast<std::size_t>(format_.v_dim);
@@ -100,8 +100,7 @@ void StagedHeads::attend(std::span<const float> q, std::span<float> out,
 
 StagedHeads::Rows StagedHeads::rows_of(std::span<const float> q, std::int32_t queries,
                                        std::span<const std::int32_t> lengths, std::int32_t columns,
-                                       kernels::Threads& threads,
-                                       kernels::vulkan::Device* device) {
+                                       kernels::Threads& threads, kernels::vulkan::Device* device) {
   const Table table(pages_);
   const std::vector<float> wide_q = padded(q);
   std::vector<std::int32_t> starts;

@@ -9,6 +9,7 @@
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
 #include "sim/cli/kernels_calibrate.h"
+#include "sim/cli/output_path.h"
 #include "sim/cli/progress.h"
 #include "sim/cli/summary.h"
 #include "sim/cli/uncertainty.h"
@@ -47,17 +48,6 @@ void declare_run(po::options_description& o, po::positional_options_description&
       "write instances, iterations, requests and transfers as a trace that ui.perfetto.dev and "
       "chrome://tracing open");
   declare_uncertainty(o);
-}
-
-// "out/<name>.db" with what a file system may not like replaced.
-std::string default_output(const std::string& name) {
-  std::string file;
-  for (const char c : name)
-    file += std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.'
-                ? c
-                : '_';
-  if (file.empty() || file.front() == '.') file = "run" + file;
-  return "out/" + file.substr(0, 200) + ".db";
 }
 
 // Every iteration of a run with a timeline stays in memory.
@@ -105,7 +95,7 @@ int run_one(const std::string& file, const po::variables_map& v) {
   options.reproducible = v.count("reproducible") > 0;
   options.exact_steps = v.count("exact") > 0;
   if (v.count("no-database") == 0) {
-    options.database = option_or(v, "output", default_output(run.scenario.name));
+    options.database = option_or(v, "output", default_output(run.scenario.name, "run"));
     if (v.count("output") == 0) std::filesystem::create_directories("out");
   }
   const std::string timeline = option_or(v, "timeline", std::string());

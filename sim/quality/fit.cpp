@@ -79,9 +79,9 @@ std::optional<TokenPolicies> fit_to_share(const TokenPolicies& p, const token::K
   const auto fits = [&](const TokenPolicies& t) {
     return is_sound(t, shape) && byte_share(t, shape, prompt, steps) <= share * (1 + 1e-9);
   };
-  const auto largest = [&](std::int64_t low, std::int64_t high,
-                           const std::function<TokenPolicies(std::int64_t)>& made)
-      -> std::optional<TokenPolicies> {
+  const auto largest =
+      [&](std::int64_t low, std::int64_t high,
+          const std::function<TokenPolicies(std::int64_t)>& made) -> std::optional<TokenPolicies> {
     if (!fits(made(low))) return std::nullopt;
     while (low < high) {
       const std::int64_t middle = low + (high - low + 1) / 2;
@@ -95,8 +95,7 @@ std::optional<TokenPolicies> fit_to_share(const TokenPolicies& p, const token::K
   constexpr std::int64_t kRatios = 64, kRanks = 64;
   switch (knob_of(p)) {
     case Knob::budget:
-      return largest(1, prompt + steps + 1,
-                     [&](std::int64_t n) { return with_tokens(p, n); });
+      return largest(1, prompt + steps + 1, [&](std::int64_t n) { return with_tokens(p, n); });
     case Knob::ratio:
       return largest(1, kRatios, [&](std::int64_t n) {
         return with_ratio(p, static_cast<double>(kRatios) / static_cast<double>(n));

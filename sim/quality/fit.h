@@ -23,8 +23,8 @@ enum class Knob : std::uint8_t { none, budget, ratio, rank, bits };
 Knob knob_of(const token::TokenPolicies&);
 // The most that stays within `share` after a prompt and so many steps; nothing when the least does
 // not, or there is no knob.
-std::optional<token::TokenPolicies> fit_to_share(const token::TokenPolicies&,
-                                                 const token::KvShape&, std::int64_t prompt,
-                                                 std::int64_t steps, double share);
+std::optional<token::TokenPolicies> fit_to_share(const token::TokenPolicies&, const token::KvShape&,
+                                                 std::int64_t prompt, std::int64_t steps,
+                                                 double share);
 
 }  // namespace kvsim::quality

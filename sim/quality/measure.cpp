@@ -51,10 +51,11 @@ class Meter {
       : s_(s), full_(full) {
     for (const Measure m : wanted) {
       if (!is_proxy(m)) continue;
-      const bool stored =
-          m == Measure::rel_mse_keys || m == Measure::rel_mse_values || m == Measure::needle_survival;
+      const bool stored = m == Measure::rel_mse_keys || m == Measure::rel_mse_values ||
+                          m == Measure::needle_survival;
       Grid g{static_cast<std::int32_t>(s.shape.layers),
-             static_cast<std::int32_t>(stored ? s.shape.kv_heads : s.shape.q_heads), s.steps,
+             static_cast<std::int32_t>(stored ? s.shape.kv_heads : s.shape.q_heads),
+             s.steps,
              {}};
       g.values.assign(size(g.layers) * size(g.heads) * size(g.steps), kUndefined);
       grids_.emplace(m, std::move(g));
@@ -71,14 +72,14 @@ class Meter {
     for (std::int64_t g = 0; g < s_.shape.group(); ++g) {
       const auto q_head = static_cast<std::int32_t>(head * s_.shape.group() + g);
       const std::size_t row = size(step_) * size(s_.shape.q_heads) + size(q_head);
-      const auto weights =
-          std::span(full_.weights[size(layer)]).subspan(row * size(full_.columns), size(full_.columns));
+      const auto weights = std::span(full_.weights[size(layer)])
+                               .subspan(row * size(full_.columns), size(full_.columns));
       if (has(Measure::mass)) put(Measure::mass, layer, q_head, mass(weights));
       if (has(Measure::recall)) put(Measure::recall, layer, q_head, recall(layer, row));
       if (has(Measure::attn_kl))
         put(Measure::attn_kl, layer, q_head,
-            divergence(weights, v, v.weights.subspan(size(g) * v.positions.size(),
-                                                     v.positions.size())));
+            divergence(weights, v,
+                       v.weights.subspan(size(g) * v.positions.size(), v.positions.size())));
     }
     if (has(Measure::needle_survival)) see_needles(layer, head);
     const auto dims = [&](std::int64_t d) { return size(d); };
@@ -156,8 +157,7 @@ class Meter {
                                 std::size_t dim) const {
     double lost = 0, all = 0;
     for (std::size_t i = 0; i < v.positions.size(); ++i) {
-      const std::size_t from =
-          (size(v.positions[i]) * size(s_.shape.kv_heads) + size(head)) * dim;
+      const std::size_t from = (size(v.positions[i]) * size(s_.shape.kv_heads) + size(head)) * dim;
       const auto was = std::span(exact).subspan(from, dim);
       lost += difference(was, held.subspan(i * dim, dim));
       all += squares(was);
@@ -177,8 +177,8 @@ double percentile(std::vector<float>& sorted, double share) {
   const double at = share * static_cast<double>(sorted.size() - 1);
   const auto low = static_cast<std::size_t>(at);
   const std::size_t high = std::min(low + 1, sorted.size() - 1);
-  return double{sorted[low]} + (double{sorted[high]} - double{sorted[low]}) *
-                                   (at - static_cast<double>(low));
+  return double{sorted[low]} +
+         (double{sorted[high]} - double{sorted[low]}) * (at - static_cast<double>(low));
 }
 
 }  // namespace
@@ -233,7 +233,8 @@ void summarize(Measure m, const std::vector<const Grid*>& grids, const Detail& d
       for (std::int32_t l = layer < 0 ? 0 : layer; l < (layer < 0 ? g->layers : layer + 1); ++l)
         for (std::int32_t h = head < 0 ? 0 : head; h < (head < 0 ? g->heads : head + 1); ++h)
           for (std::int32_t s = step < 0 ? 0 : step; s < (step < 0 ? g->steps : step + 1); ++s) {
-            const float v = g->values[(size(l) * size(g->heads) + size(h)) * size(g->steps) + size(s)];
+            const float v =
+                g->values[(size(l) * size(g->heads) + size(h)) * size(g->steps) + size(s)];
             if (!std::isnan(v)) all.push_back(v);
           }
     if (all.empty()) return;

@@ -22,8 +22,7 @@ Source::Context context_of(const Question& q) {
   return {q.base_dir, q.seed, q.spec.prompt, q.spec.steps, q.spec.sequences, q.like};
 }
 std::unique_ptr<Source> open_source(const Question& q) {
-  return Registry::instance().make<Source>(q.spec.source.name, q.spec.source.params,
-                                           context_of(q));
+  return Registry::instance().make<Source>(q.spec.source.name, q.spec.source.params, context_of(q));
 }
 
 // One policy at one budget, and what became of it.
@@ -38,12 +37,11 @@ struct Point {
 std::vector<Measure> wanted_measures(const QualitySpec& spec, const Source& source) {
   std::vector<Measure> all;
   for (const auto& [m, name] : enum_names(Measure{})) {
-    const bool is_possible =
-        is_proxy(m) || (source.model() != nullptr &&
-                        (m == Measure::perplexity || spec.generate > 0));
-    const bool is_asked = spec.measures.empty() || std::find(spec.measures.begin(),
-                                                             spec.measures.end(),
-                                                             m) != spec.measures.end();
+    const bool is_possible = is_proxy(m) || (source.model() != nullptr &&
+                                             (m == Measure::perplexity || spec.generate > 0));
+    const bool is_asked =
+        spec.measures.empty() ||
+        std::find(spec.measures.begin(), spec.measures.end(), m) != spec.measures.end();
     if (is_possible && is_asked) all.push_back(m);
   }
   return all;
@@ -115,8 +113,8 @@ std::vector<Point> points_of(const Question& q, const Source& source, QualityRes
         missed += fmt::format("{}{:g} %", missed.empty() ? "" : ", ", 100 * share.value);
     }
     if (!missed.empty())
-      result.notes.push_back(fmt::format("{}: cannot be as small as {} of the whole cache",
-                                         named.label, missed));
+      result.notes.push_back(
+          fmt::format("{}: cannot be as small as {} of the whole cache", named.label, missed));
   }
   for (Point& p : points)
     p.result.read_bytes = read_bytes(p.policies, shape, source.prompt(), source.steps());
@@ -128,8 +126,8 @@ void run_tasks(std::size_t count, const MeasureOptions& options,
                const std::function<void(std::size_t, const Compute&)>& task) {
   const int workers = options.vulkan != nullptr
                           ? 1
-                          : static_cast<int>(std::min<std::size_t>(size(options.threads),
-                                                                   std::max<std::size_t>(count, 1)));
+                          : static_cast<int>(std::min<std::size_t>(
+                                size(options.threads), std::max<std::size_t>(count, 1)));
   kernels::Threads team(workers);
   std::atomic<std::size_t> next{0};
   std::vector<std::exception_ptr> errors(size(workers));
@@ -170,8 +168,7 @@ void add_text(const std::vector<TextResult>& texts, const std::vector<TextResult
   for (const Measure m : measures) {
     if (m == Measure::perplexity && scored > 0)
       out.push_back({m, "value", -1, -1, -1, std::exp(nll / scored)});
-    if (m == Measure::agreement && all > 0)
-      out.push_back({m, "mean", -1, -1, -1, equal / all});
+    if (m == Measure::agreement && all > 0) out.push_back({m, "mean", -1, -1, -1, equal / all});
     if (m == Measure::first_difference && all > 0)
       out.push_back({m, "mean", -1, -1, -1, first / static_cast<double>(texts.size())});
   }
@@ -259,8 +256,8 @@ QualityResult measure_quality(const Question& q, const MeasureOptions& options) 
   result.full_read_bytes =
       read_bytes(token::TokenPolicies{}, result.shape, result.prompt, result.steps);
   const std::vector<Measure> measures = wanted_measures(q.spec, *source);
-  const bool has_text = std::any_of(measures.begin(), measures.end(),
-                                    [](Measure m) { return !is_proxy(m); });
+  const bool has_text =
+      std::any_of(measures.begin(), measures.end(), [](Measure m) { return !is_proxy(m); });
   const bool has_likelihood =
       std::find(measures.begin(), measures.end(), Measure::perplexity) != measures.end();
   std::vector<Point> points = points_of(q, *source, result);
@@ -282,11 +279,10 @@ QualityResult measure_quality(const Question& q, const MeasureOptions& options) 
     kernels::Threads team(options.vulkan != nullptr ? 1 : options.threads);
     const Compute all(team, options.vulkan);
     if (options.progress)
-      options.progress(fmt::format("sequence {} of {}: {} measurements", i + 1, result.sequences,
-                                   open.size()));
+      options.progress(
+          fmt::format("sequence {} of {}: {} measurements", i + 1, result.sequences, open.size()));
     const Sequence sequence = source->sequence(i, all);
-    const FullAttention full =
-        full_attention(sequence, static_cast<std::int32_t>(q.spec.top), all);
+    const FullAttention full = full_attention(sequence, static_cast<std::int32_t>(q.spec.top), all);
     for (Point* p : open) p->tensors.emplace_back(), p->texts.emplace_back();
     const std::uint64_t seed = hash_combine(q.seed, static_cast<std::uint64_t>(i));
     run_tasks(open.size() * (has_text ? 2 : 1), options, [&](std::size_t t, const Compute& one) {

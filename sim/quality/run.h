@@ -34,19 +34,19 @@ struct MeasureOptions {
 };
 
 struct PointResult {
-  std::string policy;             // label; "full" = the whole cache
-  std::optional<double> budget;   // share that was asked for
-  std::string parameters;         // that the budget led to: "size 102"
-  double read_bytes = 0;          // of a step, by arithmetic
+  std::string policy;            // label; "full" = the whole cache
+  std::optional<double> budget;  // share that was asked for
+  std::string parameters;        // that the budget led to: "size 102"
+  double read_bytes = 0;         // of a step, by arithmetic
   Measured measured;
-  bool was_kept = false;          // came from the store
+  bool was_kept = false;  // came from the store
 };
 struct QualityResult {
-  std::string source;             // kind and what it names
+  std::string source;  // kind and what it names
   token::KvShape shape;
   std::int32_t prompt = 0, steps = 0, sequences = 0;
-  double full_bytes = 0;          // of one sequence at its end
-  double full_read_bytes = 0;     // of its last step
+  double full_bytes = 0;       // of one sequence at its end
+  double full_read_bytes = 0;  // of its last step
   std::vector<PointResult> points;
   std::vector<std::string> notes;  // budgets that a policy cannot reach
 };

@@ -24,7 +24,8 @@ struct Sequence {
   std::vector<std::vector<float>> queries;       // [layer][token][q_heads][k_dim]
   std::vector<token::TokenClass> classes;        // of the prompt; empty = all plain
   std::vector<Needle> needles;
-  std::vector<std::uint8_t> seeks;  // [layer][kv_heads]: 1 = its queries look for needles; empty = all
+  std::vector<std::uint8_t>
+      seeks;  // [layer][kv_heads]: 1 = its queries look for needles; empty = all
 
   [[nodiscard]] std::int32_t tokens() const { return prompt + steps; }
   [[nodiscard]] token::PromptTensors prompt_tensors(std::int64_t layer) const;
@@ -34,10 +35,10 @@ struct Sequence {
 
 // What the steps of a sequence see with the whole cache.
 struct FullAttention {
-  std::int32_t columns = 0;                 // tokens of the sequence
-  std::int32_t top = 0;                     // of `best`
-  std::vector<std::vector<float>> weights;  // [layer][step][q_heads][columns]
-  std::vector<std::vector<float>> outputs;  // [layer][step][q_heads][v_dim]
+  std::int32_t columns = 0;                     // tokens of the sequence
+  std::int32_t top = 0;                         // of `best`
+  std::vector<std::vector<float>> weights;      // [layer][step][q_heads][columns]
+  std::vector<std::vector<float>> outputs;      // [layer][step][q_heads][v_dim]
   std::vector<std::vector<std::int32_t>> best;  // [layer][step][q_heads][top]: largest weights
 };
 FullAttention full_attention(const Sequence&, std::int32_t top, const Compute&);

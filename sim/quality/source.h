@@ -43,8 +43,8 @@ class TextModel {
  public:
   virtual ~TextModel() = default;
   // Attention of one layer for one new token; what a policy's cache does.
-  using Attend = std::function<void(std::int32_t layer, const token::StepTensors&,
-                                    std::span<float> out)>;
+  using Attend =
+      std::function<void(std::int32_t layer, const token::StepTensors&, std::span<float> out)>;
   [[nodiscard]] virtual std::span<const std::int32_t> tokens(std::int32_t index) const = 0;
   // Logits of the token after `id`, which stands at `position`.
   [[nodiscard]] virtual std::vector<float> next(std::int32_t id, std::int32_t position,

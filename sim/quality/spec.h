@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -34,7 +33,7 @@ struct QualitySpec {
   std::vector<Measure> measures{};
   std::vector<Grain> detail{Grain::layer};
   std::int64_t prompt = 0, steps = 0, sequences = 1, generate = 0, top = 16;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("source", &QualitySpec::source, any,
             "queries, keys and values: {kind: synthetic | transformer | tensors, ...}"),
       field("policies", &QualitySpec::policies, any,
@@ -43,7 +42,8 @@ struct QualitySpec {
       field("budgets", &QualitySpec::budgets, between(Ratio{1e-4}, Ratio{1}),
             "shares of the whole cache's bytes that each policy is brought to; empty = as it is"),
       field("measures", &QualitySpec::measures, any, "empty = all that the source can give"),
-      field("detail", &QualitySpec::detail, any, "besides the total: a row per layer, head or step"),
+      field("detail", &QualitySpec::detail, any,
+            "besides the total: a row per layer, head or step"),
       field("prompt", &QualitySpec::prompt, between<std::int64_t>(0, 1 << 20),
             "tokens that attend in full before policies act; 0 = as the source finds fit"),
       field("steps", &QualitySpec::steps, between<std::int64_t>(0, 1 << 20),
@@ -64,7 +64,7 @@ struct QualityFile {
   std::uint64_t seed = 1;
   Tree model;
   QualitySpec quality;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("kvsim", &QualityFile::kvsim, between(1, 1), "version of this format"),
       field("name", &QualityFile::name, any, "of the result"),
       field("text", &QualityFile::text, any, "what it shows"),

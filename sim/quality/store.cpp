@@ -23,10 +23,9 @@ std::optional<Measure> measure_named(const std::string& name) {
 }  // namespace
 
 std::string to_text(const std::string& question, const Measured& m) {
-  std::string text =
-      fmt::format("{} {} {}\n{}\n{:.17g} {:.17g} {:.17g} {}\n", kMagic, kResultVersion,
-                  question.size(), question, m.kv_bytes, m.kept_tokens, m.read_tokens,
-                  m.values.size());
+  std::string text = fmt::format("{} {} {}\n{}\n{:.17g} {:.17g} {:.17g} {}\n", kMagic,
+                                 kResultVersion, question.size(), question, m.kv_bytes,
+                                 m.kept_tokens, m.read_tokens, m.values.size());
   for (const Value& v : m.values) {
     std::string name;
     for (const auto& [measure, known] : enum_names(Measure{}))
@@ -38,8 +37,8 @@ std::string to_text(const std::string& question, const Measured& m) {
 }
 
 std::optional<Measured> from_text(const std::string& text, const std::string& question) {
-  const std::string head = fmt::format("{} {} {}\n{}\n", kMagic, kResultVersion, question.size(),
-                                       question);
+  const std::string head =
+      fmt::format("{} {} {}\n{}\n", kMagic, kResultVersion, question.size(), question);
   if (text.compare(0, head.size(), head) != 0) return std::nullopt;
   std::istringstream in(text.substr(head.size()));
   Measured m;
@@ -49,8 +48,7 @@ std::optional<Measured> from_text(const std::string& text, const std::string& qu
   for (std::size_t i = 0; i < count; ++i) {
     Value v;
     std::string name;
-    if (!(in >> name >> v.statistic >> v.layer >> v.head >> v.step >> v.value))
-      return std::nullopt;
+    if (!(in >> name >> v.statistic >> v.layer >> v.head >> v.step >> v.value)) return std::nullopt;
     const auto measure = measure_named(name);
     if (!measure) return std::nullopt;
     v.measure = *measure;

@@ -16,8 +16,7 @@ double surprise(std::span<const float> logits, std::int32_t id) {
 }
 
 std::int32_t likeliest(std::span<const float> logits) {
-  return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) -
-                                   logits.begin());
+  return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
 void score(TextResult& r, const TextModel& model, std::span<const std::int32_t> ids,
@@ -45,8 +44,7 @@ TextResult read_in_full(const TextModel& model, std::int32_t index, const Sequen
   const std::vector<float> logits =
       model.logits(ids.first(static_cast<std::size_t>(s.tokens())), compute);
   for (std::int32_t t = s.prompt; t + 1 < s.tokens(); ++t)
-    score(r, model, ids, t,
-          std::span(logits).subspan(static_cast<std::size_t>(t) * width, width));
+    score(r, model, ids, t, std::span(logits).subspan(static_cast<std::size_t>(t) * width, width));
   return r;
 }
 
@@ -63,8 +61,7 @@ TextResult read_under(const TextModel& model, std::int32_t index, const Sequence
   if (likelihood) {
     seal(cache, s);
     for (std::int32_t t = s.prompt; t + 1 < s.tokens(); ++t)
-      score(r, model, ids, t,
-            model.next(ids[static_cast<std::size_t>(t)], t, attend, compute));
+      score(r, model, ids, t, model.next(ids[static_cast<std::size_t>(t)], t, attend, compute));
   }
   if (generate > 0) {
     seal(cache, s);

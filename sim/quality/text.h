@@ -8,9 +8,9 @@
 namespace kvsim::quality {
 
 struct TextResult {
-  double nll = 0;                        // sum of -ln p of the scored tokens
-  std::int64_t scored = 0;               // tokens after the prompt, but for begin tokens
-  std::vector<std::int32_t> generated;   // greedy
+  double nll = 0;                       // sum of -ln p of the scored tokens
+  std::int64_t scored = 0;              // tokens after the prompt, but for begin tokens
+  std::vector<std::int32_t> generated;  // greedy
 };
 
 // Of the whole cache, in one pass.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "sim/base/check.h"
+#include "sim/record/schema_quality.h"
 #include "sim/record/schema_study.h"
 #include "sim/state/outcome.h"
 
@@ -317,7 +318,8 @@ const std::vector<TableInfo>& schema_tables() {
                                request_table(),     iteration_table(),     sample_table(),
                                instance_table(),    tier_table(),          tier_hit_table(),
                                tier_sample_table(), link_table(),          transfer_table(),
-                               fault_table(),       kernel_timing_table(), metric_table()};
+                               fault_table(),       kernel_timing_table(), quality_table(),
+                               metric_table()};
     all.insert(all.end(), study_tables().begin(), study_tables().end());
     return all;
   }();

@@ -23,8 +23,8 @@ namespace kvsim::quality {
 namespace {
 
 std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
-constexpr float kSinkKey = 4;        // numbers in the reserved channels
-constexpr float kWeightKey = 0.5F;   // per ln(rank)
+constexpr float kSinkKey = 4;         // numbers in the reserved channels
+constexpr float kWeightKey = 0.5F;    // per ln(rank)
 constexpr std::int64_t kSamples = 8;  // queries of a head that set its sinks
 
 class Synthetic final : public Source {
@@ -46,7 +46,7 @@ class Synthetic final : public Source {
     Ratio needle_mass{0.5};
     bool rope = true;
     double theta = 500000;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("layers", &Params::layers, between<std::int64_t>(1, 128), "that are drawn"),
         field("q_heads", &Params::q_heads, between<std::int64_t>(1, 1024),
               "query heads; default: of the scenario's model (at most four KV heads of it), or 8"),
@@ -54,7 +54,8 @@ class Synthetic final : public Source {
               "KV heads; default: likewise, or 2"),
         field("dim", &Params::dim, between<std::int64_t>(32, 1024),
               "of a head; default: likewise, or 64"),
-        field("sinks", &Params::sinks, between<std::int64_t>(0, 64), "first tokens that draw attention"),
+        field("sinks", &Params::sinks, between<std::int64_t>(0, 64),
+              "first tokens that draw attention"),
         field("sink_mass", &Params::sink_mass, between(Ratio{0}, Ratio{0.95}),
               "of the attention, on sinks; the mean over heads"),
         field("sinkless_layers", &Params::sinkless_layers, between<std::int64_t>(0, 128),
@@ -135,8 +136,7 @@ class HeadMaker {
     const auto lazy_from = static_cast<std::int64_t>(
         std::llround(p.lazy_layers.value * static_cast<double>(s.shape.layers)));
     // The last layers but one are the lazy ones, as far as there are so many.
-    is_lazy_ = layer > 0 && layer + 1 < s.shape.layers &&
-               s.shape.layers - 1 - layer <= lazy_from;
+    is_lazy_ = layer > 0 && layer + 1 < s.shape.layers && s.shape.layers - 1 - layer <= lazy_from;
     std::uint8_t& seeks = s.seeks[size(layer * s.shape.kv_heads + head)];
     if (is_lazy_) seeks = 0;
     is_retrieval_ = seeks != 0;
@@ -280,12 +280,13 @@ class HeadMaker {
   }
   void ask_for_sinks(std::size_t g) {
     // Heads differ in how much they look there.
-    const double share = std::min(0.98, p_.sink_mass.value * (is_retrieval_ ? 0.5 : 1) *
-                                            (0.7 + 0.6 * rng_.uniform()));
+    const double share = std::min(
+        0.98, p_.sink_mass.value * (is_retrieval_ ? 0.5 : 1) * (0.7 + 0.6 * rng_.uniform()));
     const auto n = static_cast<std::int64_t>(tokens());
     double mean = 0;
     std::int64_t count = 0;
-    for (std::int64_t t = n - 1; t > p_.sinks && count < kSamples; t -= std::max<std::int64_t>(1, n / 16), ++count)
+    for (std::int64_t t = n - 1; t > p_.sinks && count < kSamples;
+         t -= std::max<std::int64_t>(1, n / 16), ++count)
       mean += others(size(t), g, tokens(), false);
     if (count == 0) return;
     const double wanted = std::log(share / (1 - share)) + mean / static_cast<double>(count) -
@@ -340,13 +341,13 @@ Sequence Synthetic::sequence(std::int32_t index, const Compute& compute) const {
     const bool is_new = std::none_of(s.needles.begin(), s.needles.end(),
                                      [&](const Needle& n) { return n.position == at; });
     if (is_new && i < s.steps)
-      s.needles.push_back({static_cast<std::int32_t>(at),
-                           static_cast<std::int32_t>(i * s.steps / std::min<std::int64_t>(
-                                                                       p_.needles, s.steps))});
+      s.needles.push_back(
+          {static_cast<std::int32_t>(at),
+           static_cast<std::int32_t>(i * s.steps / std::min<std::int64_t>(p_.needles, s.steps))});
   }
   const auto heads = size(shape_.heads());
-  const auto seeking = static_cast<std::size_t>(
-      std::ceil(p_.retrieval_heads.value * static_cast<double>(heads)));
+  const auto seeking =
+      static_cast<std::size_t>(std::ceil(p_.retrieval_heads.value * static_cast<double>(heads)));
   s.seeks.assign(heads, 0);
   std::fill_n(s.seeks.begin(), seeking, std::uint8_t{1});
   Rng kinds = root.at(1);
@@ -368,8 +369,10 @@ Sequence Synthetic::sequence(std::int32_t index, const Compute& compute) const {
 }
 
 const Register<Synthetic> kSelf{
-    "synthetic", "a documented process: sinks, near tokens, heavy hitters, clusters, outlier channels",
-    "arXiv:2309.17453 (sinks), 2306.14048 (heavy hitters), 2402.02750 (outlier channels), 2404.15574 "
+    "synthetic",
+    "a documented process: sinks, near tokens, heavy hitters, clusters, outlier channels",
+    "arXiv:2309.17453 (sinks), 2306.14048 (heavy hitters), 2402.02750 (outlier channels), "
+    "2404.15574 "
     "(retrieval heads)"};
 
 }  // namespace
