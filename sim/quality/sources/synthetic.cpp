@@ -245,15 +245,21 @@ class HeadMaker {
       q[sink_] = 0;
       q[weight_] = static_cast<float>(heavy * root_ / double{kWeightKey});
     }
-    for (std::size_t i = 0; i < s_.needles.size() && is_retrieval_; ++i) ask_for_needle(i, g);
     if (has_sinks_) ask_for_sinks(g);
+    for (std::size_t i = 0; i < s_.needles.size() && is_retrieval_; ++i) ask_for_needle(i, g);
   }
-  // ln of the sum of exp of the logits of the tokens that query t sees, but for `without` and,
-  // when asked, sinks.
-  [[nodiscard]] double others(std::size_t t, std::size_t g, std::size_t without, bool sinks) {
+  // ln of the sum of exp of the logits of the tokens that query t sees: from `first` on, but for
+  // `without`; of the sinks alone.
+  [[nodiscard]] double others(std::size_t t, std::size_t g, std::size_t first,
+                              std::size_t without = SIZE_MAX) {
     double sum = 0;
-    for (std::size_t s = sinks ? 0 : size(p_.sinks); s <= t; ++s)
+    for (std::size_t s = first; s <= t; ++s)
       if (s != without) sum += std::exp(logit(t, g, s));
+    return std::log(std::max(sum, 1e-300));
+  }
+  [[nodiscard]] double sinks(std::size_t t, std::size_t g) {
+    double sum = 0;
+    for (std::size_t s = 0; s < size(p_.sinks); ++s) sum += std::exp(logit(t, g, s));
     return std::log(std::max(sum, 1e-300));
   }
   // Rotation of the slow pairs is left out: over such contexts it is small.
@@ -275,7 +281,7 @@ class HeadMaker {
     float* q = query(t, g);
     for (const std::size_t d : content_) q[d] = 0;
     const double wanted = std::log(p_.needle_mass.value / (1 - p_.needle_mass.value)) +
-                          others(t, g, at, true) - logit(t, g, at);
+                          others(t, g, 0, at) - logit(t, g, at);
     ask(q, needles_[i], std::max(wanted, 0.0));
   }
   void ask_for_sinks(std::size_t g) {
@@ -283,14 +289,15 @@ class HeadMaker {
     const double share = std::min(
         0.98, p_.sink_mass.value * (is_retrieval_ ? 0.5 : 1) * (0.7 + 0.6 * rng_.uniform()));
     const auto n = static_cast<std::int64_t>(tokens());
-    double mean = 0;
+    double wanted = std::log(share / (1 - share));
     std::int64_t count = 0;
-    for (std::int64_t t = n - 1; t > p_.sinks && count < kSamples;
-         t -= std::max<std::int64_t>(1, n / 16), ++count)
-      mean += others(size(t), g, tokens(), false);
+    double apart = 0;  // of the others' and the sinks' own sums of weights, in nats
+    for (std::int64_t t = n - 1; t > p_.sinks && count < kSamples; ++count) {
+      apart += others(size(t), g, size(p_.sinks)) - sinks(size(t), g);
+      t -= std::max<std::int64_t>(1, n / 16);
+    }
     if (count == 0) return;
-    const double wanted = std::log(share / (1 - share)) + mean / static_cast<double>(count) -
-                          std::log(static_cast<double>(p_.sinks));
+    wanted += apart / static_cast<double>(count);
     for (std::size_t t = 0; t < tokens(); ++t)
       query(t, g)[sink_] = static_cast<float>(wanted * root_ / double{kSinkKey});
   }
