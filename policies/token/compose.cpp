@@ -17,6 +17,7 @@ struct Stage {
 };
 const std::vector<Stage>& stages() {
   static const std::vector<Stage> kAll{{"select", {"select", "retrieve", "budget"}},
+                                       {"retrieve", {"retrieve", "budget"}},
                                        {"budget", {"budget"}},
                                        {"merge", {"merge"}},
                                        {"low-rank", {"low-rank"}},
@@ -183,6 +184,17 @@ TokenPolicies read_token_policies(const Tree& t, Reader& r) {
     read_item(t.items()[i], out, r);
   }
   return out;
+}
+
+Tree write_token_policies(const TokenPolicies& p) {
+  Tree list = Tree::list();
+  const Tree sections = write_fields(p);
+  for (const Tree::Entry& e : sections.entries()) {
+    Tree item = Tree::map();
+    item.set(e.key, e.value);
+    list.push(std::move(item));
+  }
+  return list;
 }
 
 }  // namespace kvsim::token

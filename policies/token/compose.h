@@ -6,7 +6,8 @@
 //   {select: {policy: h2o, budget: 20 %}}      one stage of a system (select, budget, merge,
 //   {quantize: {policy: kivi, bits: 2}}        low-rank, quantize), or `{quantize: kivi}`
 //
-// A stage `select` brings a system's select, retrieve and budget sections. Two items must not fill
+// A stage `select` brings a system's select, retrieve and budget sections, `retrieve` its retrieve
+// and budget sections. Two items must not fill
 // the same section.
 #include <string>
 #include <vector>
@@ -18,6 +19,8 @@ namespace kvsim::token {
 
 // Mistakes go to the reader; what could be read comes back.
 TokenPolicies read_token_policies(const Tree&, Reader&);
+// A list that reads as this value.
+Tree write_token_policies(const TokenPolicies&);
 
 // What surrounds the pipeline. Unknown parts: the defaults conflict with nothing.
 struct Surroundings {

@@ -369,7 +369,7 @@ PrefillCost FootprintModel::prefill(std::int64_t prompt) const {
   cost.peak_kv_bytes = n * s.token_bytes();
   const bool written_small = !b.policies.select && !b.form.prompt_only() &&
                              !(b.policies.retrieve && b.policies.retrieve->home != Home::gpu) &&
-                             !(b.policies.merge && b.policies.merge->target == MergeTarget::layer);
+                             b.salience.prompt_queries == 0;
   if (written_small) cost.peak_kv_bytes = after.stored.total();
   if (!b.policies.select) return cost;
   const std::vector<HeadPlan> plans = b.plans(prompt);
@@ -390,6 +390,60 @@ PrefillCost FootprintModel::prefill(std::int64_t prompt) const {
     cost.peak_kv_bytes = after.stored.total();
   }
   return cost;
+}
+
+std::vector<std::int64_t> FootprintModel::bends(std::int64_t prompt) const {
+  const Body& b = *body_;
+  std::vector<std::int64_t> at;
+  const auto reached = [&](std::int64_t tokens) {
+    if (tokens < kNoLimit && tokens > prompt) at.push_back(tokens - prompt);
+  };
+  if (b.policies.select && b.policies.select->trigger != Trigger::prefill) {
+    const std::vector<HeadPlan> plans = b.plans(prompt);
+    for (std::size_t i = 0; i < plans.size(); ++i) {
+      const HeadPlan& p = plans[i];
+      if (i == 0 || p.tokens != plans[i - 1].tokens || p.recent != plans[i - 1].recent ||
+          p.protected_only != plans[i - 1].protected_only)
+        reached(p.protected_only ? p.sinks + p.recent : p.tokens);
+    }
+  }
+  if (b.policies.retrieve) {
+    const RetrieveSpec& r = *b.policies.retrieve;
+    reached(r.sinks + r.recent);
+    reached(r.sinks + r.recent + r.gpu_tokens);
+    if (b.policies.budget) reached(b.policies.budget->size.of(prompt));
+  }
+  if (exact_tokens() > 0) reached(exact_tokens());
+  std::sort(at.begin(), at.end());
+  at.erase(std::unique(at.begin(), at.end()), at.end());
+  return at;
+}
+
+std::int64_t FootprintModel::burst(std::int64_t prompt) const {
+  const Body& b = *body_;
+  std::int64_t steps = b.form.grain();
+  if (b.policies.select && b.policies.select->trigger == Trigger::interval)
+    steps = std::max(steps, b.policies.select->every);
+  if (b.policies.select && b.policies.select->trigger == Trigger::full && b.policies.budget &&
+      !b.policies.budget->size.unlimited())
+    steps =
+        std::max(steps, evicted_at_once(*b.policies.select, b.policies.budget->size.of(prompt)));
+  return steps;
+}
+
+std::int64_t FootprintModel::exact_tokens() const {
+  const EncodedForm& f = body_->form;
+  return f.encodes() ? f.sinks() + f.residual() + f.grain() - 1 : 0;
+}
+
+std::int64_t FootprintModel::kernels() const {
+  const TokenPolicies& p = body_->policies;
+  std::int64_t n = 0;
+  if (p.select && p.select->trigger != Trigger::prefill) n += body_->needs.attention ? 2 : 1;
+  if (p.retrieve && !body_->index->takes_all()) n += 2;  // scores of units, and the best of them
+  if (p.merge) n += 1;
+  if (body_->form.encodes() && !body_->form.prompt_only()) n += 1;
+  return n;
 }
 
 FootprintModel::FootprintModel(TokenPolicies p, KvShape s)

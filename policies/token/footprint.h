@@ -80,6 +80,14 @@ class FootprintModel {
   [[nodiscard]] Footprint at(std::int64_t prompt, std::int64_t generated) const;
   [[nodiscard]] PrefillCost prefill(std::int64_t prompt) const;
   [[nodiscard]] const Traits& traits() const;
+  // Generated tokens at which something begins or ceases to grow; ascending, above 0.
+  [[nodiscard]] std::vector<std::int64_t> bends(std::int64_t prompt) const;
+  // Steps after which what fills and empties (an exact buffer, a budget's slack) is as it was.
+  [[nodiscard]] std::int64_t burst(std::int64_t prompt) const;
+  // Tokens of a sequence that are exact at most, where the others are not.
+  [[nodiscard]] std::int64_t exact_tokens() const;
+  // Kernels that a decode step starts in each layer besides the model's own.
+  [[nodiscard]] std::int64_t kernels() const;
   [[nodiscard]] const TokenPolicies& policies() const;
 
  private:

@@ -82,6 +82,22 @@ std::string host_line(const std::vector<Metric>& m) {
                            bytes_text(find(m, "from_host_bytes").value_or(0)));
 }
 
+// What token policies kept and read, and what they cost besides.
+std::string token_line(const std::vector<Metric>& m) {
+  if (!find(m, "kv_reduction")) return "";
+  std::string out =
+      fmt::format("tokens     {} bytes of KV kept a token, {}x fewer; steps read {} of it",
+                  number(find(m, "kv_bytes_per_token"), 0), number(find(m, "kv_reduction"), 2),
+                  percent(find(m, "kv_read_share")));
+  std::string times;
+  for (const char* what :
+       {"score", "index", "restore", "merge", "encode", "fetch", "far", "prompt", "prompt_link"}) {
+    const double s = find(m, fmt::format("token_policy_{}_time", what)).value_or(0);
+    if (s >= 0.0005) times += fmt::format("{}{} {:.3f} s", times.empty() ? "" : ", ", what, s);
+  }
+  return out + (times.empty() ? "" : "; work besides: " + times) + "\n";
+}
+
 // Hits and traffic of each tier below the GPU, then the link that is queued for the most.
 std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
   std::string out = o.tiers.empty() ? "" : "tiers     ";
@@ -178,6 +194,7 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
       number(find(m, "iterations"), 0), number(find(m, "preemptions"), 0), run.engine.kv_blocks,
       percent(find(m, "peak_kv_usage")));
   out += host_line(m);
+  out += token_line(m);
   out += tier_lines(m, o);
   if (s.slo.ttft || s.slo.tpot || s.slo.e2e)
     out += fmt::format("SLO        {} of the requests meet it, goodput {} requests/s\n",

@@ -14,6 +14,7 @@
 #include "policies/scheduler/scheduler.h"
 #include "sim/base/time.h"
 #include "sim/base/work.h"
+#include "sim/engine/kv_form.h"
 
 namespace kvsim {
 
@@ -67,6 +68,7 @@ struct EngineConfig {
       windows{};       // attention windows the cost model wants sums of; 0 = unused
   MemoryRules memory;  // block_tokens and kv_blocks above follow from it
   const MemoryManager* memory_manager = nullptr;  // not owned; null: nothing is reserved
+  KvForms* forms = nullptr;                       // not owned; null: KV stays as it was computed
   // Host memory outside the tiers that KV of admitted requests may move to, of one rank.
   std::int64_t host_blocks = 0, host_block_bytes = 0;  // bytes: of one block on all its GPUs
   bool swap = false;         // preempted requests move there instead of being computed again

@@ -25,6 +25,19 @@ void DecodeGroup::drop_stale(std::vector<Due>& heap) {
 
 void DecodeGroup::add(std::uint32_t slot, std::int64_t computed, std::int64_t last,
                       std::int64_t covered) {
+  join(slot, computed, last, covered > computed ? covered : 0);
+  unfilled_ += places(computed, covered) - computed;
+}
+
+void DecodeGroup::add(std::uint32_t slot, std::int64_t computed, std::int64_t last,
+                      const KvCurve& curve, std::int64_t generated) {
+  join(slot, computed, last, kForm);
+  if (!forms_) forms_ = std::make_unique<FormGroup>();
+  forms_->add(slot, curve, generated, clock_);
+}
+
+void DecodeGroup::join(std::uint32_t slot, std::int64_t computed, std::int64_t last,
+                       std::int64_t covered) {
   KVSIM_CHECK(last > computed, "sequence {} joins with {} tokens, ends at {}", slot, computed,
               last);
   if (slot >= place_.size()) {
@@ -32,10 +45,9 @@ void DecodeGroup::add(std::uint32_t slot, std::int64_t computed, std::int64_t la
     generation_.resize(slot + 1, 0);
   }
   KVSIM_CHECK(place_[slot] == kOut, "sequence {} joins twice", slot);
-  Member m{slot, computed - clock_, last, covered > computed ? covered : 0, {}, {}};
+  Member m{slot, computed - clock_, last, covered, {}, {}};
   base_max_ = members_.empty() ? m.base : std::max(base_max_, m.base);
   base_sum_ += m.base;
-  unfilled_ += places(computed, covered) - computed;
   if (m.covered == 0) count_due(m.base, 1);
   ++generation_[slot];
   place_[slot] = static_cast<std::uint32_t>(members_.size());
@@ -60,7 +72,11 @@ std::int64_t DecodeGroup::remove(std::uint32_t slot) {
   const Member m = members_[at];
   const std::int64_t computed = m.base + clock_;
   base_sum_ -= m.base;
-  unfilled_ -= places(computed, m.covered) - computed;
+  if (m.covered == kForm) {
+    forms_->remove(slot, clock_);
+  } else {
+    unfilled_ -= places(computed, m.covered) - computed;
+  }
   if (m.covered == 0) count_due(m.base, -1);
   for (std::size_t w = 0; w < kMaxWindows; ++w) {
     if (windows_[w] == 0) continue;
@@ -88,6 +104,23 @@ void DecodeGroup::describe(StepShape& s) const {
   s.decode_context_sum = base_sum_ + size() * (clock_ + 1);
   s.decode_context_max = members_.empty() ? 0 : base_max_ + clock_ + 1;
   s.decode_window_sum = window_sum_;
+}
+
+void DecodeGroup::describe_forms(std::int64_t n, StepShape& s, TokenLoads& loads) const {
+  __extension__ typedef __int128 Wide;
+  s.decodes = size();
+  s.decode_context_max = members_.empty() ? 0 : base_max_ + clock_ + n + 1;
+  const std::int64_t all = base_sum_ + size() * (clock_ + n + 1);
+  loads = forms_->loads(clock_ + n);
+  const std::int64_t read = loads[static_cast<std::size_t>(TokenLoad::context)] / kLoadOne;
+  s.decode_context_sum = read;
+  // The longest and the windows shrink as the sum does.
+  const auto shrunk = [&](std::int64_t tokens) {
+    return all > 0 ? static_cast<std::int64_t>(Wide{tokens} * read / all) : 0;
+  };
+  s.decode_context_max = shrunk(s.decode_context_max);
+  for (std::size_t w = 0; w < kMaxWindows; ++w)
+    s.decode_window_sum[w] = shrunk(window_sum_[w] + n * window_growing_[w]);
 }
 
 void DecodeGroup::describe_growth(StepShape& s) const {
@@ -124,9 +157,10 @@ void DecodeGroup::use_up_covers() {
 }
 
 void DecodeGroup::advance(std::vector<std::uint32_t>& finished) {
-  unfilled_ += due() * block_tokens_ - size();
+  if (!forms_) unfilled_ += due() * block_tokens_ - size();
   ++clock_;
   use_up_covers();
+  if (forms_) forms_->change(clock_);
   for (std::size_t w = 0; w < kMaxWindows; ++w) window_sum_[w] += window_growing_[w];
   fill_windows();
   for (drop_stale(finishes_); !finishes_.empty() && finishes_.front().clock <= clock_;
@@ -142,7 +176,7 @@ void DecodeGroup::advance(std::vector<std::uint32_t>& finished) {
 std::int64_t DecodeGroup::blocks_due(std::int64_t n) const {
   std::int64_t blocks = n / block_tokens_ * uncovered_;
   for (std::int64_t i = 0; i < n % block_tokens_; ++i) blocks += due_[bucket(-clock_ - i)];
-  return blocks;
+  return forms_ ? blocks + forms_->due(clock_, n) : blocks;
 }
 
 std::int64_t DecodeGroup::plain_iterations(std::int64_t blocks, std::int64_t most) {
@@ -155,6 +189,8 @@ std::int64_t DecodeGroup::plain_iterations(std::int64_t blocks, std::int64_t mos
   }
   drop_stale(covers_);
   if (!covers_.empty()) n = std::min(n, covers_.front().clock - clock_ - 1);
+  if (forms_ && forms_->next_change() != FormGroup::kNoChange)
+    n = std::min(n, forms_->next_change() - clock_ - 1);
   if (n <= 0) return 0;
   if (blocks_due(n) <= blocks) return n;
   std::int64_t low = 0, high = n;  // blocks_due grows with n: the largest n that fits
@@ -166,7 +202,7 @@ std::int64_t DecodeGroup::plain_iterations(std::int64_t blocks, std::int64_t mos
 }
 
 void DecodeGroup::advance_plain(std::int64_t n) {
-  unfilled_ += blocks_due(n) * block_tokens_ - n * size();
+  if (!forms_) unfilled_ += blocks_due(n) * block_tokens_ - n * size();
   clock_ += n;
   for (std::size_t w = 0; w < kMaxWindows; ++w) window_sum_[w] += n * window_growing_[w];
 }

@@ -3,9 +3,11 @@
 // iteration, an iteration only advances a clock. A member computed `base + clock` tokens so far.
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "sim/base/work.h"
+#include "sim/engine/form_group.h"
 
 namespace kvsim {
 
@@ -16,6 +18,9 @@ class DecodeGroup {
   // `slot` joins having computed `computed` tokens; it leaves by itself when it has computed
   // `last`. It has blocks for `covered` tokens whatever it computed (a multiple of the block).
   void add(std::uint32_t slot, std::int64_t computed, std::int64_t last, std::int64_t covered);
+  // The same in a compressed form, with `computed` tokens of which so many were generated.
+  void add(std::uint32_t slot, std::int64_t computed, std::int64_t last, const KvCurve&,
+           std::int64_t generated);
   // Removes a member; gives the tokens it computed.
   std::int64_t remove(std::uint32_t slot);
   [[nodiscard]] bool contains(std::uint32_t slot) const {
@@ -30,8 +35,12 @@ class DecodeGroup {
   // Members that need a new block for their next token.
   [[nodiscard]] std::int64_t due() const { return due_after(0); }
   // The same after `n` iterations, n <= plain_iterations().
-  [[nodiscard]] std::int64_t due_after(std::int64_t n) const { return due_[bucket(-clock_ - n)]; }
-  // Places for tokens in the members' blocks that hold none.
+  [[nodiscard]] std::int64_t due_after(std::int64_t n) const {
+    return due_[bucket(-clock_ - n)] + (forms_ ? forms_->due(clock_ + n) : 0);
+  }
+  // Null: all have their KV as it was computed.
+  [[nodiscard]] const FormGroup* forms() const { return forms_.get(); }
+  // Places for tokens in the members' blocks that hold none; not counted of compressed ones.
   [[nodiscard]] std::int64_t unfilled() const { return unfilled_; }
   // Fills the decode part of the shape of the iteration in which every member computes one token.
   void describe(StepShape&) const;
@@ -46,11 +55,15 @@ class DecodeGroup {
   [[nodiscard]] std::int64_t blocks_due(std::int64_t n) const;
   // n iterations at once; requires n <= plain_iterations().
   void advance_plain(std::int64_t n);
+  // Of compressed members: shape and loads of the n-th iteration from now (the n-th before for
+  // -n), no phase changing between. Contexts are what their attention reads.
+  void describe_forms(std::int64_t n, StepShape&, TokenLoads&) const;
   // How the shape changes from one plain iteration to the next.
   void describe_growth(StepShape& per_iteration) const;
 
  private:
   static constexpr std::uint32_t kOut = 0xffffffffU;
+  static constexpr std::int64_t kForm = -1;  // `covered` of compressed members
   struct Member {
     std::uint32_t slot = 0;
     std::int64_t base = 0, last = 0;
@@ -77,6 +90,7 @@ class DecodeGroup {
   void drop_stale(std::vector<Due>& heap);
   void fill_windows();
   void use_up_covers();
+  void join(std::uint32_t slot, std::int64_t computed, std::int64_t last, std::int64_t covered);
   void count_due(std::int64_t base, std::int64_t members) {
     due_[bucket(base)] += members;
     uncovered_ += members;
@@ -96,6 +110,7 @@ class DecodeGroup {
   std::vector<Due> finishes_;
   std::vector<Due> covers_;  // when a member's cover is used up
   std::array<std::vector<Due>, kMaxWindows> fills_;
+  std::unique_ptr<FormGroup> forms_;
   std::array<std::int64_t, kMaxWindows> window_sum_{},
       window_growing_{};  // of min(context of the next token, window)
 };

@@ -48,6 +48,7 @@ void Rank::enqueue(const Request& r, Time visible) {
   s.content = std::move(content);
   s.hold.pieces = std::move(pieces);
   s.prompt = r.prompt_tokens;
+  if (config_.forms != nullptr) s.curve = &config_.forms->curve(s.prompt);
   s.output = config_.max_model_len > 0
                  ? std::min(r.output_tokens, config_.max_model_len - r.prompt_tokens)
                  : r.output_tokens;
@@ -155,7 +156,7 @@ std::int64_t Rank::prefill_left(std::uint32_t slot) {
   if (loading(slot)) return 0;
   s.computed = std::exchange(s.skip_to, 0);
   --skipping_;
-  pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+  publish(s, s.computed / config_.block_tokens);
   return s.known() - s.computed;
 }
 
@@ -301,14 +302,14 @@ void Rank::leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t ex
   s.hold.blank += extra_blocks;
   // What the running iteration computes is not hashed before it is known.
   const std::int64_t known = decoded && ahead ? s.computed - 1 : s.computed;
-  if (config_.publish_preempted)
-    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, known / config_.block_tokens));
+  if (config_.publish_preempted) publish(s, known / config_.block_tokens);
   if (s.draining) draining_unfilled_ -= unfilled(s);
   const std::int64_t there = away(s, s.computed);
   give_back(slot);
   if (fate == Fate::given_up) {
     if (!s.draining) s.outcome.recomputed_tokens += s.computed;
     s.computed = 0;
+    s.turned = false;
   } else {
     move_out(s, there);
     s.parked = fate == Fate::parked;
@@ -365,6 +366,12 @@ void Rank::drop_expired(Time now) {
   }
 }
 
+// The first `full` blocks of the sequence have their content, and others may use them.
+void Rank::publish(Sequence& s, std::int64_t full) {
+  if (s.curve == nullptr || shares(s))
+    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, full));
+}
+
 void Rank::publish_known_outputs(bool ahead) {
   for (std::size_t i = 0; i < static_cast<std::size_t>(group_.size()); ++i) {
     const std::uint32_t slot = group_.slot_at(i);
@@ -372,8 +379,7 @@ void Rank::publish_known_outputs(bool ahead) {
     if (!s.known_output) continue;
     const std::int64_t computed = group_.computed(slot);
     s.hold.blank = blocks_at(s, computed) - s.hold.hashed;
-    pool_.publish(s.hold, s.content,
-                  std::max(s.hold.hashed, (computed - (ahead ? 1 : 0)) / config_.block_tokens));
+    publish(s, (computed - (ahead ? 1 : 0)) / config_.block_tokens);
   }
 }
 
@@ -381,6 +387,7 @@ void Rank::publish_known_outputs(bool ahead) {
 void Rank::finish_plan(Plan& out) {
   for (const std::uint32_t slot : out.starved) sequences_[slot].computed = group_.remove(slot);
   group_.describe(out.shape);
+  if (group_.forms() != nullptr) group_.describe_forms(0, out.shape, out.loads);
   out.shape.padded_decodes =
       out.prefills.empty() ? config_.padded(out.shape.decodes) : out.shape.decodes;
   if (group_.size() > 0) group_.advance(out.finishing);
@@ -394,8 +401,7 @@ void Rank::finish_plan(Plan& out) {
   for (const PlannedPrefill& p : out.prefills) {
     Sequence& s = sequences_[p.slot];
     s.computed += p.piece.tokens;
-    if (!config_.publish_computed)
-      pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+    if (!config_.publish_computed) publish(s, s.computed / config_.block_tokens);
     out.pieces.push_back(p.piece);
     if (!p.piece.samples) continue;
     std::erase(prefilling_, p.slot);
@@ -414,6 +420,7 @@ void Rank::finish_plan(Plan& out) {
   std::sort(out.finishing.begin(), out.finishing.end(), [&](std::uint32_t a, std::uint32_t b) {
     return sequences_[a].order < sequences_[b].order;
   });
+  if (config_.forms != nullptr) plan_forms(out);
   out.shape.prefills = out.pieces;
   out.empty = out.shape.decodes == 0 && out.prefills.empty();
   out.occupancy = occupancy();
@@ -421,8 +428,14 @@ void Rank::finish_plan(Plan& out) {
 }
 
 void Rank::start_decoding(std::uint32_t slot) {
-  const Sequence& s = sequences_[slot];
-  group_.add(slot, s.computed, s.prompt + s.output - 1, s.reserved * config_.block_tokens);
+  Sequence& s = sequences_[slot];
+  const std::int64_t last = s.prompt + s.output - 1;
+  if (s.curve == nullptr) {
+    group_.add(slot, s.computed, last, s.reserved * config_.block_tokens);
+    return;
+  }
+  if (!s.turned) turn(s);
+  group_.add(slot, s.computed, last, *s.curve, s.computed - s.prompt);
 }
 
 KvOccupancy Rank::occupancy() const {

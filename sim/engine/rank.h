@@ -2,6 +2,7 @@
 // One scheduler with its KV blocks: vLLM v1's queues and rules (engine-semantics sections 3 and 4).
 // A rank plans iterations and accounts for those that ran; time belongs to its StepGroup.
 #include <array>
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -91,6 +92,12 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   KvPool& pool() { return pool_; }
   [[nodiscard]] const DecodeGroup& decodes() const { return group_; }
   [[nodiscard]] const RankTotals& totals() const { return totals_; }
+  // Prompt blocks beyond the first `from` that were here at some time, whether others may use them
+  // or not.
+  [[nodiscard]] std::int64_t seen_blocks(std::span<const ContentChunk>, std::int64_t from,
+                                         std::int64_t most) const;
+  // Totals of compressed KV, of requests that have left.
+  [[nodiscard]] KvFormTotals form_totals() const;
   [[nodiscard]] const EngineConfig& config() const { return config_; }
   // The GPU is lost: every request leaves with what was generated, nothing else; the cache is
   // empty. No iteration may be planned or running. Gives the cached blocks that were lost.
@@ -172,15 +179,20 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
                               : std::min(s.host_room, config_.blocks_for(computed) * s.host_layers /
                                                           config_.memory.layers);
   }
+  // Blocks that the KV of so many of its tokens takes.
+  [[nodiscard]] std::int64_t kv_blocks(const Sequence& s, std::int64_t computed) const {
+    return s.curve == nullptr ? config_.blocks_for(computed) : form_blocks(s, computed);
+  }
   // Blocks that a sequence holds having computed so many tokens.
   [[nodiscard]] std::int64_t blocks_at(const Sequence& s, std::int64_t computed) const {
-    return std::max(s.reserved, config_.blocks_for(computed)) - away(s, computed);
+    return std::max(s.reserved, kv_blocks(s, computed)) - away(s, computed);
   }
   // Blocks that it must take to compute `tokens` more of those that it knows.
   [[nodiscard]] std::int64_t piece_blocks(const Sequence& s, std::int64_t tokens) const {
     return std::max<std::int64_t>(0, blocks_at(s, s.computed + tokens) - s.hold.blocks());
   }
   [[nodiscard]] std::int64_t unfilled(const Sequence& s) const {
+    if (s.curve != nullptr) return 0;
     return (s.hold.blocks() + away(s, s.computed)) * config_.block_tokens - s.computed;
   }
   // Of an iteration that has `budget` tokens left and takes `piece` more.
@@ -221,6 +233,16 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   void drop_expired(Time now);
   void sync_decoding(std::uint32_t slot);
   void publish_known_outputs(bool ahead);
+  void publish(Sequence&, std::int64_t full);
+  // Compressed KV (rank_forms.cpp).
+  [[nodiscard]] std::int64_t form_blocks(const Sequence&, std::int64_t computed) const;
+  [[nodiscard]] bool shares(const Sequence&) const;
+  // Nothing that a request computes serves another.
+  [[nodiscard]] bool is_private() const {
+    return config_.forms != nullptr && config_.forms->turn() == KvForms::Turn::own;
+  }
+  void turn(Sequence&);
+  void plan_forms(Plan&);
   void explain_misses(Sequence&, std::int64_t found_blocks, const RankTiers::Match&,
                       const RankTiers::Prompt*);
 
@@ -258,6 +280,8 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   std::deque<std::uint32_t> skipped_;  // set aside, scanned before waiting_
   std::vector<std::uint32_t> asides_;
   std::unique_ptr<HostCopies> host_;
+  // Blocks of each content chunk that were computed here for one request alone.
+  boost::unordered_flat_map<std::uint64_t, std::int64_t> own_blocks_;
   std::deque<std::uint32_t> swapped_;   // KV in host memory; they come before waiting_
   std::vector<std::uint32_t> layered_;  // running, some layers in host memory; by admission
   Duration slack_{};                    // for prefills of the present plan, once it is known

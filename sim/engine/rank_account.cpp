@@ -82,9 +82,7 @@ void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, Spent 
   }
   s.last_piece_end = end;
   if (config_.publish_computed && s.state == Sequence::State::running)
-    pool_.publish(
-        s.hold, s.content,
-        std::max(s.hold.hashed, (p.piece.history + p.piece.tokens) / config_.block_tokens));
+    publish(s, (p.piece.history + p.piece.tokens) / config_.block_tokens);
   add(intervals(s), Interval::prefill, spent.gpu_ns);
   add(intervals(s), Interval::host, spent.host_ns);
   add(intervals(s), Interval::load_stall, spent.stall_ns);
@@ -132,7 +130,7 @@ void Rank::finish(std::uint32_t slot, Time at) {
     KVSIM_CHECK(at_queue != waiting_.end(), "slot {} waits in no queue", slot);
     waiting_.erase(at_queue);
   } else {
-    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+    publish(s, s.computed / config_.block_tokens);
     if (tiers_ && tiers_->config().outputs) offer(slot, s.computed, at);
     draining_unfilled_ -= unfilled(s);
     give_back(slot);
@@ -200,8 +198,9 @@ void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, const RankTier
     at += lost;
   }
   if (at < most) {
-    const std::int64_t here = pool_.seen_blocks(s.content, at, full);
-    cause(was_lost_           ? MissCause::lost_fault
+    const std::int64_t here = seen_blocks(s.content, at, full);
+    cause(is_private()        ? MissCause::not_shareable
+          : was_lost_         ? MissCause::lost_fault
           : pool_.was_reset() ? MissCause::reset
                               : MissCause::evicted_capacity) += here * bt;
     at += here;
@@ -252,6 +251,7 @@ void Rank::check_invariants() {
   std::int64_t places = 0, computed = 0;
   for (const std::uint32_t slot : running_) {
     const Sequence& s = sequences_[slot];
+    if (s.curve != nullptr) continue;
     const std::int64_t n = group_.contains(slot) ? group_.computed(slot) : s.computed;
     places += (group_.contains(slot) ? blocks_at(s, n) : s.hold.blocks()) + away(s, n);
     computed += n;

@@ -24,7 +24,7 @@ RankTiers::Prompt Rank::prompt_of(std::uint32_t slot, std::int64_t tokens, std::
   RankTiers::Prompt p;
   p.slot = slot;
   p.content = s.content;
-  p.blocks = config_.prefix_caching ? tokens / config_.block_tokens : 0;
+  p.blocks = config_.prefix_caching && !is_private() ? tokens / config_.block_tokens : 0;
   p.local = local;
   p.tokens = tokens;
   p.about.now = now;
@@ -155,8 +155,8 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   const std::int64_t hit_tokens = hit.blocks * bt;
   const std::int64_t region = memory_.region_blocks(s);
   const auto fits = [&](std::int64_t tokens, std::int64_t keep_free) {
-    return std::max(region, config_.blocks_for(tokens)) - away(s, tokens) - hit.blocks +
-               hit.queued + keep_free <=
+    return std::max(region, kv_blocks(s, tokens)) - away(s, tokens) - hit.blocks + hit.queued +
+               keep_free <=
            pool_.free();
   };
   RankTiers::Prompt prompt;
@@ -207,7 +207,7 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
     begin_load(slot, prompt, below.recompute, out);
     if (async) {
       s.fetch = Sequence::Fetch::loading;
-      load_reserve_ += config_.blocks_for(known) - s.hold.blocks();
+      load_reserve_ += kv_blocks(s, known) - s.hold.blocks();
       return set_aside(s, below.waits, now);
     }
     if (split) {
@@ -233,12 +233,11 @@ Rank::Verdict Rank::admit_loaded(std::uint32_t slot, Plan& out, Time now, std::i
   const std::int64_t held = s.hold.blocks();
   const auto has_room = [&](std::int64_t piece) {
     const std::int64_t must_fit = config_.full_sequence_admission ? known : s.computed + piece;
-    return config_.blocks_for(must_fit) - held + watermark() + activations(piece, budget) <=
-           pool_.free();
+    return kv_blocks(s, must_fit) - held + watermark() + activations(piece, budget) <= pool_.free();
   };
   if (!shrink_to(n, has_room)) return blocked(s, now);
   end_waits(s, now);
-  load_reserve_ -= config_.blocks_for(known) - held;
+  load_reserve_ -= kv_blocks(s, known) - held;
   s.fetch = Sequence::Fetch::none;
   budget -= n;
   join(slot, n, out, now);
@@ -256,7 +255,7 @@ void Rank::enter(std::uint32_t slot, Time now) {
   s.joined = totals_.busy_ns;
   running_.push_back(slot);
   if (s.known_output) ++known_outputs_running_;
-  memory_.admit(s, config_.blocks_for(s.known()), pool_.free(), now);
+  memory_.admit(s, kv_blocks(s, s.known()), pool_.free(), now);
   pool_.take(s.hold, std::max<std::int64_t>(0, s.reserved - s.hold.blocks()));
   if (scheduler_) scheduler_->admitted(request_of(slot), now);
 }
@@ -268,8 +267,7 @@ void Rank::join(std::uint32_t slot, std::int64_t tokens, Plan& out, Time now) {
   prefilling_.push_back(slot);
   if (config_.publish_computed) return;
   // Visible to the next look-up of this very iteration.
-  pool_.publish(s.hold, s.content,
-                std::max(s.hold.hashed, (s.computed + tokens) / config_.block_tokens));
+  publish(s, (s.computed + tokens) / config_.block_tokens);
 }
 
 void Rank::record_admission(Sequence& s, std::int64_t hit_blocks, const RankTiers::Match& match,
@@ -339,7 +337,7 @@ void Rank::load_ended(std::uint32_t slot, std::int64_t blocks, Time) {
   if (s.fetch != Sequence::Fetch::loading) return;
   s.fetch = Sequence::Fetch::ready;
   const std::int64_t good = s.computed / bt + blocks;
-  pool_.publish(s.hold, s.content, std::max(s.hold.hashed, good));
+  publish(s, good);
   s.computed = std::min(good * bt, s.known() - 1);
 }
 
@@ -388,6 +386,7 @@ void Rank::accept(Sequence&& given, Time now) {
   Sequence& s = sequences_[slot];
   s = std::move(given);
   s.hold = {};
+  if (config_.forms != nullptr) s.curve = &config_.forms->curve(s.prompt);
   s.state = Sequence::State::waiting;
   s.outcome.instance = totals_.instance;
   s.outcome.rank = totals_.rank;

@@ -28,13 +28,13 @@ bool Rank::can_swap_out(std::uint32_t slot) const {
   const Sequence& s = sequences_[slot];
   const std::int64_t computed = group_.contains(slot) ? group_.computed(slot) : s.computed;
   return (config_.swap || config_.memory.parks) && host_ && !s.draining && s.skip_to == 0 &&
-         computed > 0 && host_->free() + s.host_room >= config_.blocks_for(computed);
+         computed > 0 && host_->free() + s.host_room >= kv_blocks(s, computed);
 }
 
 // All its blocks travel but those that are `there`; shared ones too: whoever shares them may be
 // gone when it comes back.
 void Rank::move_out(Sequence& s, std::int64_t there) {
-  s.host_room = config_.blocks_for(s.computed);
+  s.host_room = kv_blocks(s, s.computed);
   host_->take(s.host_room);
   host_->ask_out(s.host_room - there, config_.memory.layers);
 }
@@ -51,21 +51,22 @@ void Rank::bring_back_swapped(Plan& out, Time now, std::int64_t& budget) {
 bool Rank::swap_in(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget) {
   Sequence& s = sequences_[slot];
   if (std::find(closing_.begin(), closing_.end(), slot) != closing_.end()) return false;
-  const std::int64_t known = s.known(), blocks = config_.blocks_for(s.computed);
-  const KvPool::Hit hit = pool_.look_up(s.content, s.computed / config_.block_tokens);
+  const std::int64_t known = s.known(), blocks = kv_blocks(s, s.computed);
+  KvPool::Hit hit;
+  if (s.curve == nullptr || shares(s))
+    hit = pool_.look_up(s.content, s.computed / config_.block_tokens);
   std::int64_t n = known - s.computed;
   if (!cut_to_budget(n, budget)) return false;
   // Who is brought back beside decodes leaves them their next blocks.
   const std::int64_t kept = watermark() + (config_.memory.parks ? group_.size() : 0);
   const auto has_room = [&](std::int64_t piece) {
-    return config_.blocks_for(known) - hit.blocks + hit.queued + kept +
-               activations(piece, budget) <=
+    return kv_blocks(s, known) - hit.blocks + hit.queued + kept + activations(piece, budget) <=
            pool_.free();
   };
   if (!shrink_to(n, has_room)) return false;
   budget -= n;
   s.hold.owner = {s.outcome.session, s.outcome.tenant, s.priority};
-  pool_.take_hit(s.hold, s.content);
+  if (hit.blocks > 0) pool_.take_hit(s.hold, s.content);
   host_->ask_in(blocks - hit.blocks, config_.memory.layers);
   forget_host(slot);
   if (!std::exchange(s.parked, false)) ++totals_.swaps_in;
@@ -84,8 +85,7 @@ void Rank::resume_decoding(std::uint32_t slot, Plan& out, Time now) {
   const std::int64_t held = s.hold.blocks(), need = piece_blocks(s, 1);
   pool_.take(s.hold, need);
   if (memory_.maps()) memory_.map(need, held - s.reserved, pool_.free(), &s, out);
-  if (!config_.publish_computed)
-    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
+  if (!config_.publish_computed) publish(s, s.computed / config_.block_tokens);
   start_decoding(slot);
   out.resumed.push_back(slot);
   out.late.push_back(slot);
@@ -123,7 +123,7 @@ void Rank::lose_swapped(Time now) {
 // Sets aside host memory for the layers that a prompt can leave there, or for all of it when it is
 // to be parked; false when there are none, or no room.
 bool Rank::leave_layers(Sequence& s) {
-  const std::int64_t layers = config_.memory.layers, blocks = config_.blocks_for(s.known());
+  const std::int64_t layers = config_.memory.layers, blocks = kv_blocks(s, s.known());
   if (layers == 0 || !host_) return false;
   s.host_layers = layers - config_.memory_manager->resident_layers(steps_.prefill(0, s.known()),
                                                                    host_->idle_time(blocks));

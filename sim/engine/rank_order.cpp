@@ -237,7 +237,7 @@ bool Rank::has_way(std::uint32_t head, const Use& others, std::int64_t free) {
   if (!cut_to_budget(n, budget)) return false;
   const std::int64_t region = memory_.region_blocks(s);
   const std::int64_t tokens = config_.full_sequence_admission ? known : there + n;
-  return std::max(region, config_.blocks_for(tokens)) - hit.blocks + hit.queued + watermark() +
+  return std::max(region, kv_blocks(s, tokens)) - hit.blocks + hit.queued + watermark() +
              others.due + memory_.activation_blocks(others.tokens + n) <=
          free;
 }

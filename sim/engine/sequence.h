@@ -6,6 +6,7 @@
 #include "policies/scheduler/scheduler.h"
 #include "sim/base/time.h"
 #include "sim/base/work.h"
+#include "sim/engine/kv_form.h"
 #include "sim/state/kv_pool.h"
 #include "sim/state/outcome.h"
 
@@ -32,6 +33,8 @@ struct Sequence {
   // Blocks set aside for its KV in host memory: all it has while it is swapped out, else the share
   // of the layers that are not on the GPU.
   std::int64_t host_room = 0, host_layers = 0;
+  const KvCurve* curve = nullptr;  // null: its KV stays as it was computed
+  bool turned = false;             // is in the form that it decodes in
   std::int32_t priority = 0;
   Standing standing;        // among those that wait, where it stays the same meanwhile
   std::int64_t told = 0;    // of `sampled`, what the scheduler has heard
@@ -73,7 +76,9 @@ struct Plan {
   bool empty = true;
   bool plain =
       false;  // every decoding sequence and nothing else; nobody finishes; the queue did not move
-  StepShape shape;  // prefills point to `pieces`
+  StepShape shape;     // prefills point to `pieces`
+  TokenLoads loads{};  // of decodes in a compressed form
+  PieceLoads prompts;  // of prompts that are to be compressed
   std::vector<PlannedPrefill> prefills;
   std::vector<PrefillPiece> pieces;
   std::vector<std::uint32_t> finishing;  // slots whose last token this iteration samples
@@ -92,6 +97,8 @@ struct Plan {
     empty = true;
     plain = false;
     shape = StepShape{};
+    loads = {};
+    prompts = {};
     prefills.clear();
     pieces.clear();
     finishing.clear();

@@ -24,6 +24,8 @@ StepGroup::StepGroup(const EngineConfig& config, std::vector<Rank*> ranks, CostM
   shapes_.resize(lanes_.size());
   growth_.resize(lanes_.size());
   lines_.resize(lanes_.size());
+  loads_.resize(lanes_.size());
+  line_of_.resize(lanes_.size());
   ends_.reserve(kMostSilent + 1);
   gpus_.reserve(kMostSilent + 1);
 }
@@ -63,8 +65,11 @@ void StepGroup::describe_group() {
 std::int64_t StepGroup::price(Lane& l) {
   if (l.running.empty) return 0;
   const StepShape& s = l.running.shape;
+  const std::int64_t model =
+      to_ns(s.prefills.empty() ? cost_.decode_line(s).at(s) : cost_.mixed_step(s));
+  if (config_.forms == nullptr) return l.running.restore_ns + model;
   return l.running.restore_ns +
-         to_ns(s.prefills.empty() ? cost_.decode_line(s).at(s) : cost_.mixed_step(s));
+         config_.forms->time(model, l.running.loads, l.running.prompts, s.decodes > 0);
 }
 
 // Pages that could be foreseen were mapped while the iteration before ran.
@@ -252,6 +257,35 @@ std::int64_t StepGroup::price_run(std::int64_t n, std::int64_t most, bool graph)
   return run;
 }
 
+void StepGroup::next_form(std::size_t i, std::int64_t n) {
+  const Lane& l = lanes_[i];
+  const std::int64_t planned = config_.async_scheduling ? 1 : 0;
+  shapes_[i] = l.next.shape;
+  loads_[i] = l.next.loads;
+  if (n >= planned) l.rank->decodes().describe_forms(n - planned, shapes_[i], loads_[i]);
+  shapes_[i].padded_decodes = l.running.shape.padded_decodes;
+  shapes_[i].group_tokens = l.running.shape.group_tokens;
+  shapes_[i].group_tokens_max = l.running.shape.group_tokens_max;
+}
+
+// What compressed contexts read grows by no even step, and slower than contexts do: a line holds
+// from the shape that it was made for up to where contexts that grow by one would have left it.
+std::int64_t StepGroup::price_form(std::size_t i, std::int64_t n) {
+  next_form(i, n);
+  const StepShape &s = shapes_[i], &of = line_of_[i];
+  const std::int64_t left = lines_[i].iterations - 1;
+  const bool holds = left >= 0 && config_.windows[0] == 0 &&
+                     s.decode_context_sum >= of.decode_context_sum &&
+                     s.decode_context_sum <= of.decode_context_sum + left * s.decodes &&
+                     s.decode_context_max >= of.decode_context_max &&
+                     s.decode_context_max <= of.decode_context_max + left;
+  if (!holds) {
+    lines_[i] = cost_.decode_line(s);
+    line_of_[i] = s;
+  }
+  return config_.forms->time(to_ns(lines_[i].at(s)), loads_[i], {}, true);
+}
+
 // While every lane only decodes and nothing can change, iterations follow each other silently:
 // their ends are computed here, their effects are applied by commit().
 void StepGroup::fast_forward() {
@@ -267,6 +301,12 @@ void StepGroup::fast_forward() {
   const bool graph = runs_graph();
   for (DecodeLine& line : lines_) line.iterations = 0;
   std::int64_t n = 0;
+  for (; config_.forms != nullptr && n < silent; ++n) {
+    std::int64_t gpu = 0;
+    for (std::size_t i = 0; i < lanes_.size(); ++i) gpu = std::max(gpu, price_form(i, n));
+    gpus_.push_back(gpu);
+    ends_.push_back(ends_.back() + Duration{step_ns(gpu, graph)});
+  }
   while (lanes_.size() == 1 && n < silent) n += price_run(n, silent - n, graph);
   for (; n < silent; ++n) {
     std::int64_t gpu = 0;
@@ -296,11 +336,25 @@ void StepGroup::observe(Lane& l, std::int64_t k) {
     const std::int64_t due = decodes.due_after(i);
     if (config_.async_scheduling) now = planned;
     planned.used_blocks += due;
-    planned.unfilled_tokens += due * config_.block_tokens - decodes.size();
+    if (config_.forms == nullptr)
+      planned.unfilled_tokens += due * config_.block_tokens - decodes.size();
     if (!config_.async_scheduling) now = planned;
   }
   l.running.occupancy = now;
   if (config_.async_scheduling) l.next.occupancy = planned;
+}
+
+// The plans of the lane become those of the iterations after the first k silent ones.
+void StepGroup::commit_forms(Lane& l, std::int64_t k) {
+  const DecodeGroup& decodes = l.rank->decodes();
+  if (!config_.async_scheduling) {
+    decodes.describe_forms(-1, l.running.shape, l.running.loads);
+    return;
+  }
+  l.running.shape = l.next.shape;
+  l.running.loads = l.next.loads;
+  if (k > 1) decodes.describe_forms(-2, l.running.shape, l.running.loads);
+  decodes.describe_forms(-1, l.next.shape, l.next.loads);
 }
 
 void StepGroup::commit(std::size_t n) {
@@ -319,6 +373,11 @@ void StepGroup::commit(std::size_t n) {
     const auto k = static_cast<std::int64_t>(n);
     observe(l, k);
     l.rank->plan_plain(k);
+    if (config_.forms != nullptr) {
+      commit_forms(l, k);
+      l.rank->account_plain(k, l.running.shape.decodes, gpu, elapsed - gpu);
+      continue;
+    }
     const std::int64_t padded = l.running.shape.padded_decodes;
     StepShape ahead, growth;
     l.rank->decodes().describe(ahead);  // of the iteration to be planned next

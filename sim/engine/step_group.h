@@ -63,6 +63,9 @@ class StepGroup {
   void describe_group();
   void next_shape(std::size_t lane, std::int64_t n);
   std::int64_t price_run(std::int64_t n, std::int64_t most, bool graph);
+  void next_form(std::size_t lane, std::int64_t n);
+  std::int64_t price_form(std::size_t lane, std::int64_t n);
+  void commit_forms(Lane&, std::int64_t k);
   void record(const Lane&, Time start, Time end);
 
   const EngineConfig& config_;
@@ -87,6 +90,9 @@ class StepGroup {
   std::size_t done_ = 0;
   std::vector<StepShape> shapes_, growth_;
   std::vector<DecodeLine> lines_;
+  // Compressed KV: loads of the iteration that is priced, and the shape that its line is of.
+  std::vector<TokenLoads> loads_;
+  std::vector<StepShape> line_of_;
   std::vector<IterationRecord>* iterations_ = nullptr;
 };
 

@@ -38,7 +38,7 @@ void World::build_instance(InstanceSpec spec) {
       for (std::size_t i = 0; i < instances_.size(); ++i)
         for (std::size_t k = 0; k < instances_[i]->ranks.size(); ++k)
           if (i != id || k != r)
-            best = std::max(best, instances_[i]->ranks[k]->pool().seen_blocks(content, from, most));
+            best = std::max(best, instances_[i]->ranks[k]->seen_blocks(content, from, most));
       return best;
     };
     in.ranks.push_back(std::make_unique<Rank>(
@@ -73,6 +73,15 @@ void World::push_arrival() {
   if (at) queue_.push({when, Phase::arrival, EventKind::arrival, 0, arrival_generation_, 0});
 }
 
+// Blocks that a request in a compressed form takes at most, computed again after its last but one
+// token if it must be.
+static std::int64_t most_form_blocks(KvForms& forms, std::int64_t prompt, std::int64_t output) {
+  const KvCurve& c = forms.curve(prompt);
+  const std::int64_t last = prompt + output - 1, decoding = c.decoding(last - prompt);
+  const std::int64_t computing = c.computing(last);
+  return forms.turn() == KvForms::Turn::left ? computing + decoding : std::max(computing, decoding);
+}
+
 const char* World::misfit(const Request& r, const EngineConfig& e) const {
   if (e.max_model_len > 0 && r.prompt_tokens >= e.max_model_len)
     return "prompt does not fit into max_model_len";
@@ -80,7 +89,9 @@ const char* World::misfit(const Request& r, const EngineConfig& e) const {
                                   ? std::min(r.output_tokens, e.max_model_len - r.prompt_tokens)
                                   : r.output_tokens;
   const std::int64_t all = r.prompt_tokens + output;
-  if (e.blocks_for(all) > e.kv_blocks) return "needs more KV blocks than the instance has";
+  const std::int64_t blocks =
+      e.forms == nullptr ? e.blocks_for(all) : most_form_blocks(*e.forms, r.prompt_tokens, output);
+  if (blocks > e.kv_blocks) return "needs more KV blocks than the instance has";
   if (e.memory.contiguous &&
       region_blocks(e.memory, *e.memory_manager, r.prompt_tokens, output) > e.kv_blocks)
     return "needs a larger region of KV memory than the instance has";
@@ -458,6 +469,7 @@ void World::finish_outcome() {
       out_.ranks.push_back(r->totals());
       RankTotals& t = out_.ranks.back();
       t.evicted_blocks = r->pool().evicted();
+      t.forms = r->form_totals();
       if (const HostCopies* host = r->host()) host->report(t);
       for (const std::int64_t v :
            {t.iterations, t.gpu_ns, t.host_ns, t.prefill_tokens, t.decode_tokens, t.evicted_blocks})

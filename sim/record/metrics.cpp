@@ -224,6 +224,46 @@ void host_rows(Rows& rows, const RunOutcome& run) {
     rows.value("load_stall", static_cast<double>(t.stall_ns) / 1e9, "s");
 }
 
+// What token policies keep and read, means over decode steps, and the time of what they do. Times
+// are of the work itself: some of it passes while something else is waited for anyway.
+void form_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
+  KvFormTotals t;
+  for (const RankTotals& r : ranks) {
+    const KvFormTotals& f = r.forms;
+    t.score_ns += f.score_ns;
+    t.index_ns += f.index_ns;
+    t.restore_ns += f.restore_ns;
+    t.merge_ns += f.merge_ns;
+    t.encode_ns += f.encode_ns;
+    t.fetch_ns += f.fetch_ns;
+    t.far_ns += f.far_ns;
+    t.prompt_ns += f.prompt_ns;
+    t.prompt_link_ns += f.prompt_link_ns;
+    t.context_tokens += f.context_tokens;
+    t.kept_tokens += f.kept_tokens;
+    t.read_tokens += f.read_tokens;
+    t.turned += f.turned;
+    t.token_bytes = f.token_bytes;
+  }
+  if (t.token_bytes == 0) return;  // no token policies
+  const auto d = [](std::int64_t n) { return static_cast<double>(n); };
+  rows.count("token_policy_prompts", t.turned);
+  rows.ratio("kv_bytes_per_token", d(t.kept_tokens) * d(t.token_bytes), d(t.context_tokens),
+             "bytes");
+  rows.ratio("kv_reduction", d(t.context_tokens), d(t.kept_tokens), "ratio");
+  rows.ratio("kv_read_share", d(t.read_tokens), d(t.context_tokens), "ratio");
+  for (const auto& [name, ns] : {std::pair{"score", t.score_ns},
+                                 {"index", t.index_ns},
+                                 {"restore", t.restore_ns},
+                                 {"merge", t.merge_ns},
+                                 {"encode", t.encode_ns},
+                                 {"fetch", t.fetch_ns},
+                                 {"far", t.far_ns},
+                                 {"prompt", t.prompt_ns},
+                                 {"prompt_link", t.prompt_link_ns}})
+    rows.value(fmt::format("token_policy_{}_time", name), d(ns) / 1e9, "s");
+}
+
 // What the KV memory held while iterations ran; ranks weighted by that time.
 void memory_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
   double all = 0, reserved = 0, unfilled = 0, stranded = 0, mapping = 0;  // tokens * ns
@@ -281,6 +321,7 @@ void rank_rows(Rows& rows, const std::vector<RankTotals>& ranks, double simulate
   rows.ratio("peak_kv_usage", static_cast<double>(sum.peak_blocks), static_cast<double>(sum.blocks),
              "ratio");
   memory_rows(rows, ranks);
+  form_rows(rows, ranks);
   if (whole_run) return;  // the run has these from its requests
   rows.count("preemptions", sum.preemptions);
   rows.ratio("prefix_hit_rate", static_cast<double>(sum.hit_tokens),

@@ -15,6 +15,7 @@
 #include "sim/run/build_offload.h"
 #include "sim/run/build_pool.h"
 #include "sim/run/build_tiers.h"
+#include "sim/run/build_tokens.h"
 #include "sim/scenario/catalog.h"
 #include "sim/scenario/yaml.h"
 #include "traces/generator.h"
@@ -430,12 +431,19 @@ class Builder {
       kv_blocks = kv_block_bytes(out_.model, out_.parallel, out_.precision.kv,
                                  out_.scenario.engine.block_tokens) *
                   kv_blocks / r.block_bytes;
+    if (out_.forms)
+      kv_blocks =
+          static_cast<std::int64_t>(static_cast<double>(kv_blocks) / out_.forms->block_share());
     return kv_blocks - (r.null_block ? 1 : 0) + r.lent_blocks;  // the null block is the engine's
   }
 
   void size_cache() {
     choose_memory();
     if (out_.cost == nullptr) return;  // it says which memories hold KV
+    report(d_, place_of("cache.token_policies"), "cache.token_policies", [&] {
+      out_.forms = build_tokens(out_, loaded_.tree, d_);
+      out_.engine.forms = out_.forms.get();
+    });
     EngineSpec& e = s().engine;
     if (out_.cost->offload() != nullptr) {
       build_offload(out_, loaded_.tree, d_);
@@ -469,9 +477,15 @@ class Builder {
             "set mode: recompute, or another cache.memory");
     if (!c.swap && !layers) return;
     const Bytes space = c.swap ? s().engine.preemption.space : c.memory.host_bytes;
-    const Bytes block =
-        kv_block_bytes(out_.model, out_.parallel, out_.precision.kv, c.block_tokens);
+    Bytes block = kv_block_bytes(out_.model, out_.parallel, out_.precision.kv, c.block_tokens);
     c.host_block_bytes = kv_token_bytes(out_.model, out_.precision.kv).count() * c.block_tokens;
+    if (out_.forms) {
+      const auto shrunk = [&](std::int64_t bytes) {
+        return static_cast<std::int64_t>(static_cast<double>(bytes) * out_.forms->block_share());
+      };
+      block = Bytes{shrunk(block.count())};
+      c.host_block_bytes = shrunk(c.host_block_bytes);
+    }
     c.host_blocks = block > Bytes{0} ? space / block : 0;
     if (c.host_blocks < 1)
       error(c.swap ? "engine.preemption.space" : "cache.memory.space", "holds not one block of KV",
@@ -522,6 +536,11 @@ class Builder {
 };
 
 }  // namespace
+
+BuiltRun::BuiltRun() = default;
+BuiltRun::BuiltRun(BuiltRun&&) noexcept = default;
+BuiltRun& BuiltRun::operator=(BuiltRun&&) noexcept = default;
+BuiltRun::~BuiltRun() = default;
 
 BuiltRun build_run(const LoadedScenario& loaded, bool with_trace, Diagnostics& d,
                    const ThisMachine& machine) {

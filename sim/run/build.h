@@ -21,7 +21,13 @@
 
 namespace kvsim {
 
+class TokenForms;  // sim/run/token_forms.h
+
 struct BuiltRun {
+  BuiltRun();
+  BuiltRun(BuiltRun&&) noexcept;
+  BuiltRun& operator=(BuiltRun&&) noexcept;
+  ~BuiltRun();
   Scenario scenario;  // fully resolved
   ModelSpec model;
   DeviceSpec device;
@@ -37,6 +43,8 @@ struct BuiltRun {
   std::unique_ptr<TraceSource> trace;
   std::unique_ptr<Router> router;
   std::unique_ptr<MemoryManager> memory_manager;  // the engine's settings point to it
+  std::unique_ptr<TokenForms> forms;              // likewise; null without token policies
+  std::vector<std::string> notes;                 // what holds at a price that the run charges
   std::optional<TierSystem> tiers;                // below the GPU
   std::vector<FaultPlan> faults;
   Tree

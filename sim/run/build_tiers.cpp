@@ -8,6 +8,7 @@
 #include "hardware/topology.h"
 #include "models/geometry.h"
 #include "sim/engine/cost_estimator.h"
+#include "sim/run/token_forms.h"
 
 namespace kvsim {
 namespace {
@@ -266,22 +267,41 @@ class TierBuilder {
     return stored_bytes_ > 0;
   }
 
+  // Of a token on the GPU in the form in which others may use it, all ranks together.
+  [[nodiscard]] std::int64_t gpu_token_bytes() const {
+    const std::int64_t plain = kv_token_bytes(run_.model, run_.precision.kv).count();
+    return run_.forms ? static_cast<std::int64_t>(
+                            std::ceil(static_cast<double>(plain) * run_.forms->block_share()))
+                      : plain;
+  }
+
+  // Bits of a number in the tier's own precision. Narrow integers come in groups of 64 numbers that
+  // share a scale and a zero of 16 bits each (FlexGen, arXiv:2303.06865).
+  bool read_dtype(std::size_t number, double& stored_bits) {
+    constexpr double kShared = 32.0 / 64;
+    const std::string& name = cache_.tiers[number].dtype;
+    for (const auto& [narrow, width] : {std::pair{"int2", 2}, {"int3", 3}, {"int4", 4}})
+      if (name == narrow) return stored_bits = width + kShared, true;
+    Dtype dtype{};
+    Reader r(d_);
+    const Reader::Scope scope(r, fmt::format("cache.tiers.{}.dtype", number));
+    if (!Codec<Dtype>::read(Tree::scalar(name, place(number, "dtype")), dtype, r)) return false;
+    stored_bits = bits(dtype);
+    return true;
+  }
+
   bool chunk_bytes(std::size_t number, TierConfig& t) {
     const TierSpec& spec = cache_.tiers[number];
-    Dtype dtype = run_.precision.kv;
-    if (!spec.dtype.empty()) {
-      Reader r(d_);
-      const Reader::Scope scope(r, fmt::format("cache.tiers.{}.dtype", number));
-      if (!Codec<Dtype>::read(Tree::scalar(spec.dtype, place(number, "dtype")), dtype, r))
-        return false;
-    }
+    double stored_bits = 0;
+    if (!spec.dtype.empty() && !read_dtype(number, stored_bits)) return false;
     if (!spec.dtype.empty() && out_.offload.stored.fixed()) {
       error(number, "dtype", "hidden states are stored in the precision of the activations");
       return false;
     }
     // Stored once, however many GPUs hold a copy.
-    const Bytes token =
-        stored_bytes_ > 0 ? Bytes{stored_bytes_} : kv_token_bytes(run_.model, dtype);
+    const Bytes token = stored_bytes_ > 0 ? Bytes{stored_bytes_}
+                        : stored_bits > 0 ? kv_token_bytes(run_.model, stored_bits)
+                                          : Bytes{gpu_token_bytes()};
     t.chunk_bytes = token.count() * out_.offload.chunk_blocks * out_.block_tokens;
     const std::int64_t ranks = scope(number) == TierScope::instance ? run_.parallel.data : 1;
     const std::int64_t chunks =
@@ -483,9 +503,9 @@ class TierBuilder {
   // of a rank at once, or by the host of a staged tier.
   double conversion(std::size_t number, const TierConfig& t, double share, VertexId end) {
     const TierSpec& spec = cache_.tiers[number];
-    const std::int64_t above = t.staged ? out_.offload.tiers.front().chunk_bytes
-                                        : kv_token_bytes(run_.model, run_.precision.kv).count() *
-                                              out_.offload.chunk_blocks * out_.block_tokens;
+    const std::int64_t above =
+        t.staged ? out_.offload.tiers.front().chunk_bytes
+                 : gpu_token_bytes() * out_.offload.chunk_blocks * out_.block_tokens;
     const bool converts = above != t.chunk_bytes && stored_bytes_ == 0;
     if (!converts && spec.convert.value > 0 && !told_)
       error(number, "convert", "nothing is converted: the tier above has the same precision",

@@ -19,10 +19,17 @@ constexpr auto enum_names(PrefixIndex) {
                     std::pair{PrefixIndex::chunk_tree, "chunk-tree"}};
 }
 
+enum class BlockLists : std::uint8_t { head, sequence };
+constexpr auto enum_names(BlockLists) {
+  return std::array{std::pair{BlockLists::head, "head"},
+                    std::pair{BlockLists::sequence, "sequence"}};
+}
+
 struct PrefixSpec {
   PrefixIndex index = PrefixIndex::hash;
   std::int64_t chunk_tokens = 64;
   std::vector<Duration> reset_at;
+  bool keep_exact = false;
   static constexpr Rows kFields{
       field("index", &PrefixSpec::index, any,
             "prefix cache: none, a chain of block hashes (vLLM), a radix tree (SGLang; its page "
@@ -30,7 +37,10 @@ struct PrefixSpec {
       field("chunk_tokens", &PrefixSpec::chunk_tokens, between<std::int64_t>(1, 1 << 20),
             "of chunk-tree: prefixes are shared in chunks of so many tokens"),
       field("reset_at", &PrefixSpec::reset_at, any,
-            "instants at which the cache is reset; a rank that holds blocks then refuses")};
+            "instants at which the cache is reset; a rank that holds blocks then refuses"),
+      field("keep_exact", &PrefixSpec::keep_exact, any,
+            "prompts that token_policies compress for one request alone stay cached as they were "
+            "computed, while there is room; else they serve nobody else")};
 };
 
 // `prefetch: on-arrival`, or a mapping.
@@ -179,6 +189,8 @@ struct CacheSpec {
   std::string dtype = "bf16";
   PrefixSpec prefix;
   Choice<"memory", "manager"> memory{"paged"};
+  Tree token_policies;
+  BlockLists block_lists = BlockLists::head;
   std::vector<TierSpec> tiers;
   OffloadSpec offload;
   static constexpr Rows kFields{
@@ -190,6 +202,12 @@ struct CacheSpec {
       field(
           "memory", &CacheSpec::memory, any,
           "how GPU memory is handed to sequences: paged, reserved, virtual, pooled or layer-wise"),
+      field("token_policies", &CacheSpec::token_policies, any,
+            "what is kept of each token and in what form: a list of methods (kvsim list "
+            "token-policies) and of stages select, retrieve, budget, merge, low-rank, quantize"),
+      field("block_lists", &CacheSpec::block_lists, any,
+            "whether the engine's kernels can have a list of blocks for each head and layer, as "
+            "token_policies with budgets by head need, or one for a sequence"),
       field("tiers", &CacheSpec::tiers, any, "where KV may lie, the GPU first"),
       field("offload", &CacheSpec::offload, any,
             "how KV moves between the GPU and the tiers below")};

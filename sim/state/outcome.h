@@ -66,9 +66,10 @@ enum class MissCause : std::uint8_t {
   reset,              // lost when the cache was reset
   lost_fault,         // lost with its instance, disk or node, or on the way from there
   not_worth_loading,  // a tier below has it, but computing it was thought better
-  disabled            // prefix caching is off
+  disabled,           // prefix caching is off
+  not_shareable       // computed here before, but compressed for that request alone
 };
-inline constexpr std::size_t kMissCauses = 9;
+inline constexpr std::size_t kMissCauses = 10;
 constexpr auto enum_names(MissCause) {
   return std::array{std::pair{MissCause::never_seen, "never_seen"},
                     std::pair{MissCause::other_instance, "other_instance"},
@@ -78,7 +79,8 @@ constexpr auto enum_names(MissCause) {
                     std::pair{MissCause::reset, "reset"},
                     std::pair{MissCause::lost_fault, "lost_fault"},
                     std::pair{MissCause::not_worth_loading, "not_worth_loading"},
-                    std::pair{MissCause::disabled, "disabled"}};
+                    std::pair{MissCause::disabled, "disabled"},
+                    std::pair{MissCause::not_shareable, "not_shareable"}};
 }
 
 // One request, over. Times are kNever where the event did not happen.
@@ -175,6 +177,19 @@ class DurationHistogram {
   Wide sum_ = 0;
 };
 
+// What the compressed form of KV took in one rank, over the decode steps of all its requests. Times
+// are of what had to be done, whatever else happened at the same time.
+struct KvFormTotals {
+  std::int64_t score_ns = 0, index_ns = 0, restore_ns = 0, merge_ns = 0, encode_ns = 0;
+  std::int64_t fetch_ns = 0, far_ns = 0;
+  std::int64_t prompt_ns = 0, prompt_link_ns = 0;  // when prompts were computed: GPU, host link
+  // Sums over the steps: tokens that a sequence had, and those of the uncompressed cache that take
+  // as much memory, and as long to read.
+  std::int64_t context_tokens = 0, kept_tokens = 0, read_tokens = 0;
+  std::int64_t token_bytes = 0;  // of an uncompressed token on one rank's GPUs
+  std::int64_t turned = 0;       // prompts that were compressed
+};
+
 // Totals of one rank over the run.
 struct RankTotals {
   std::uint32_t instance = 0, rank = 0;
@@ -195,6 +210,7 @@ struct RankTotals {
   std::int64_t swaps_out = 0, swaps_in = 0, layered_prompts = 0;
   std::int64_t to_host_bytes = 0, from_host_bytes = 0, peak_host_blocks = 0;
   KvUse kv{};
+  KvFormTotals forms{};
 };
 
 // One store of one tier over the run.
@@ -273,13 +289,11 @@ enum class TransferKind : std::uint8_t {
   from_host
 };
 constexpr auto enum_names(TransferKind) {
-  return std::array{std::pair{TransferKind::load, "load"},
-                    std::pair{TransferKind::promote, "promote"},
-                    std::pair{TransferKind::store, "store"},
-                    std::pair{TransferKind::demote, "demote"},
-                    std::pair{TransferKind::replicate, "replicate"},
-                    std::pair{TransferKind::to_host, "to_host"},
-                    std::pair{TransferKind::from_host, "from_host"}};
+  return std::array{
+      std::pair{TransferKind::load, "load"},           std::pair{TransferKind::promote, "promote"},
+      std::pair{TransferKind::store, "store"},         std::pair{TransferKind::demote, "demote"},
+      std::pair{TransferKind::replicate, "replicate"}, std::pair{TransferKind::to_host, "to_host"},
+      std::pair{TransferKind::from_host, "from_host"}};
 }
 
 // Everything a run produced.

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/node_pools.h"
+#include "tests/support/random_forms.h"
 #include "tests/support/tier_fixture.h"
 
 namespace kvsim {
@@ -237,6 +238,47 @@ TEST(FastExact, SameBytesWithEveryMemoryManager) {
   EXPECT_GT(stranded, 100);
   EXPECT_GT(preemptions, 100);
   EXPECT_GT(finished, 30'000);
+}
+
+// Compressed KV of every kind: blocks that stay, that are given up and that are left to the cache;
+// phases and loads that nobody would think of; pools of every kind, with swapping and without.
+TEST(FastExact, SameBytesWithCompressedKv) {
+  std::int64_t preemptions = 0, swapped = 0, hits = 0, finished = 0, unshared = 0;
+  for (std::uint64_t seed = 0; seed < 1500; ++seed) {
+    Scenario s = random_scenario(seed, false);
+    if (seed % 3 == 1) use_node_pool(s, seed);
+    Rng rng(seed, "forms");
+    test::RandomForms forms(seed, s.engine.block_tokens, s.engine.prefix_caching);
+    s.engine.forms = &forms;
+    s.engine.kv_blocks += static_cast<std::int64_t>(rng.below(60));
+    if (rng.below(3) == 0) {
+      draw_host(s, rng);
+      s.engine.swap = true;
+    }
+    const RunOutcome fast = s.run(false), exact = s.run(true);
+    expect_same(fast, exact, seed);
+    if (HasFatalFailure()) return;
+    for (std::size_t r = 0; r < fast.ranks.size(); ++r) {
+      const KvFormTotals &x = fast.ranks[r].forms, &y = exact.ranks[r].forms;
+      ASSERT_EQ(x.turned, y.turned) << "seed " << seed;
+      ASSERT_EQ(x.kept_tokens, y.kept_tokens) << "seed " << seed;
+      ASSERT_EQ(x.read_tokens, y.read_tokens) << "seed " << seed;
+      ASSERT_EQ(x.score_ns, y.score_ns) << "seed " << seed;
+      ASSERT_EQ(x.prompt_ns, y.prompt_ns) << "seed " << seed;
+    }
+    for (const RequestOutcome& r : fast.requests) {
+      preemptions += r.preemptions;
+      swapped += r.swaps;
+      hits += r.hit_tokens;
+      finished += r.outcome == Outcome::finished;
+      unshared += r.miss_tokens[static_cast<std::size_t>(MissCause::not_shareable)];
+    }
+  }
+  EXPECT_GT(preemptions, 100);
+  EXPECT_GT(swapped, 20);
+  EXPECT_GT(hits, 1000);
+  EXPECT_GT(unshared, 1000);
+  EXPECT_GT(finished, 10'000);
 }
 
 // Pools of every kind, managers of every kind, and room in host memory that runs out.
