@@ -13,6 +13,7 @@
 #include "sim/cli/quality_page.h"
 #include "sim/run/build.h"
 #include "sim/run/run_quality.h"
+#include "sim/scenario/catalog.h"
 
 namespace kvsim {
 
@@ -77,8 +78,8 @@ int run(const po::variables_map& v) {
     options.vulkan = device.get();
     options.device = device->info().name;
   }
-  if (const std::filesystem::path folder = cache_folder(); v.count("fresh") == 0 && !folder.empty())
-    options.folder = folder / "quality";
+  if (const std::string folder = cache_folder(); v.count("fresh") == 0 && !folder.empty())
+    options.folder = std::filesystem::path(folder) / "quality";
   options.progress = kernel_progress;
   const quality::QualityResult result = measure_quality(question, options);
   end_kernel_progress();

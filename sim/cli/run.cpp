@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
@@ -13,8 +14,10 @@
 #include "sim/cli/progress.h"
 #include "sim/cli/summary.h"
 #include "sim/cli/uncertainty.h"
+#include "sim/run/run_quality.h"
 #include "sim/run/simulate.h"
 #include "sim/run/timeline.h"
+#include "sim/scenario/catalog.h"
 
 namespace kvsim {
 
@@ -81,6 +84,24 @@ void finish_timeline(std::ofstream out, const std::string& path, const BuiltRun&
                path, to_seconds(summary.cut_at.time_since_epoch()), kMostTimelineEvents);
 }
 
+// Before the run, as its kernels: what its token policies cost in quality.
+void measure_quality_of(const LoadedScenario& loaded, const BuiltRun& run,
+                        SimulateOptions& options) {
+  Diagnostics d;
+  const auto question = run_question(loaded, run.model, false, d);
+  d.throw_if_any();
+  if (!question) return;
+  quality::MeasureOptions how;
+  how.threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 256U));
+  how.progress = kernel_progress;
+  if (const std::string folder = cache_folder(); !folder.empty())
+    how.folder = std::filesystem::path(folder) / "quality";
+  RunQuality measured = measure_run_quality(*question, how);
+  end_kernel_progress();
+  options.quality = std::move(measured.rows);
+  options.quality_metrics = std::move(measured.metrics);
+}
+
 int run_one(const std::string& file, const po::variables_map& v) {
   Diagnostics d;
   const LoadedScenario loaded = load_scenario(file, list_option(v, "set"), d);
@@ -109,6 +130,7 @@ int run_one(const std::string& file, const po::variables_map& v) {
     return true;
   };
   options.baseline = without_offload(loaded, machine);
+  measure_quality_of(loaded, run, options);
   const SimulateResult result = simulate(run, options);
   line.clear();
   fmt::print("{}", v.count("json") > 0 ? summary_json(run, result) : summary_table(run, result));
@@ -141,7 +163,9 @@ int run_check(const po::variables_map& v) {
   for (const std::string& file : scenario_files(v, "check")) {
     Diagnostics d;
     const LoadedScenario loaded = load_scenario(file, list_option(v, "set"), d);
-    build_run(loaded, true, d);
+    const BuiltRun run = build_run(loaded, true, d);
+    d.throw_if_any();
+    run_question(loaded, run.model, false, d);
     d.throw_if_any();
     fmt::print("{}: good\n", file);
   }

@@ -58,6 +58,12 @@ double read_bytes(const TokenPolicies& p, const token::KvShape& s, std::int64_t 
   return f.read_bytes + f.far_bytes + f.index_bytes;
 }
 
+double index_and_state_bytes(const TokenPolicies& p, const token::KvShape& s, std::int64_t prompt,
+                             std::int64_t steps) {
+  const token::StoredBytes stored = footprint(p, s, prompt, steps).stored;
+  return stored.summaries + stored.state;
+}
+
 double byte_share(const TokenPolicies& p, const token::KvShape& s, std::int64_t prompt,
                   std::int64_t steps) {
   if (p.retrieve)

@@ -18,6 +18,10 @@ double byte_share(const token::TokenPolicies&, const token::KvShape&, std::int64
 double read_bytes(const token::TokenPolicies&, const token::KvShape&, std::int64_t prompt,
                   std::int64_t steps);
 
+// Besides the numbers themselves: summaries of an index, scores.
+double index_and_state_bytes(const token::TokenPolicies&, const token::KvShape&,
+                             std::int64_t prompt, std::int64_t steps);
+
 enum class Knob : std::uint8_t { none, budget, ratio, rank, bits };
 // Of the families that a pipeline has, the first: budget of tokens, tokens per slot, rank, bits.
 Knob knob_of(const token::TokenPolicies&);

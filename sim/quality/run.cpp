@@ -175,7 +175,7 @@ void add_text(const std::vector<TextResult>& texts, const std::vector<TextResult
 }
 
 void finish(Point& p, const Point& full, const std::vector<Measure>& measures,
-            const QualitySpec& spec) {
+            const QualitySpec& spec, double side_bytes) {
   const auto has = [&](Grain g) {
     return std::find(spec.detail.begin(), spec.detail.end(), g) != spec.detail.end();
   };
@@ -186,6 +186,7 @@ void finish(Point& p, const Point& full, const std::vector<Measure>& measures,
   }
   const auto n = static_cast<double>(p.tensors.size());
   m.kv_bytes /= n, m.kept_tokens /= n, m.read_tokens /= n;
+  m.kv_bytes += side_bytes;
   for (const Measure measure : measures) {
     if (!is_proxy(measure)) continue;
     std::vector<const Grid*> grids;
@@ -297,7 +298,8 @@ QualityResult measure_quality(const Question& q, const MeasureOptions& options) 
   const Point whole_cache = points[0];
   for (Point* p : open) {
     p->result.measured = {};
-    finish(*p, whole_cache, measures, q.spec);
+    finish(*p, whole_cache, measures, q.spec,
+           index_and_state_bytes(p->policies, result.shape, result.prompt, result.steps));
     if (!p->result.was_kept) store.keep(p->question, p->result.measured);
   }
   for (Point& p : points) result.points.push_back(std::move(p.result));

@@ -29,8 +29,8 @@ struct MeasureOptions {
   int threads = 1;
   kernels::vulkan::Device* vulkan = nullptr;
   std::string device = "cpu";    // as stored: results of devices differ within their bounds
-  std::filesystem::path folder;  // of the store; empty: nothing is kept
-  std::function<void(const std::string&)> progress;  // may be empty
+  std::filesystem::path folder{};  // of the store; empty: nothing is kept
+  std::function<void(const std::string&)> progress{};  // may be empty
 };
 
 struct PointResult {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
 #include <sstream>
 
@@ -75,7 +76,8 @@ void Store::keep(const std::string& question, const Measured& m) const {
   std::error_code error;
   fs::create_directories(folder_, error);
   const fs::path path = file(question);
-  const fs::path part = path.string() + fmt::format(".part-{}", getpid());
+  static std::atomic<unsigned> count{0};  // of threads that keep the same answer at once
+  const fs::path part = path.string() + fmt::format(".part-{}-{}", getpid(), count++);
   std::ofstream out(part, std::ios::binary);
   out << to_text(question, m);
   out.close();

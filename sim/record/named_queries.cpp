@@ -125,7 +125,8 @@ ORDER BY run_id, mean_flows * busy_ns DESC, link LIMIT 20)"},
 FROM miss GROUP BY run_id, cause ORDER BY run_id, tokens DESC)"},
       {"params", "the resolved scenario, one row a value",
        "SELECT run_id, path, value FROM param ORDER BY run_id, path"},
-      {"quality", "token policies: bytes kept and read, and what that does, of all layers and steps",
+      {"quality",
+       "token policies: bytes kept and read, and what that does, of all layers and steps",
        "SELECT run_id, policy, 100.0 * budget_ratio AS budget_percent, parameters,\n"
        "  round(100.0 * kv_bytes / full_bytes, 2) AS kept_percent,\n"
        "  round(100.0 * read_bytes / full_read_bytes, 2) AS read_percent, measure,\n"
