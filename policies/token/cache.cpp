@@ -16,6 +16,9 @@ constexpr std::int32_t kChunk = 64;  // queries whose attention is held at once
 std::span<const float> slice(std::span<const float> all, std::size_t at, std::size_t n) {
   return all.empty() ? all : all.subspan(at, n);
 }
+HeadView view_of(const Head& h) {
+  return {h.positions, h.keys, h.values, h.counts, h.read, h.gone, h.gone_key, h.gone_value, {}};
+}
 }  // namespace
 
 TokenCache::Body::Body(TokenPolicies p, Options o, kernels::Threads& t)
@@ -258,6 +261,59 @@ std::vector<std::vector<std::int32_t>> TokenCache::Body::slots_to_read(std::int3
   return all;
 }
 
+// Logits and weights [group][slots] of a head; slots that were not read saw no attention.
+TokenCache::Body::HeadStep TokenCache::Body::head_step(std::int64_t h, const Head& head,
+                                                       std::span<const std::int32_t> read,
+                                                       const StagedHeads::Rows& rows) const {
+  const auto group = static_cast<std::size_t>(options.shape.group());
+  const std::size_t n = head.slots(), width = static_cast<std::size_t>(rows.columns);
+  HeadStep step;
+  step.logits.assign(group * n, -std::numeric_limits<float>::infinity());
+  step.weights.assign(group * n, 0.0F);
+  for (std::size_t i = 0; i < group; ++i) {
+    const std::size_t from = (static_cast<std::size_t>(h) * group + i) * width;
+    for (std::size_t c = 0; c < read.size(); ++c) {
+      step.logits[i * n + static_cast<std::size_t>(read[c])] = rows.logits[from + c];
+      step.weights[i * n + static_cast<std::size_t>(read[c])] = rows.weights[from + c];
+    }
+  }
+  return step;
+}
+
+void TokenCache::Body::score_step(std::int32_t layer, const StepTensors& t,
+                                  const std::vector<std::vector<std::int32_t>>& slots,
+                                  const StagedHeads::Rows& rows) {
+  const KvShape& s = options.shape;
+  const auto group = static_cast<std::size_t>(s.group() * s.k_dim);
+  for (std::int64_t h = 0; h < s.kv_heads; ++h) {
+    const Head& head = heads[at(layer, h)];
+    const HeadStep step = head_step(h, head, slots[static_cast<std::size_t>(h)], rows);
+    HeadRows r;
+    r.queries = 1;
+    r.heads = static_cast<std::int32_t>(s.group());
+    r.slots = static_cast<std::int32_t>(head.slots());
+    r.first = head.positions.back();
+    r.logits = step.logits;
+    r.weights = step.weights;
+    r.query = t.query.subspan(static_cast<std::size_t>(h) * group, group);
+    for (TokenScore* score : {scores[at(layer, h)].get(), importance[at(layer, h)].get()})
+      if (score != nullptr && score->needs().steps) score->observe(r);
+  }
+}
+
+void TokenCache::Body::show_step(std::int32_t layer,
+                                 const std::vector<std::vector<std::int32_t>>& slots,
+                                 const StagedHeads::Rows& rows) const {
+  for (std::int64_t h = 0; h < options.shape.kv_heads; ++h) {
+    const Head& head = heads[at(layer, h)];
+    HeadView view = view_of(head);
+    HeadStep step;
+    if (options.weights) step = head_step(h, head, slots[static_cast<std::size_t>(h)], rows);
+    view.weights = step.weights;
+    options.observe(layer, static_cast<std::int32_t>(h), view);
+  }
+}
+
 void TokenCache::Body::attend(std::int32_t layer, const StepTensors& t, std::span<float> out) {
   const KvShape& s = options.shape;
   KVSIM_CHECK(!plans.empty(), "attend() before seal()");
@@ -277,37 +333,14 @@ void TokenCache::Body::attend(std::int32_t layer, const StepTensors& t, std::spa
       std::copy(moved.begin(), moved.end(), own.begin());
     }
   }
-  staged.attend(q, out, threads);
+  staged.attend(q, out, threads, options.vulkan);
   const bool steps =
       (scores[0] && scores[0]->needs().steps) || (importance[0] && importance[0]->needs().steps);
-  if (steps) {
-    const StagedHeads::Rows rows = staged.rows(q, 1, threads);
-    const auto group = static_cast<std::size_t>(s.group());
-    for (std::int64_t h = 0; h < s.kv_heads; ++h) {
-      const Head& head = heads[at(layer, h)];
-      // One column per slot that was read; slots that were not read saw no attention.
-      const auto& columns = slots[static_cast<std::size_t>(h)];
-      const std::size_t n = head.slots(), width = static_cast<std::size_t>(rows.columns);
-      std::vector<float> logits(group * n, -std::numeric_limits<float>::infinity());
-      std::vector<float> weights(group * n, 0.0F);
-      for (std::size_t i = 0; i < group; ++i) {
-        const std::size_t from = (static_cast<std::size_t>(h) * group + i) * width;
-        for (std::size_t c = 0; c < columns.size(); ++c) {
-          logits[i * n + static_cast<std::size_t>(columns[c])] = rows.logits[from + c];
-          weights[i * n + static_cast<std::size_t>(columns[c])] = rows.weights[from + c];
-        }
-      }
-      HeadRows r;
-      r.queries = 1;
-      r.heads = static_cast<std::int32_t>(group);
-      r.slots = static_cast<std::int32_t>(n);
-      r.first = head.positions.back();
-      r.logits = logits;
-      r.weights = weights;
-      r.query = t.query.subspan(static_cast<std::size_t>(h) * group * kd, group * kd);
-      for (TokenScore* score : {scores[at(layer, h)].get(), importance[at(layer, h)].get()})
-        if (score != nullptr && score->needs().steps) score->observe(r);
-    }
+  if (steps) score_step(layer, t, slots, staged.rows(q, 1, threads));
+  if (options.observe) {
+    StagedHeads::Rows rows;
+    if (options.weights) rows = staged.rows(q, 1, threads, options.vulkan);
+    show_step(layer, slots, rows);
   }
   if (layer + 1 == s.layers) finish_step();
 }
@@ -325,8 +358,7 @@ void TokenCache::attend(std::int32_t layer, const StepTensors& t, std::span<floa
 }
 
 HeadView TokenCache::view(std::int32_t layer, std::int32_t head) const {
-  const Head& h = body_->heads[body_->at(layer, head)];
-  return {h.positions, h.keys, h.values, h.counts, h.read, h.gone, h.gone_key, h.gone_value};
+  return view_of(body_->heads[body_->at(layer, head)]);
 }
 
 StoredBytes TokenCache::stored() const {

@@ -12,6 +12,7 @@
 // and after every step once the last layer has attended. Same inputs and seed: same results, on any
 // number of threads.
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -22,6 +23,10 @@
 #include "policies/token/footprint.h"
 #include "policies/token/shape.h"
 #include "policies/token/spec.h"
+
+namespace kvsim::kernels::vulkan {
+class Device;
+}
 
 namespace kvsim::token {
 
@@ -54,6 +59,7 @@ struct HeadView {
   std::span<const std::uint8_t> read;   // 1 = read in the last step
   double gone = 0;                      // tokens that one more key and value stand for
   std::span<const float> gone_key, gone_value;
+  std::span<const float> weights;  // [query heads of the group][slots], only in Options::observe
 };
 
 class TokenCache {
@@ -63,6 +69,13 @@ class TokenCache {
     float scale = 0;  // of logits; 0 = 1 / sqrt(k_dim)
     std::optional<RopeShape> rope;
     std::uint64_t seed = 0;
+    // Attention of steps runs on this device; what decides (scores, indices) stays on the CPU, so
+    // that both keep the same tokens.
+    kernels::vulkan::Device* vulkan = nullptr;
+    // Hears of every KV head what a step's attention saw, before tokens leave. `weights` asks for
+    // the attention rows besides.
+    std::function<void(std::int32_t layer, std::int32_t head, const HeadView&)> observe;
+    bool weights = false;
   };
   // Requires policies that passed check_composition().
   TokenCache(TokenPolicies, Options, kernels::Threads&);

@@ -62,6 +62,16 @@ struct TokenCache::Body {
             std::int32_t first, std::int32_t count);
   void attend(std::int32_t layer, const StepTensors&, std::span<float> out);
   void add_token(std::int32_t layer, const StepTensors&);
+  struct HeadStep {
+    std::vector<float> logits, weights;
+  };
+  [[nodiscard]] HeadStep head_step(std::int64_t head_index, const Head&,
+                                   std::span<const std::int32_t> read,
+                                   const StagedHeads::Rows&) const;
+  void score_step(std::int32_t layer, const StepTensors&,
+                  const std::vector<std::vector<std::int32_t>>& slots, const StagedHeads::Rows&);
+  void show_step(std::int32_t layer, const std::vector<std::vector<std::int32_t>>& slots,
+                 const StagedHeads::Rows&) const;
   [[nodiscard]] std::vector<std::vector<std::int32_t>> slots_to_read(std::int32_t layer,
                                                                      const StepTensors&);
   void stage_head(StagedHeads&, const Head&, std::span<const std::int32_t> slots);

@@ -6,6 +6,7 @@
 #include "kernels/attention.h"
 #include "kernels/scores.h"
 #include "kernels/transformer.h"
+#include "kernels/vulkan/operations.h"
 
 namespace kvsim::token {
 
@@ -75,8 +76,8 @@ std::vector<float> StagedHeads::padded(std::span<const float> q) const {
   return out;
 }
 
-void StagedHeads::attend(std::span<const float> q, std::span<float> out,
-                         kernels::Threads& threads) {
+void StagedHeads::attend(std::span<const float> q, std::span<float> out, kernels::Threads& threads,
+                         kernels::vulkan::Device* device) {
   const Table table(pages_);
   const std::vector<float> wide_q = padded(q);
   const std::size_t rows = q.size() / k_dim_, wide = static_cast<std::size_t>(format_.v_dim);
@@ -88,7 +89,10 @@ void StagedHeads::attend(std::span<const float> q, std::span<float> out,
   a.scale = scale_;
   a.q = wide_q;
   a.out = wide_out;
-  kernels::cpu::attend(a, threads);
+  if (device != nullptr)
+    kernels::vulkan::once(a, *device);
+  else
+    kernels::cpu::attend(a, threads);
   for (std::size_t r = 0; r < rows; ++r)
     std::copy_n(wide_out.begin() + static_cast<std::ptrdiff_t>(r * wide), v_dim_,
                 out.begin() + static_cast<std::ptrdiff_t>(r * v_dim_));
@@ -96,7 +100,7 @@ void StagedHeads::attend(std::span<const float> q, std::span<float> out,
 
 StagedHeads::Rows StagedHeads::rows_of(std::span<const float> q, std::int32_t queries,
                                        std::span<const std::int32_t> lengths, std::int32_t columns,
-                                       kernels::Threads& threads) {
+                                       kernels::Threads& threads, kernels::vulkan::Device* device) {
   const Table table(pages_);
   const std::vector<float> wide_q = padded(q);
   std::vector<std::int32_t> starts;
@@ -117,7 +121,10 @@ StagedHeads::Rows StagedHeads::rows_of(std::span<const float> q, std::int32_t qu
   s.q = wide_q;
   s.columns = columns;
   s.out = out.logits;
-  kernels::cpu::score_keys(s, threads);
+  if (device != nullptr)
+    kernels::vulkan::once(s, *device);
+  else
+    kernels::cpu::score_keys(s, threads);
   kernels::Softmax softmax;
   softmax.rows = starts.back() * static_cast<std::int32_t>(group_);
   softmax.columns = columns;
@@ -128,15 +135,15 @@ StagedHeads::Rows StagedHeads::rows_of(std::span<const float> q, std::int32_t qu
 }
 
 StagedHeads::Rows StagedHeads::rows(std::span<const float> q, std::int32_t queries,
-                                    kernels::Threads& threads) {
-  return rows_of(q, queries, lengths_, *std::max_element(lengths_.begin(), lengths_.end()),
-                 threads);
+                                    kernels::Threads& threads, kernels::vulkan::Device* device) {
+  return rows_of(q, queries, lengths_, *std::max_element(lengths_.begin(), lengths_.end()), threads,
+                 device);
 }
 
 StagedHeads::Rows StagedHeads::prompt_rows(std::span<const float> q, std::int32_t first,
                                            std::int32_t queries, kernels::Threads& threads) {
   const std::vector<std::int32_t> seen(lengths_.size(), first + queries);
-  return rows_of(q, queries, seen, lengths_.front(), threads);
+  return rows_of(q, queries, seen, lengths_.front(), threads, nullptr);
 }
 
 }  // namespace kvsim::token

@@ -11,6 +11,10 @@
 #include "kernels/threads.h"
 #include "policies/token/shape.h"
 
+namespace kvsim::kernels::vulkan {
+class Device;
+}
+
 namespace kvsim::token {
 
 class StagedHeads {
@@ -24,15 +28,17 @@ class StagedHeads {
   [[nodiscard]] std::int32_t slots(std::size_t head) const { return lengths_[head]; }
 
   // One query per head and query head of its group: q [head][group][k_dim]. Decode attention:
-  // out [head][group][v_dim].
-  void attend(std::span<const float> q, std::span<float> out, kernels::Threads&);
+  // out [head][group][v_dim]. On the device where one is given.
+  void attend(std::span<const float> q, std::span<float> out, kernels::Threads&,
+              kernels::vulkan::Device* = nullptr);
   // `queries` queries per head, the last ones of its slots: q [head][query][group][k_dim].
   // Logits and weights [head][query][group][columns].
   struct Rows {
     std::int32_t columns = 0;
     std::vector<float> logits, weights;
   };
-  Rows rows(std::span<const float> q, std::int32_t queries, kernels::Threads&);
+  Rows rows(std::span<const float> q, std::int32_t queries, kernels::Threads&,
+            kernels::vulkan::Device* = nullptr);
   // Rows of a prompt's queries [first, first + queries): slots behind them are hidden.
   Rows prompt_rows(std::span<const float> q, std::int32_t first, std::int32_t queries,
                    kernels::Threads&);
@@ -44,7 +50,8 @@ class StagedHeads {
   [[nodiscard]] kernels::KvCache cache() const;
   [[nodiscard]] std::vector<float> padded(std::span<const float> q) const;
   Rows rows_of(std::span<const float> q, std::int32_t queries,
-               std::span<const std::int32_t> lengths, std::int32_t columns, kernels::Threads&);
+               std::span<const std::int32_t> lengths, std::int32_t columns, kernels::Threads&,
+               kernels::vulkan::Device*);
   std::int64_t group_;
   std::size_t k_dim_, v_dim_;
   float scale_;

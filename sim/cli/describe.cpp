@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "sim/cli/text_table.h"
+#include "sim/quality/spec.h"
 #include "sim/scenario/scenario.h"
 #include "sim/study/study.h"
 #include "traces/generator.h"
@@ -62,10 +63,18 @@ std::vector<ParameterRow> scenario_rows() {
   std::vector<ParameterRow> rows = parameter_rows(describe_fields<Scenario>(), &defaults);
   for (ParameterRow& r : rows)
     if (r.type == "anything")
-      r.type = r.path == "workload.generate" ? "mapping" : "name, path or mapping";
+      r.type = r.path == "workload.generate"      ? "mapping"
+               : r.path == "quality"              ? "mapping, or none"
+               : r.path == "cache.token_policies" ? "name, mapping or list of them"
+                                                  : "name, path or mapping";
   rows.push_back({"include", "text, or a list", "", "",
                   "other scenario files that this one overrides, relative to it", false});
   return rows;
+}
+
+std::vector<ParameterRow> quality_rows() {
+  const Tree defaults = write_fields(quality::QualitySpec{});
+  return parameter_rows(describe_fields<quality::QualitySpec>(), &defaults);
 }
 
 std::vector<ParameterRow> generator_rows() {

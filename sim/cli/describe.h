@@ -26,6 +26,7 @@ std::vector<ParameterRow> parameter_rows(const std::vector<FieldInfo>&, const Tr
 // Rows of the whole scenario file, with the fields of `model`, `deployment.hardware` and
 // `workload.generate` left to their own pages.
 std::vector<ParameterRow> scenario_rows();
+std::vector<ParameterRow> quality_rows();
 std::vector<ParameterRow> generator_rows();
 std::vector<ParameterRow> study_rows();
 std::vector<ParameterRow> plugin_rows(const PluginInfo&);

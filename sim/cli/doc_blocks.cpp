@@ -52,7 +52,7 @@ std::string_view line_at(std::string_view text, std::size_t at) {
 }  // namespace
 
 std::vector<std::string> block_names() {
-  std::vector<std::string> names{"verbs", "scenario", "generate", "study", "database", "plugins"};
+  std::vector<std::string> names{"verbs", "scenario", "generate", "quality", "study", "database", "plugins"};
   for (const std::string& kind : entry_kinds()) names.push_back("list " + kind);
   return names;
 }
@@ -61,6 +61,7 @@ std::string block_text(const std::string& name) {
   if (name == "verbs") return verbs();
   if (name == "scenario") return parameters_markdown(scenario_rows());
   if (name == "generate") return parameters_markdown(generator_rows());
+  if (name == "quality") return parameters_markdown(quality_rows());
   if (name == "study") return parameters_markdown(study_rows());
   if (name == "database") return schema_markdown();
   if (name == "plugins") return plugins();

@@ -25,6 +25,7 @@ constexpr std::pair<const char*, const char*> kKindTexts[] = {
     {"token-score", "importance of cached tokens; select.score of a token policy"},
     {"token-budget", "tokens by layer and head; budget.by of a token policy"},
     {"token-index", "how a step finds tokens worth reading; retrieve.index of a token policy"},
+    {"quality-source", "tensors that token policies are measured on; scenario key quality.source"},
     {"restore", "how stored KV comes back, or not; scenario key cache.offload.restore"},
     {"cost-model", "what an iteration costs; scenario key cost"},
     {"trace-format", "requests from a file; scenario key workload.trace.format"}};

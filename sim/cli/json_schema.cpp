@@ -7,6 +7,7 @@
 #include "models/model.h"
 #include "sim/base/registry.h"
 #include "sim/cli/describe.h"
+#include "sim/quality/spec.h"
 #include "sim/scenario/catalog.h"
 #include "sim/scenario/scenario.h"
 #include "traces/generator.h"
@@ -209,6 +210,12 @@ std::optional<Tree> special(const std::string& path) {
   if (path == "workload.generate") {
     const Tree defaults = write_fields(GeneratorParams{});
     return object_schema(describe_fields<GeneratorParams>(), "(generate)", &defaults);
+  }
+  if (path == "quality") {
+    const Tree defaults = write_fields(quality::QualitySpec{});
+    return alternatives(
+        "anyOf", {one_of_names({"none"}), object_schema(describe_fields<quality::QualitySpec>(),
+                                                        "(quality)", &defaults)});
   }
   if (path == "engine.preset") return one_of_names(catalog_ids(CatalogKind::preset));
   if (path == "cache.preset") return one_of_names(catalog_ids(CatalogKind::cache_preset));

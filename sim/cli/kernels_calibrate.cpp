@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cmath>
-#include <cstdlib>
 
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
@@ -12,6 +11,7 @@
 #include "sim/run/build.h"
 #include "sim/run/build_kernels.h"
 #include "sim/run/kernel_loop.h"
+#include "sim/scenario/catalog.h"
 #include "sim/scenario/scenario.h"
 
 namespace kvsim {
@@ -75,10 +75,7 @@ void end_kernel_progress() {
 }
 
 std::filesystem::path profile_folder() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  if (cache != nullptr && *cache != '\0') return std::filesystem::path(cache) / "kvsim";
-  const char* home = std::getenv("HOME");
-  if (home != nullptr && *home != '\0') return std::filesystem::path(home) / ".cache" / "kvsim";
+  if (const std::string folder = cache_folder(); !folder.empty()) return folder;
   throw InputError("no place to keep the measured profile: HOME and XDG_CACHE_HOME are not set",
                    "set one, or name a file of `kvsim kernels calibrate -o FILE` as "
                    "deployment.hardware");

@@ -12,8 +12,7 @@ namespace kvsim {
 
 int run_kernel_calibrate(const boost::program_options::variables_map&);
 int run_kernel_loop_verb(const boost::program_options::variables_map&);
-// Where profiles of this machine are kept: $XDG_CACHE_HOME/kvsim, else ~/.cache/kvsim. Throws
-// InputError when neither is known.
+// Where profiles of this machine are kept: cache_folder(). Throws InputError when there is none.
 std::filesystem::path profile_folder();
 // Measures what profiles lack, with progress on a terminal; adds to `timings`, which must outlive
 // it.

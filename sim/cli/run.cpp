@@ -5,15 +5,19 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
 #include "sim/cli/kernels_calibrate.h"
+#include "sim/cli/output_path.h"
 #include "sim/cli/progress.h"
 #include "sim/cli/summary.h"
 #include "sim/cli/uncertainty.h"
+#include "sim/run/run_quality.h"
 #include "sim/run/simulate.h"
 #include "sim/run/timeline.h"
+#include "sim/scenario/catalog.h"
 
 namespace kvsim {
 
@@ -49,17 +53,6 @@ void declare_run(po::options_description& o, po::positional_options_description&
   declare_uncertainty(o);
 }
 
-// "out/<name>.db" with what a file system may not like replaced.
-std::string default_output(const std::string& name) {
-  std::string file;
-  for (const char c : name)
-    file += std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.'
-                ? c
-                : '_';
-  if (file.empty() || file.front() == '.') file = "run" + file;
-  return "out/" + file.substr(0, 200) + ".db";
-}
-
 // Every iteration of a run with a timeline stays in memory.
 void check_timeline_size(std::uint64_t requests) {
   constexpr std::uint64_t kMostRequests = 20'000;
@@ -91,6 +84,24 @@ void finish_timeline(std::ofstream out, const std::string& path, const BuiltRun&
                path, to_seconds(summary.cut_at.time_since_epoch()), kMostTimelineEvents);
 }
 
+// Before the run, as its kernels: what its token policies cost in quality.
+void measure_quality_of(const LoadedScenario& loaded, const BuiltRun& run,
+                        SimulateOptions& options) {
+  Diagnostics d;
+  const auto question = run_question(loaded, run.model, false, d);
+  d.throw_if_any();
+  if (!question) return;
+  quality::MeasureOptions how;
+  how.threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 256U));
+  how.progress = kernel_progress;
+  if (const std::string folder = cache_folder(); !folder.empty())
+    how.folder = std::filesystem::path(folder) / "quality";
+  RunQuality measured = measure_run_quality(*question, how);
+  end_kernel_progress();
+  options.quality = std::move(measured.rows);
+  options.quality_metrics = std::move(measured.metrics);
+}
+
 int run_one(const std::string& file, const po::variables_map& v) {
   Diagnostics d;
   const LoadedScenario loaded = load_scenario(file, list_option(v, "set"), d);
@@ -105,7 +116,7 @@ int run_one(const std::string& file, const po::variables_map& v) {
   options.reproducible = v.count("reproducible") > 0;
   options.exact_steps = v.count("exact") > 0;
   if (v.count("no-database") == 0) {
-    options.database = option_or(v, "output", default_output(run.scenario.name));
+    options.database = option_or(v, "output", default_output(run.scenario.name, "run"));
     if (v.count("output") == 0) std::filesystem::create_directories("out");
   }
   const std::string timeline = option_or(v, "timeline", std::string());
@@ -119,6 +130,7 @@ int run_one(const std::string& file, const po::variables_map& v) {
     return true;
   };
   options.baseline = without_offload(loaded, machine);
+  measure_quality_of(loaded, run, options);
   const SimulateResult result = simulate(run, options);
   line.clear();
   fmt::print("{}", v.count("json") > 0 ? summary_json(run, result) : summary_table(run, result));
@@ -152,6 +164,8 @@ int run_check(const po::variables_map& v) {
     Diagnostics d;
     const LoadedScenario loaded = load_scenario(file, list_option(v, "set"), d);
     const BuiltRun run = build_run(loaded, true, d);
+    d.throw_if_any();
+    run_question(loaded, run.model, false, d);
     d.throw_if_any();
     fmt::print("{}: good\n", file);
     for (const std::string& note : run.notes) fmt::print("  note: {}\n", note);

@@ -16,7 +16,7 @@ namespace {
 void declare(po::options_description& o, po::positional_options_description& p) {
   o.add_options()(
       "name", po::value<std::string>(),
-      "name of an entry, or scenario, generate or study (also without the option's name)")(
+      "name of an entry, or scenario, generate, quality or study (also without the option's name)")(
       "kind", po::value<std::string>(), "only of this kind")(
       "json", "print as JSON: a list, since a name may be of several kinds");
   p.add("name", 1);
@@ -59,7 +59,7 @@ std::vector<std::string> names_of(const std::string& kind) {
 
 // Unknown: the nearest name over all kinds, and where the lists are.
 [[noreturn]] void unknown(const std::string& name, const std::vector<std::string>& kinds) {
-  std::vector<std::string> all{"scenario", "generate", "study"};
+  std::vector<std::string> all{"scenario", "generate", "quality", "study"};
   for (const std::string& kind : kinds)
     for (std::string& id : names_of(kind)) all.push_back(std::move(id));
   const std::string near = nearest_name(name, all);
@@ -91,6 +91,12 @@ std::vector<Page> pages(const std::string& name, const po::variables_map& v) {
   } else if (name == "generate") {
     return {reference_page(name, "workload.generate: requests from distributions, key by key.\n",
                            generator_rows())};
+  } else if (name == "quality") {
+    return {reference_page(name,
+                           "quality: what token policies are measured on, key by key. In a file of "
+                           "its own (kvsim quality),\nor in a scenario (kvsim run); sources: kvsim "
+                           "list quality-source.\n",
+                           quality_rows())};
   } else if (name == "study") {
     return {reference_page(name, "A study file (kvsim study), key by key.\n", study_rows())};
   } else if (const auto kind = kind_of(name)) {

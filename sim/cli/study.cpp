@@ -8,6 +8,7 @@
 
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
+#include "sim/cli/output_path.h"
 #include "sim/cli/study_show.h"
 #include "sim/study/runner.h"
 #include "sim/study/study_store.h"
@@ -89,18 +90,8 @@ class Dismissal {
   Team* team_;
 };
 
-std::string default_output(const std::string& name) {
-  std::string file;
-  for (const char c : name)
-    file += std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.'
-                ? c
-                : '_';
-  if (file.empty() || file.front() == '.') file = "study" + file;
-  return "out/" + file.substr(0, 200) + ".db";
-}
-
 std::string output_of(const po::variables_map& v, const std::string& name) {
-  return option_or(v, "output", default_output(name));
+  return option_or(v, "output", default_output(name, "study"));
 }
 
 int threads_of(const po::variables_map& v) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "sim/base/check.h"
+#include "sim/record/schema_quality.h"
 #include "sim/record/schema_study.h"
 #include "sim/state/outcome.h"
 
@@ -313,11 +314,11 @@ TableInfo metric_table() {
 
 const std::vector<TableInfo>& schema_tables() {
   static const std::vector<TableInfo> kTables = [] {
-    std::vector<TableInfo> all{run_table(),         provenance_table(),    param_table(),
-                               request_table(),     iteration_table(),     sample_table(),
-                               instance_table(),    tier_table(),          tier_hit_table(),
-                               tier_sample_table(), link_table(),          transfer_table(),
-                               fault_table(),       kernel_timing_table(), metric_table()};
+    std::vector<TableInfo> all{
+        run_table(),       provenance_table(),    param_table(),    request_table(),
+        iteration_table(), sample_table(),        instance_table(), tier_table(),
+        tier_hit_table(),  tier_sample_table(),   link_table(),     transfer_table(),
+        fault_table(),     kernel_timing_table(), quality_table(),  metric_table()};
     all.insert(all.end(), study_tables().begin(), study_tables().end());
     return all;
   }();

@@ -93,6 +93,7 @@ RunWriter::RunWriter(Database& db, const RunHeader& h)
   Statement timing = insert("kernel_timing");
   for (const KernelTiming& t : h.kernel_timings)
     (Row(timing) << t.operation << t.shape << t.target << 1e9 * t.seconds << t.calls).run();
+  write_quality(*db_, run_id_, h.quality);
 }
 
 Statement RunWriter::insert(const std::string& table) {

@@ -10,6 +10,7 @@
 
 #include "sim/record/database.h"
 #include "sim/record/metrics.h"
+#include "sim/record/schema_quality.h"
 #include "sim/state/outcome.h"
 
 namespace kvsim {
@@ -30,6 +31,7 @@ struct RunHeader {
   Slo slo;
   std::vector<std::pair<std::string, std::string>> params;  // path and value; paths are unique
   std::vector<KernelTiming> kernel_timings{};
+  std::vector<QualityRow> quality{};
 };
 
 // What differs between two runs of the same scenario; kept apart from results.

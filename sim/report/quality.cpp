@@ -44,26 +44,32 @@ std::optional<Section> quality_section(const Source& source) {
     c.title = words(measure) + " against KV bytes";
     for (const auto& file : source.files()) {
       if (!file->has_rows("quality")) continue;
-      Series s{source.files().size() == 1 ? "policies" : file->path(),
-               {},
-               {},
-               {},
-               {},
-               c.series.size(),
-               false};
+      std::string policy;
       file->each(
-          fmt::format("SELECT substr(policy, 1, 80), 100.0 * kv_bytes / nullif(full_bytes, "
-                      "0), value, unit FROM quality WHERE measure = ?1 ORDER BY 2 LIMIT {}",
+          fmt::format("SELECT substr(policy, 1, 80), 100.0 * kv_bytes / nullif(full_bytes, 0), "
+                      "value, unit, substr(parameters, 1, 80) FROM quality WHERE measure = ?1 AND "
+                      "statistic IN ('mean', 'value') AND layer IS NULL AND head IS NULL AND step "
+                      "IS NULL ORDER BY policy, 2 LIMIT {}",
                       kMostDots),
           [&](Statement& q) { q.bind(1, std::string_view(measure)); },
           [&](const Statement& q) {
-            s.labels.push_back(printable(q.text(0)));
+            const std::string name = printable(q.text(0));
+            if (c.series.empty() || name != policy)
+              c.series.push_back({source.files().size() == 1 ? name : file->path() + " " + name,
+                                  {},
+                                  {},
+                                  {},
+                                  {},
+                                  c.series.size(),
+                                  false});
+            policy = name;
+            Series& s = c.series.back();
+            s.labels.push_back(name + (q.text(4).empty() ? "" : " " + printable(q.text(4))));
             s.x.push_back(real_or_none(q, 1));
             s.y.push_back(real_or_none(q, 2));
             if (const std::string unit = printable(q.text(3)); !unit.empty())
               c.y.title = measure + ", " + unit;
           });
-      if (!s.x.empty()) c.series.push_back(std::move(s));
     }
     if (!c.series.empty()) section.parts.emplace_back(std::move(c));
   }

@@ -35,9 +35,10 @@ void flatten(const Tree& t, const std::string& path,
     flatten(t.items()[i], prefix + std::to_string(i), out);
 }
 
-RunHeader header_of(const BuiltRun& run, const std::vector<KernelTiming>& timings) {
+RunHeader header_of(const BuiltRun& run, const SimulateOptions& options) {
   RunHeader h;
-  h.kernel_timings = timings;
+  h.kernel_timings = options.kernel_timings;
+  h.quality = options.quality;
   h.name = run.scenario.name;
   h.scenario_text = to_yaml(run.resolved);
   h.seed = run.scenario.seed;
@@ -82,8 +83,7 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
     throw InputError("cost.device: this machine has not been measured",
                      "only `kvsim run` measures; elsewhere name a file of `kvsim kernels calibrate "
                      "-o FILE` as deployment.hardware");
-  if (!options.database.empty())
-    recorder.emplace(options.database, header_of(run, options.kernel_timings));
+  if (!options.database.empty()) recorder.emplace(options.database, header_of(run, options));
   run.engine.exact_steps = options.exact_steps;
   std::vector<InstanceSpec> instances;
   const bool lockstep = run.parallel.data > 1 && run.model.moe.has_value();
@@ -112,7 +112,8 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
     result.metrics = compute_metrics(result.outcome, slo_of(run.scenario));
     const auto money = economics_metrics(bill, result.outcome, result.metrics);
     result.metrics.insert(result.metrics.end(), money.begin(), money.end());
-    result.metrics.insert(result.metrics.end(), options.baseline.begin(), options.baseline.end());
+    for (const std::vector<Metric>* more : {&options.quality_metrics, &options.baseline})
+      result.metrics.insert(result.metrics.end(), more->begin(), more->end());
     const auto elapsed = std::chrono::steady_clock::now() - started;
     if (recorder) {
       RunOutcome kept;  // what the scenario does not want in the database

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "sim/record/metrics.h"
+#include "sim/record/schema_quality.h"
 #include "sim/record/writer.h"
 #include "sim/run/build.h"
 
@@ -20,6 +21,8 @@ struct SimulateOptions {
   // Simulated time and completed requests, now and then; false stops the run.
   std::function<bool(Time, std::uint64_t)> progress;
   std::vector<Metric> baseline;              // of another run, kept beside this one's
+  std::vector<Metric> quality_metrics;       // of its token policies (run_quality.h)
+  std::vector<QualityRow> quality;           // likewise, for the database
   std::vector<KernelTiming> kernel_timings;  // measured for this run
   bool exact_steps = false;                  // the slow path, for comparisons
   bool keep_timeline = false;  // iterations and transfers stay in the outcome, see timeline.h

@@ -172,6 +172,14 @@ Tree load_named_file(const Tree& name, const std::string& base_dir, const std::s
   return {};
 }
 
+std::string cache_folder() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  if (cache != nullptr && *cache != '\0') return (fs::path(cache) / "kvsim").string();
+  const char* home = std::getenv("HOME");
+  if (home != nullptr && *home != '\0') return (fs::path(home) / ".cache" / "kvsim").string();
+  return {};
+}
+
 std::string resolve_path(const std::string& base_dir, const std::string& file) {
   if (file.starts_with('/') || base_dir.empty()) return file;
   return (fs::path(base_dir) / file).lexically_normal().string();

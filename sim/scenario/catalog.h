@@ -34,6 +34,9 @@ Tree resolve_catalog(CatalogKind, const Tree& given, const std::string& base_dir
 // is none.
 Tree load_named_file(const Tree& name, const std::string& base_dir, const std::string& path,
                      Diagnostics&);
+// Where what was measured on this machine is kept: $XDG_CACHE_HOME/kvsim, else ~/.cache/kvsim, else
+// empty.
+std::string cache_folder();
 // `file` relative to `base_dir`, unless it is absolute.
 std::string resolve_path(const std::string& base_dir, const std::string& file);
 

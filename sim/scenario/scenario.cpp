@@ -309,4 +309,18 @@ LoadedScenario load_scenario(const std::string& path, const std::vector<std::str
                        overrides, d);
 }
 
+Tree load_mapping(const std::string& path, const std::vector<std::string>& overrides,
+                  Diagnostics& d) {
+  const std::size_t before = d.all().size();
+  Tree tree = load_yaml(path, d);
+  if (d.all().size() != before) return {};
+  tree = expand_includes(std::move(tree), std::filesystem::path(path).parent_path().string(), 0, d);
+  if (!tree.is_map()) {
+    d.add(tree.place(), "", "expected a map of key: value");
+    return {};
+  }
+  for (const std::string& text : overrides) apply_override(tree, text, d);
+  return tree;
+}
+
 }  // namespace kvsim

@@ -334,6 +334,7 @@ struct Scenario {
   EconomicsSpec economics;
   std::vector<FaultSpec> faults;
   RecordSpec record;
+  Tree quality;
   std::optional<MeasuredSpec> measured;
   static constexpr Rows kFields{
       field("kvsim", &Scenario::kvsim, between(1, 1), "version of this file format"),
@@ -353,6 +354,9 @@ struct Scenario {
       field("economics", &Scenario::economics, any, "prices and power, for cost and energy"),
       field("faults", &Scenario::faults, any, "what breaks when"),
       field("record", &Scenario::record, any, "what the database keeps"),
+      field("quality", &Scenario::quality, any,
+            "tensors that cache.token_policies are measured on, and what of it (`kvsim show "
+            "quality`)"),
       field("measured", &Scenario::measured, any,
             "measurements to compare with (`kvsim validate`)")};
 };
@@ -372,5 +376,8 @@ LoadedScenario load_scenario(const std::string& path, const std::vector<std::str
 // The same for a tree that somebody built (tests, gallery); `base_dir` for relative paths.
 LoadedScenario read_scenario(Tree, const std::string& base_dir,
                              const std::vector<std::string>& overrides, Diagnostics&);
+// The mapping in a file of another kind: includes expanded, `overrides` over it.
+Tree load_mapping(const std::string& path, const std::vector<std::string>& overrides,
+                  Diagnostics&);
 
 }  // namespace kvsim

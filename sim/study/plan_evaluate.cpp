@@ -129,6 +129,7 @@ class Evaluator {
     TrialInput in;
     in.sets = sets_at(spec_, c_, level_);
     in.seed = c_.seed + static_cast<std::uint64_t>(k);
+    for (const PlanObjective& o : objectives_) in.quality |= is_of_quality(o.metric);
     if (spec_.jitter.value > 0) {
       Rng rng = Rng(c_.seed, "plan-jitter").at(static_cast<std::uint64_t>(k));
       const double rate = plan_rate(spec_, level_).value_or(c_.rate_scale);

@@ -91,6 +91,8 @@ TrialInput StudyPlan::input(std::size_t trial) const {
   input.sets = spec_.set;
   for (const TrialParam& p : params(point_of(trial))) input.sets.push_back(p.path + "=" + p.value);
   input.seed = seed_of(trial);
+  for (const ObjectiveSpec& o : spec_.objectives) input.quality |= is_of_quality(o.metric);
+  for (const ConstraintSpec& c : spec_.constraints) input.quality |= is_of_quality(c.metric);
   return input;
 }
 

@@ -7,9 +7,24 @@
 #include "sim/base/diagnostics.h"
 #include "sim/base/hash.h"
 #include "sim/record/writer.h"
+#include "sim/run/run_quality.h"
 #include "sim/run/simulate.h"
+#include "sim/scenario/catalog.h"
 
 namespace kvsim {
+
+namespace {
+std::vector<Metric> quality_of(const LoadedScenario& loaded, const ModelSpec& model) {
+  Diagnostics d;
+  const auto question = run_question(loaded, model, true, d);
+  d.throw_if_any();
+  if (!question) return {};
+  quality::MeasureOptions options;
+  if (const std::string folder = cache_folder(); !folder.empty())
+    options.folder = std::filesystem::path(folder) / "quality";
+  return measure_run_quality(*question, options).metrics;
+}
+}  // namespace
 
 TrialResult run_trial(const std::string& scenario, const TrialInput& input) {
   TrialResult result;
@@ -23,6 +38,7 @@ TrialResult run_trial(const std::string& scenario, const TrialInput& input) {
     result.scenario_digest = digest_text(hash_text(to_yaml(run.resolved)));
     SimulateOptions options;
     options.baseline = without_offload(loaded);
+    if (input.quality) options.quality_metrics = quality_of(loaded, run.model);
     if (input.cancelled != nullptr)
       options.progress = [flag = input.cancelled](Time, std::uint64_t) { return !flag->load(); };
     SimulateResult done = simulate(run, options);
@@ -38,6 +54,8 @@ TrialResult run_trial(const std::string& scenario, const TrialInput& input) {
   }
   return result;
 }
+
+bool is_of_quality(const std::string& metric) { return metric.starts_with("quality."); }
 
 std::optional<double> metric_value(std::span<const Metric> metrics, const std::string& name) {
   const std::size_t dot = name.find('.');

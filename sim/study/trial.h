@@ -17,6 +17,7 @@ struct TrialInput {
   std::vector<std::string> sets;      // "path=value", over those of the file, in this order
   std::optional<std::uint64_t> seed;  // in place of the scenario's
   bool keep_requests = false;         // TrialResult.requests is filled
+  bool quality = false;               // of its token policies: metrics quality.out_err, ...
   const std::atomic<bool>* cancelled = nullptr;  // when it turns true, the run ends with an error
 };
 
@@ -32,6 +33,8 @@ struct TrialResult {
 // Deterministic: the same files, input and version give the same result.
 TrialResult run_trial(const std::string& scenario, const TrialInput&);
 
+// Whether a metric's name asks for TrialInput::quality.
+bool is_of_quality(const std::string& metric);
 // The value of "name" or "name.statistic" ("ttft_ms.p99", "request_goodput") in the scope `run`; a
 // bare name means the statistic `value`. Empty when the run did not have it.
 std::optional<double> metric_value(std::span<const Metric>, const std::string& name);

@@ -14,6 +14,9 @@
 #include "sim/base/units.h"
 #include "sim/cache/bounds.h"
 #include "sim/cache/oracle_general.h"
+#include "sim/quality/array_file.h"
+#include "sim/quality/llama.h"
+#include "sim/quality/store.h"
 #include "sim/run/build.h"
 #include "sim/scenario/scenario.h"
 #include "sim/scenario/yaml.h"
@@ -180,6 +183,35 @@ std::vector<FuzzTarget> all_targets() {
          Diagnostics d;
          const Claim claim = load_claim(file.path(), d);
          KVSIM_CHECK(!d.empty() || !claim.figures.empty(), "a claim without figures is good");
+       }},
+      {"npy",
+       [](std::string_view bytes) {
+         const MemoryFile file(bytes);
+         allow_input_error([&] {
+           const quality::Array a = quality::load_npy(file.path());
+           std::int64_t n = 1;
+           for (const std::int64_t d : a.shape) n *= d;
+           KVSIM_CHECK(std::ssize(a.values) == n, "{} numbers of {}", a.values.size(), n);
+         });
+       }},
+      {"tensor-file",
+       [](std::string_view bytes) {
+         const MemoryFile file(bytes);
+         allow_input_error([&] {
+           const quality::TensorFile tensors(file.path());
+           for (const auto& [name, entry] : tensors.entries())
+             allow_input_error([&, tensor = name] { (void)tensors.load(tensor); });
+         });
+       }},
+      {"llama-weights",
+       [](std::string_view bytes) {
+         const MemoryFile file(bytes);
+         allow_input_error([&] { (void)quality::load_llama(file.path()); });
+       }},
+      {"quality-store",
+       [](std::string_view bytes) {
+         const auto m = quality::from_text(std::string(bytes), "q");
+         if (m) KVSIM_CHECK(quality::from_text(quality::to_text("q", *m), "q") == m, "another");
        }},
       {"csv-skew", [](std::string_view bytes) {
          const MemoryFile file(bytes);

@@ -37,6 +37,8 @@ const std::map<std::string, Layer> kLayers{
     {"sim/record", {{"sim/base", "sim/state"}, {"sqlite3.h"}}},
     // Replay of block streams without timing.
     {"sim/cache", {{"sim/base", "sim/state", "traces", "policies"}, {}}},
+    // Token policies on tensors; reads files of weights, knows no run.
+    {"sim/quality", {{"sim/base", "kernels", "policies/token", "sim/scenario"}, {}}},
     // Fitting to measured deployments replays them, so it stands above sim/run.
     {"sim/calibrate",
      {{"sim/base", "sim/state", "models", "hardware", "kernels", "traces", "policies", "sim/engine",
@@ -44,7 +46,7 @@ const std::map<std::string, Layer> kLayers{
       {"Eigen"}}},
     {"sim/run",
      {{"sim/base", "sim/state", "models", "hardware", "traces", "policies", "sim/engine",
-       "sim/scenario", "sim/record", "kernels", "policies/token"},
+       "sim/scenario", "sim/record", "kernels", "policies/token", "sim/quality"},
       {}}},
     // Many runs: studies, plans, comparisons, the gallery.
     {"sim/study",
@@ -56,7 +58,7 @@ const std::map<std::string, Layer> kLayers{
     {"sim/cli",
      {{"sim/base", "sim/state", "models", "hardware", "traces", "policies", "sim/engine",
        "sim/scenario", "sim/record", "sim/calibrate", "sim/cache", "sim/run", "kernels",
-       "sim/study", "sim/report", "policies/token"},
+       "sim/study", "sim/report", "policies/token", "sim/quality"},
       {"boost"},
       {"boost/program_options.hpp"}}},
 };

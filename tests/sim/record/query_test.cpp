@@ -274,7 +274,7 @@ TEST_F(QueryTest, RefusesWhateverIsNotReading) {
                           "PRAGMA writable_schema = 1",
                           "PRAGMA query_only = 0",
                           "PRAGMA journal_mode = WAL",
-                          "PRAGMA user_version = 4",
+                          "PRAGMA user_version = 5",
                           "PRAGMA temp_store_directory = '/tmp'",
                           "SELECT load_extension('x.so')",
                           "CREATE VIRTUAL TABLE f USING fts5(a)",

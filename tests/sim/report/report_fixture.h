@@ -62,10 +62,14 @@ inline void write_quality(const std::string& path) {
   Database db = Database::create(path);
   create_schema(db);
   db.exec(R"(
-CREATE TABLE IF NOT EXISTS quality (run_id INTEGER, policy TEXT, kv_bytes REAL, full_bytes REAL, measure TEXT, value REAL, unit TEXT) STRICT;
-INSERT INTO quality (policy, kv_bytes, full_bytes, measure, value, unit)
-  VALUES ('h2o', 20, 100, 'output_error', 0.05, 'ratio'), ('snapkv', 10, 100, 'output_error', 0.07, 'ratio'),
-         ('kivi', 25, 100, 'perplexity', 8.1, '');)");
+INSERT INTO quality (source, policy, parameters, kv_bytes, full_bytes, read_bytes, full_read_bytes, kept_tokens,
+    read_tokens, measure, statistic, layer, value, unit)
+  VALUES ('synthetic', 'h2o', 'size 20', 20, 100, 2, 10, 20, 20, 'out_err', 'mean', NULL, 0.05, 'ratio'),
+         ('synthetic', 'h2o', 'size 20', 20, 100, 2, 10, 20, 20, 'out_err', 'mean', 1, 0.06, 'ratio'),
+         ('synthetic', 'h2o', 'size 20', 20, 100, 2, 10, 20, 20, 'out_err', 'p99', NULL, 0.5, 'ratio'),
+         ('synthetic', 'h2o', 'size 10', 10, 100, 1, 10, 10, 10, 'out_err', 'mean', NULL, 0.07, 'ratio'),
+         ('synthetic', 'snapkv', 'size 10', 10, 100, 1, 10, 10, 10, 'out_err', 'mean', NULL, 0.08, 'ratio'),
+         ('transformer', 'kivi', 'K4V4', 25, 100, 2, 10, 100, 100, 'perplexity', 'value', NULL, 8.1, '');)");
 }
 
 }  // namespace kvsim::report_test

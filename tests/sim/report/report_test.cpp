@@ -161,8 +161,12 @@ TEST_F(ReportOf, QualityStandsAgainstBytes) {
   const Report report = build_report({db_});
   const Chart* c = find_chart(report, "quality-1");
   ASSERT_NE(c, nullptr);
-  EXPECT_EQ(c->series.at(0).x, (std::vector<double>{10, 20}));
-  EXPECT_EQ(c->series.at(0).labels, (std::vector<std::string>{"snapkv", "h2o"}));
+  ASSERT_EQ(c->series.size(), 2U) << "one a policy, of all layers, means only";
+  EXPECT_EQ(c->series[0].name, "h2o");
+  EXPECT_EQ(c->series[0].x, (std::vector<double>{10, 20}));
+  EXPECT_EQ(c->series[0].y, (std::vector<double>{0.07, 0.05}));
+  EXPECT_EQ(c->series[0].labels, (std::vector<std::string>{"h2o size 10", "h2o size 20"}));
+  EXPECT_EQ(c->series[1].name, "snapkv");
 }
 
 TEST_F(ReportOf, SeveralFilesStandSideBySide) {
