@@ -27,6 +27,9 @@ struct Segment {
 struct Request {
   std::uint64_t index = 0;  // order of delivery, from 0
   Time arrival{};
+  // The exact arrival, where a trace knows it, is so many 2^-24 ns later (or earlier): at most half
+  // a nanosecond.
+  std::int32_t arrival_fraction = 0;
   std::int64_t prompt_tokens = 0;  // >= 1
   std::int64_t output_tokens = 0;  // >= 1
   std::uint64_t session = 0;       // 0 = none

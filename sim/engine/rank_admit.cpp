@@ -37,7 +37,9 @@ RankTiers::Prompt Rank::prompt_of(std::uint32_t slot, std::int64_t tokens, std::
 void Rank::plan_waiting(Plan& out, Time now, std::int64_t budget, bool ahead) {
   if (tiers_ && tiers_->config().look_ahead > 0) look_ahead(now);
   asides_.clear();
-  if (!swapped_.empty() && !merges_swapped()) bring_back_swapped(out, now, budget);
+  if (batch_full_ && config_.batch.reserve == BatchReserve::estimate) return;
+  if (!swapped_.empty() && !merges_swapped() && config_.batch.order != BatchOrder::prompts)
+    bring_back_swapped(out, now, budget);
   const bool blocks = !swapped_.empty() && !merges_swapped() && !config_.memory.parks;
   if (!blocks && budget > 0 && running() < config_.max_running && !nobody_waits()) {
     if (is_moving() && known_outputs_running_ > 0) publish_known_outputs(ahead);
@@ -107,7 +109,7 @@ Rank::Verdict Rank::admit(std::uint32_t slot, Plan& out, Time now, std::int64_t&
 }
 
 std::int64_t Rank::watermark() const {
-  return running_.empty()
+  return running_.empty() && !config_.batch.idle_watermark
              ? 0
              : static_cast<std::int64_t>(config_.watermark * static_cast<double>(pool_.total()));
 }
@@ -115,6 +117,9 @@ std::int64_t Rank::watermark() const {
 // False: the rest does not fit into one iteration and must not be cut.
 bool Rank::cut_to_budget(std::int64_t& tokens, std::int64_t budget) const {
   if (config_.long_prefill_threshold > 0) tokens = std::min(tokens, config_.long_prefill_threshold);
+  if (config_.batch.pads_prompts &&
+      (pieces_ + 1) * std::max(longest_piece_, tokens) > config_.max_batched_tokens)
+    return false;
   if (!config_.chunked_prefill && tokens > budget) return false;
   tokens = std::min(tokens, budget);
   return true;
@@ -123,6 +128,7 @@ bool Rank::cut_to_budget(std::int64_t& tokens, std::int64_t budget) const {
 Rank::Verdict Rank::blocked(Sequence& s, Time now) {
   if (s.aside_since != kNever) end_waits(s, now);
   if (s.blocked_since == kNever) s.blocked_since = now;
+  batch_full_ = true;
   return Verdict::stop;
 }
 
@@ -176,10 +182,12 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   std::int64_t n = split ? below.recompute * bt : known - found;
   if (!async && !cut_to_budget(n, budget)) return Verdict::stop;
   if (!keeps_pace(s, now)) return Verdict::stop;
+  const std::int64_t promised = promised_blocks(), later = output_left(s, s.sampled);
   const auto has_room = [&](std::int64_t piece) {
     const std::int64_t must_fit =
-        config_.full_sequence_admission ? known : std::max(found + piece, hit_tokens);
-    return fits(must_fit, watermark() + (async ? load_reserve_ : activations(piece, budget)));
+        config_.full_sequence_admission ? known + later : std::max(found + piece, hit_tokens);
+    return fits(must_fit,
+                watermark() + promised + (async ? load_reserve_ : activations(piece, budget)));
   };
   // While others wait in host memory for room, nobody takes it before them.
   const bool behind = config_.memory.parks && !swapped_.empty();
@@ -257,6 +265,8 @@ void Rank::enter(std::uint32_t slot, Time now) {
   running_.push_back(slot);
   if (s.known_output) ++known_outputs_running_;
   memory_.admit(s, config_.blocks_for(s.known()), pool_.free(), now);
+  if (config_.batch.reserve == BatchReserve::prompt)
+    s.reserved = std::max(s.reserved, config_.blocks_for(s.known()));
   pool_.take(s.hold, std::max<std::int64_t>(0, s.reserved - s.hold.blocks()));
   if (scheduler_) scheduler_->admitted(request_of(slot), now);
 }

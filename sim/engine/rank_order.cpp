@@ -182,6 +182,7 @@ bool Rank::queue_may_move() const {
     return true;
   if (config_.request_timeout > Duration{0} || config_.memory.tpot_bound > Duration{0}) return true;
   const bool has_slot = running() < config_.max_running;
+  if (config_.batch.reserve == BatchReserve::estimate && has_slot && !batch_full_) return true;
   // A node that leaves as a whole may shorten the head's hit, and so its first piece, by more
   // blocks than were needed.
   if (config_.pool.make_policy && !config_.full_sequence_admission && has_slot) return true;
@@ -194,7 +195,8 @@ bool Rank::queue_may_move() const {
 // ---- preemption
 
 std::uint32_t Rank::victim(Time now) {
-  if (!traits_.ranks_running) return running_.back();
+  if (!traits_.ranks_running)
+    return config_.batch.victim == BatchVictim::last ? running_.back() : fewest_outputs();
   tell_all_tokens();
   Standing worst;
   std::uint32_t last = running_.front();

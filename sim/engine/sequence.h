@@ -71,6 +71,7 @@ struct PlannedPrefill {
 
 struct Plan {
   bool empty = true;
+  bool holds_decodes = false;  // prompts only: no decode takes part
   bool plain =
       false;  // every decoding sequence and nothing else; nobody finishes; the queue did not move
   StepShape shape;  // prefills point to `pieces`
@@ -90,7 +91,7 @@ struct Plan {
   KvOccupancy occupancy;        // while it runs
   void clear() {
     empty = true;
-    plain = false;
+    plain = holds_decodes = false;
     shape = StepShape{};
     prefills.clear();
     pieces.clear();

@@ -26,6 +26,7 @@ StepGroup::StepGroup(const EngineConfig& config, std::vector<Rank*> ranks, CostM
   lines_.resize(lanes_.size());
   ends_.reserve(kMostSilent + 1);
   gpus_.reserve(kMostSilent + 1);
+  carries_.reserve(kMostSilent + 1);
 }
 
 bool StepGroup::has_work() const {
@@ -63,8 +64,22 @@ void StepGroup::describe_group() {
 std::int64_t StepGroup::price(Lane& l) {
   if (l.running.empty) return 0;
   const StepShape& s = l.running.shape;
-  return l.running.restore_ns +
-         to_ns(s.prefills.empty() ? cost_.decode_line(s).at(s) : cost_.mixed_step(s));
+  if (!s.prefills.empty())
+    return l.running.restore_ns + (config_.batch.carries_fractions
+                                       ? whole(cost_.mixed_price(s), DecodeLine::kShift)
+                                       : to_ns(cost_.mixed_step(s)));
+  const DecodeLine line = cost_.decode_line(s);
+  return l.running.restore_ns + whole(line.value(s), line.shift);
+}
+
+// Nanoseconds of a price in units of 2^-shift: rounded up, or such that the end is the nearest.
+std::int64_t StepGroup::whole(std::int64_t value, int shift) {
+  if (!config_.batch.carries_fractions) return (value + ((std::int64_t{1} << shift) - 1)) >> shift;
+  const std::int64_t exact = (value << (DecodeLine::kShift - shift)) + carry_;
+  constexpr std::int64_t kOne = std::int64_t{1} << DecodeLine::kShift;
+  const std::int64_t ns = (exact + kOne / 2) >> DecodeLine::kShift;
+  carry_ = exact - (ns << DecodeLine::kShift);
+  return ns;
 }
 
 // Pages that could be foreseen were mapped while the iteration before ran.
@@ -207,6 +222,7 @@ void StepGroup::schedule(Time now) {
     for (Lane& l : lanes_) l.rank->plan(l.next, now, true);
   ends_.clear();
   gpus_.clear();
+  carries_.clear();
   done_ = 0;
   if (!config_.exact_steps && iterations_ == nullptr && !closed_ && !stalled_) fast_forward();
 }
@@ -243,10 +259,11 @@ std::int64_t StepGroup::price_run(std::int64_t n, std::int64_t most, bool graph)
   const std::int64_t step = even ? line.value(by) - line.base : 0;
   Time end = ends_.back();
   for (std::int64_t i = 0; i < run; ++i, value += step) {
-    const std::int64_t gpu = line.round_up(value);
+    const std::int64_t gpu = whole(value, line.shift);
     end += Duration{step_ns(gpu, graph)};
     gpus_.push_back(gpu);
     ends_.push_back(end);
+    carries_.push_back(carry_);
   }
   if (run > 1) grow(shapes_[0], by, run - 1);
   return run;
@@ -264,6 +281,7 @@ void StepGroup::fast_forward() {
   if (silent <= 0) return;
   ends_.push_back(next_end_);
   gpus_.push_back(gpu_ns_);
+  carries_.push_back(carry_);
   const bool graph = runs_graph();
   for (DecodeLine& line : lines_) line.iterations = 0;
   std::int64_t n = 0;
@@ -278,6 +296,7 @@ void StepGroup::fast_forward() {
     }
     gpus_.push_back(gpu);
     ends_.push_back(ends_.back() + Duration{step_ns(gpu, graph)});
+    carries_.push_back(0);  // ranks in lock-step carry nothing
   }
   next_end_ = ends_.back();
 }
@@ -338,6 +357,7 @@ void StepGroup::commit(std::size_t n) {
   done_ += n;
   start_ = begin;
   gpu_ns_ = gpus_[done_];
+  carry_ = carries_[done_];
 }
 
 void StepGroup::sync(Time now) {
@@ -355,8 +375,10 @@ void StepGroup::interrupt(Time now) {
   while (done_ + n + 1 < ends_.size() && ends_[done_ + n] < now) ++n;
   commit(n);
   next_end_ = ends_[done_];
+  carry_ = carries_[done_];
   ends_.clear();
   gpus_.clear();
+  carries_.clear();
   done_ = 0;
 }
 
@@ -373,6 +395,7 @@ void StepGroup::record(const Lane& l, Time begin, Time end) {
   r.waiting = l.rank->waiting();
   r.free_blocks = l.rank->pool().free();
   r.preemptions = l.running.preemptions;
+  r.prompts = static_cast<std::int64_t>(l.running.prefills.size());
   iterations_->push_back(r);
 }
 
@@ -382,6 +405,7 @@ void StepGroup::complete(Time now) {
   if (!ends_.empty()) commit(ends_.size() - 1 - done_);
   ends_.clear();
   gpus_.clear();
+  carries_.clear();
   done_ = 0;
   busy_ = false;
   const Rank::Spent spent{gpu_ns_, to_ns(now - start_) - gpu_ns_ - stall_ns_, stall_ns_,
@@ -394,6 +418,7 @@ void StepGroup::complete(Time now) {
     }
     if (iterations_ != nullptr) record(l, start_, now);
     l.rank->account(l.running, start_, now, spent);
+    if (iterations_ != nullptr) iterations_->back().held_blocks_end = l.rank->used_blocks();
   }
 }
 

@@ -73,6 +73,47 @@ bool is_blackwell(const DeviceSpec& d) {
          d.name.starts_with("rtx-pro-6000") || d.name.starts_with("gb");
 }
 
+BatchRules batch_rules(const BatchSpec& s) {
+  BatchRules b;
+  switch (s.order) {
+    case BatchOrderSpec::mixed:
+      b.order = BatchOrder::running;
+      break;
+    case BatchOrderSpec::decodes_first:
+      b.order = BatchOrder::decodes;
+      break;
+    case BatchOrderSpec::prompts_first:
+      b.order = BatchOrder::prompts;
+      break;
+  }
+  switch (s.reserve) {
+    case BatchReserveSpec::none:
+      b.reserve = BatchReserve::none;
+      break;
+    case BatchReserveSpec::prompt:
+      b.reserve = BatchReserve::prompt;
+      break;
+    case BatchReserveSpec::output:
+      b.reserve = BatchReserve::output;
+      break;
+    case BatchReserveSpec::estimate:
+      b.reserve = BatchReserve::estimate;
+      break;
+  }
+  b.victim = s.victim == BatchVictimSpec::last ? BatchVictim::last : BatchVictim::fewest_outputs;
+  b.estimate = s.estimate.value;
+  b.estimate_floor = s.estimate_floor.value;
+  b.estimate_steps = s.estimate_steps;
+  b.output_limit = s.output_limit;
+  b.pads_prompts = s.pads_prompts;
+  b.needs_free_block = s.needs_free_block;
+  b.idle_watermark = s.idle_watermark;
+  b.displaced_last = s.displaced_last;
+  b.restarts_shorter = s.restarts_shorter;
+  b.carries_fractions = s.carries_fractions;
+  return b;
+}
+
 Duration per_layer(Duration fixed, Duration layer, std::int64_t layers) {
   return fixed + layer * layers;
 }
@@ -359,6 +400,7 @@ class Builder {
     c.full_sequence_admission = rules.full_sequence_admission;
     c.async_scheduling = rules.async;
     c.watermark = rules.watermark.value;
+    c.batch = batch_rules(e.batch);
     c.overhead = per_layer(e.overhead, e.layer_overhead, out_.model.layers);
     c.graph_overhead = per_layer(e.graph_overhead, e.graph_layer_overhead, out_.model.layers);
     c.schedule_time = e.schedule_time;
@@ -430,7 +472,8 @@ class Builder {
       kv_blocks = kv_block_bytes(out_.model, out_.parallel, out_.precision.kv,
                                  out_.scenario.engine.block_tokens) *
                   kv_blocks / r.block_bytes;
-    return kv_blocks - (r.null_block ? 1 : 0) + r.lent_blocks;  // the null block is the engine's
+    const bool null_block = r.null_block && out_.scenario.engine.batch.null_block;
+    return kv_blocks - (null_block ? 1 : 0) + r.lent_blocks;  // the null block is the engine's
   }
 
   void size_cache() {
