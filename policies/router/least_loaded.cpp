@@ -16,7 +16,7 @@ class LeastLoaded final : public Router {
  public:
   struct Params {
     Load by = Load::requests;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("by", &Params::by, any, "what counts as load: requests or tokens in flight")};
   };
   LeastLoaded(Params p, const Context&) : params_(p) {}
