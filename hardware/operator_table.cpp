@@ -164,7 +164,7 @@ class OperatorTable final : public CostModel {
  public:
   struct Params {
     std::string path = "operator_times";
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("path", &Params::path, any,
               "folder with linear_ops_by_num_tokens, attn_decode and attn_prefill_rle "
               "(.csv or .csv.gz), relative to the scenario")};

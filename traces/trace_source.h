@@ -27,9 +27,6 @@ struct Segment {
 struct Request {
   std::uint64_t index = 0;  // order of delivery, from 0
   Time arrival{};
-  // The exact arrival, where a trace knows it, is so many 2^-24 ns later (or earlier): at most half
-  // a nanosecond.
-  std::int32_t arrival_fraction = 0;
   std::int64_t prompt_tokens = 0;  // >= 1
   std::int64_t output_tokens = 0;  // >= 1
   std::uint64_t session = 0;       // 0 = none
@@ -37,6 +34,9 @@ struct Request {
   std::uint32_t tenant = 0;
   std::int32_t priority = 0;  // lower is served first
   std::vector<Segment> segments;
+  // The exact arrival, where a trace knows it, is so many 2^-24 ns later (or earlier): at most half
+  // a nanosecond.
+  std::int32_t arrival_fraction = 0;
 };
 
 // Delivers requests in order of arrival, one ahead. Closed-loop sources hear completions and then

@@ -10,7 +10,7 @@ namespace {
 class LeastWaiting final : public Router {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   LeastWaiting(Params, const Context&) {}
   std::size_t pick(const RoutedRequest&, std::span<const InstanceView> instances) override {

@@ -2,7 +2,7 @@
 // `engine.batch`: how an engine composes an iteration. Presets set it; field texts are the manual.
 #include <array>
 #include <cstdint>
-#include <tuple>
+
 
 #include "sim/base/fields.h"
 #include "sim/base/quantity.h"
@@ -39,7 +39,7 @@ struct BatchSpec {
   bool pads_prompts = false, needs_free_block = false, idle_watermark = false;
   bool displaced_last = false, restarts_shorter = false, null_block = true;
   bool carries_fractions = false;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field(
           "order", &BatchSpec::order, any,
           "mixed: the running list as it stands, then who waits (vLLM v1); decodes-first: decodes, "

@@ -318,7 +318,9 @@ struct MeasuredSpec {
   static constexpr Rows kFields{
       field("file", &MeasuredSpec::file, any, "measured requests"),
       field("format", &MeasuredSpec::format, any,
-            "vllm-requests: JSON lines with queued_ts, first_token_ts, last_token_ts in seconds")};
+            "vllm-requests: JSON lines with queued_ts, first_token_ts, last_token_ts in seconds; "
+            "vidur: a folder with requests.csv.gz and batches.csv.gz of that simulator, compared "
+            "value by value")};
 };
 
 struct Scenario {
