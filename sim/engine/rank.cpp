@@ -452,7 +452,7 @@ KvOccupancy Rank::occupancy() const {
 std::int64_t Rank::plain_iterations(std::int64_t most) {
   // An iteration that pages must be mapped for has a price of its own.
   const std::int64_t blocks =
-      memory_.maps() ? 0 : pool_.free() - memory_.activation_blocks(group_.size());
+      memory_.maps() ? 0 : pool_.free() - memory_.activation_blocks(group_.size()) - spare_blocks();
   return group_.plain_iterations(blocks, most);
 }
 

@@ -115,6 +115,10 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   void feed(std::uint32_t slot, Plan&);
   void put_left_out_first(const Plan&);
   static void restart_shorter(Sequence&);
+  // Blocks that must be free beside those that decodes take.
+  [[nodiscard]] std::int64_t spare_blocks() const {
+    return config_.batch.needs_free_block && group_.size() > 0 ? 1 : 0;
+  }
   [[nodiscard]] bool promises() const {
     return config_.batch.reserve == BatchReserve::output ||
            config_.batch.reserve == BatchReserve::estimate;

@@ -77,9 +77,8 @@ void Rank::feed(std::uint32_t slot, Plan& out) {
 
 // A token for every decode; where blocks are short some make way.
 std::int64_t Rank::plan_decodes(Plan& out, Time now, bool ahead) {
-  const std::int64_t spare = config_.batch.needs_free_block && group_.size() > 0 ? 1 : 0;
   const auto fit = [&] {
-    return group_.due() + spare + memory_.activation_blocks(group_.size()) <= pool_.free();
+    return group_.due() + spare_blocks() + memory_.activation_blocks(group_.size()) <= pool_.free();
   };
   const bool ranked = traits_.ranks_running || config_.batch.victim != BatchVictim::last;
   const std::int64_t before = out.preemptions;
