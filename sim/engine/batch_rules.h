@@ -16,10 +16,10 @@ enum class BatchOrder : std::uint8_t {
 
 // Memory that is promised to a request with its admission.
 enum class BatchReserve : std::uint8_t {
-  none,    // blocks come as tokens do
-  prompt,  // blocks of all its known tokens are taken at once, though they are computed in pieces
-  output,  // it is admitted when all will fit whatever the running ones still produce: nobody has
-           // to make way (TensorRT-LLM's guaranteed no evict)
+  none,     // blocks come as tokens do
+  prompt,   // blocks of all its known tokens are taken at once, though they are computed in pieces
+  output,   // it is admitted when all will fit whatever the running ones still produce: nobody has
+            // to make way (TensorRT-LLM's guaranteed no evict)
   estimate  // the same with a share of what they may still produce, learned from retractions
             // (SGLang)
 };
@@ -42,6 +42,7 @@ struct BatchRules {
                                   // 0 = those that it produces
   bool pads_prompts = false;      // each prompt of an iteration counts like its longest
   bool needs_free_block = false;  // a decode takes part only while a block is free, due or not
+  bool alternates = false;        // after prompts an iteration of decodes (prompts only)
   bool idle_watermark = false;    // the watermark holds even while nothing runs
   bool displaced_last = false;    // a preempted request goes behind those that wait
   bool restarts_shorter = false;  // preempted within its prompt, it takes what was computed for its

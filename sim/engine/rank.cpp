@@ -115,11 +115,11 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
       plan_either(out, now, ahead);
       break;
   }
-  out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() &&
-              out.late.empty() && waiting_.size() == before && skipped_.size() == aside &&
-              swapped_.size() == out_there && !layers_move && layered_.empty() && draining_ == 0 &&
-              prefilling_.empty() && !queue_may_move() && !writes_back_ &&
-              out.mapping_ns + out.mapping_ahead_ns + out.restore_ns == 0 &&
+  out.plain = out.prefills.empty() && !out.skips_prompts && out.preemptions == 0 &&
+              out.starved.empty() && out.late.empty() && waiting_.size() == before &&
+              skipped_.size() == aside && swapped_.size() == out_there && !layers_move &&
+              layered_.empty() && draining_ == 0 && prefilling_.empty() && !queue_may_move() &&
+              !writes_back_ && out.mapping_ns + out.mapping_ahead_ns + out.restore_ns == 0 &&
               !(tiers_ && tiers_->copying());
   if (!layered_.empty()) plan_layers(out);
   finish_plan(out);
@@ -396,6 +396,7 @@ void Rank::finish_plan(Plan& out) {
     out.shape.padded_decodes =
         out.prefills.empty() ? config_.padded(out.shape.decodes) : out.shape.decodes;
     if (group_.size() > 0) group_.advance(out.finishing);
+    if (out.shape.decodes > 0) ++decode_steps_;
     for (const std::uint32_t slot : out.starved) start_decoding(slot);
   }
   for (const std::uint32_t slot : out.finishing) {

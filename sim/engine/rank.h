@@ -115,6 +115,10 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   void feed(std::uint32_t slot, Plan&);
   void put_left_out_first(const Plan&);
   static void restart_shorter(Sequence&);
+  // All known tokens of a request must fit when it is admitted, not only its first piece.
+  [[nodiscard]] bool admits_whole() const {
+    return config_.full_sequence_admission || config_.batch.reserve != BatchReserve::none;
+  }
   // Blocks that must be free beside those that decodes take.
   [[nodiscard]] std::int64_t spare_blocks() const {
     return config_.batch.needs_free_block && group_.size() > 0 ? 1 : 0;
@@ -291,6 +295,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   std::int64_t skipping_ = 0;      // running requests with a load under way
   std::int64_t failed_tokens_ = 0;
   std::int64_t pieces_ = 0, longest_piece_ = 0;  // of prompts, in the present plan
+  bool held_decodes_ = false;                    // by the plan before (alternates)
   bool batch_full_ = false;        // somebody found no room, and nobody has left since (estimate)
   double estimate_from_ = 0;       // BatchRules::estimate, or what a retraction taught,
   std::int64_t decode_steps_ = 0;  // and decodes since

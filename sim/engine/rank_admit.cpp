@@ -62,6 +62,7 @@ bool Rank::admit_next(Plan& out, Time now, std::int64_t& budget, bool ahead) {
   // Who has just made way may still be in the iteration that runs.
   for (const Candidate& c : displaced_)
     if (c.slot == slot) return false;
+  if (std::find(closing_.begin(), closing_.end(), slot) != closing_.end()) return false;
   Verdict verdict = Verdict::stop;
   if (next.queue != &swapped_) {
     verdict = admit(slot, out, now, budget, ahead);
@@ -117,12 +118,10 @@ std::int64_t Rank::watermark() const {
 // False: the rest does not fit into one iteration and must not be cut.
 bool Rank::cut_to_budget(std::int64_t& tokens, std::int64_t budget) const {
   if (config_.long_prefill_threshold > 0) tokens = std::min(tokens, config_.long_prefill_threshold);
-  if (config_.batch.pads_prompts &&
-      (pieces_ + 1) * std::max(longest_piece_, tokens) > config_.max_batched_tokens)
-    return false;
   if (!config_.chunked_prefill && tokens > budget) return false;
   tokens = std::min(tokens, budget);
-  return true;
+  return !config_.batch.pads_prompts ||
+         (pieces_ + 1) * std::max(longest_piece_, tokens) <= config_.max_batched_tokens;
 }
 
 Rank::Verdict Rank::blocked(Sequence& s, Time now) {
@@ -185,7 +184,7 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   const std::int64_t promised = promised_blocks(), later = output_left(s, s.sampled);
   const auto has_room = [&](std::int64_t piece) {
     const std::int64_t must_fit =
-        config_.full_sequence_admission ? known + later : std::max(found + piece, hit_tokens);
+        admits_whole() ? known + later : std::max(found + piece, hit_tokens);
     return fits(must_fit,
                 watermark() + promised + (async ? load_reserve_ : activations(piece, budget)));
   };
@@ -240,7 +239,7 @@ Rank::Verdict Rank::admit_loaded(std::uint32_t slot, Plan& out, Time now, std::i
   if (!cut_to_budget(n, budget)) return Verdict::stop;
   const std::int64_t held = s.hold.blocks();
   const auto has_room = [&](std::int64_t piece) {
-    const std::int64_t must_fit = config_.full_sequence_admission ? known : s.computed + piece;
+    const std::int64_t must_fit = admits_whole() ? known : s.computed + piece;
     return config_.blocks_for(must_fit) - held + watermark() + activations(piece, budget) <=
            pool_.free();
   };

@@ -1,6 +1,7 @@
 // Iterations as engines before and beside vLLM v1 compose them (batch_rules.h): decodes apart from
 // prompts, or before them.
 #include <algorithm>
+#include <utility>
 
 #include "sim/base/check.h"
 #include "sim/engine/rank.h"
@@ -15,8 +16,12 @@ constexpr std::int64_t kClippedOutput = 4096, kRetractSteps = 20;
 
 // Prompts if any can be computed, else a token of every decode.
 void Rank::plan_either(Plan& out, Time now, bool ahead) {
-  std::int64_t budget = plan_pieces(out, config_.max_batched_tokens);
-  if (out.preemptions == 0) plan_waiting(out, now, budget, ahead);
+  std::int64_t budget = config_.max_batched_tokens;
+  out.skips_prompts = std::exchange(held_decodes_, false) && group_.size() > 0;
+  if (!out.skips_prompts) {
+    budget = plan_pieces(out, budget);
+    if (out.preemptions == 0) plan_waiting(out, now, budget, ahead);
+  }
   if (!out.prefills.empty()) return hold_decodes(out);
   const std::int64_t before = out.preemptions;
   budget = plan_decodes(out, now, ahead);
@@ -53,6 +58,7 @@ std::int64_t Rank::plan_pieces(Plan& out, std::int64_t budget) {
 // Nobody decodes in this iteration.
 void Rank::hold_decodes(Plan& out) {
   out.holds_decodes = true;
+  held_decodes_ = config_.batch.alternates;
   for (std::size_t i = 0; i < static_cast<std::size_t>(group_.size()); ++i) {
     const std::uint32_t slot = group_.slot_at(i);
     out.starved.push_back(slot);
@@ -83,11 +89,7 @@ std::int64_t Rank::plan_decodes(Plan& out, Time now, bool ahead) {
   const bool ranked = traits_.ranks_running || config_.batch.victim != BatchVictim::last;
   const std::int64_t before = out.preemptions;
   while (ranked && !fit() && group_.size() > 0) preempt(victim(now), out, now, ahead, 0);
-  if (out.preemptions > before) {
-    learn_estimate();
-  } else {
-    ++decode_steps_;
-  }
+  if (out.preemptions > before) learn_estimate();
   if (!fit() || config_.exact_steps) return walk_decodes(out, now, ahead);
   grow(group_.due(), out);
   if (starved_ > 0)
@@ -161,6 +163,8 @@ std::int64_t Rank::output_left(const Sequence& s, std::int64_t sampled) const {
 // Blocks that running requests are taken to need beyond those that they hold.
 std::int64_t Rank::promised_blocks() const {
   if (!promises()) return 0;
+  // Where decodes are planned before who waits, they have their next blocks already.
+  const std::int64_t planned = config_.batch.order == BatchOrder::prompts ? 0 : 1;
   std::int64_t blocks = 0, tokens = 0;
   for (const std::uint32_t slot : running_) {
     const Sequence& s = sequences_[slot];
@@ -170,8 +174,8 @@ std::int64_t Rank::promised_blocks() const {
     const std::int64_t sampled = decodes ? computed + 1 - s.prompt : s.sampled;
     const std::int64_t left = output_left(s, sampled), held = s.hold.blocks();
     tokens += left;
-    blocks +=
-        config_.blocks_for(s.prompt + sampled + left) - (decodes ? blocks_at(s, computed) : held);
+    blocks += config_.blocks_for(s.prompt + sampled + left) -
+              (decodes ? blocks_at(s, computed + planned) : held);
   }
   if (config_.batch.reserve == BatchReserve::output) return blocks;
   std::int64_t rest = 0;  // of prompts that are computed in pieces

@@ -72,6 +72,7 @@ struct PlannedPrefill {
 struct Plan {
   bool empty = true;
   bool holds_decodes = false;  // prompts only: no decode takes part
+  bool skips_prompts = false;  // it is the decodes' turn, whoever waits
   bool plain =
       false;  // every decoding sequence and nothing else; nobody finishes; the queue did not move
   StepShape shape;  // prefills point to `pieces`
@@ -91,7 +92,7 @@ struct Plan {
   KvOccupancy occupancy;        // while it runs
   void clear() {
     empty = true;
-    plain = holds_decodes = false;
+    plain = holds_decodes = skips_prompts = false;
     shape = StepShape{};
     prefills.clear();
     pieces.clear();

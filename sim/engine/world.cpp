@@ -90,6 +90,11 @@ const char* World::misfit(const Request& r, const EngineConfig& e) const {
   const auto watermark = static_cast<std::int64_t>(e.watermark * static_cast<double>(e.kv_blocks));
   if (e.batch.idle_watermark && e.blocks_for(all) + watermark > e.kv_blocks)
     return "needs more KV blocks than the watermark leaves";
+  const BatchReserve reserve = e.batch.reserve;
+  if ((reserve == BatchReserve::output || reserve == BatchReserve::estimate) &&
+      e.blocks_for(r.prompt_tokens + std::max(output, e.batch.output_limit)) + watermark + 2 >
+          e.kv_blocks)
+    return "asks for more KV blocks than can be promised to anybody";
   if (!e.chunked_prefill && r.prompt_tokens > e.max_batched_tokens)
     return "prompt exceeds the token budget and chunked prefill is off";
   return nullptr;

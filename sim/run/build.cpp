@@ -105,6 +105,7 @@ BatchRules batch_rules(const BatchSpec& s) {
   b.estimate_floor = s.estimate_floor.value;
   b.estimate_steps = s.estimate_steps;
   b.output_limit = s.output_limit;
+  b.alternates = s.alternates;
   b.pads_prompts = s.pads_prompts;
   b.needs_free_block = s.needs_free_block;
   b.idle_watermark = s.idle_watermark;
@@ -380,7 +381,8 @@ class Builder {
       e.max_running = std::min(sizes.running, e.max_batched_tokens.value_or(sizes.running));
     if (!e.max_batched_tokens)
       e.max_batched_tokens =
-          std::max(*e.max_running, std::min(sizes.batched, *e.max_running * *e.max_model_len));
+          std::max({*e.max_running, std::min(sizes.batched, *e.max_running * *e.max_model_len),
+                    e.scheduler.rules.chunked_prefill ? 0 : *e.max_model_len});
     if (*e.max_running > *e.max_batched_tokens)
       error("engine.max_running",
             fmt::format("{} running requests exceed the budget of {} tokens", *e.max_running,

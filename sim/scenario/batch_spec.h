@@ -3,7 +3,6 @@
 #include <array>
 #include <cstdint>
 
-
 #include "sim/base/fields.h"
 #include "sim/base/quantity.h"
 
@@ -36,7 +35,7 @@ struct BatchSpec {
   BatchVictimSpec victim = BatchVictimSpec::last;
   Ratio estimate{0.7}, estimate_floor{0.098};
   std::int64_t estimate_steps = 600, output_limit = 0;
-  bool pads_prompts = false, needs_free_block = false, idle_watermark = false;
+  bool alternates = false, pads_prompts = false, needs_free_block = false, idle_watermark = false;
   bool displaced_last = false, restarts_shorter = false, null_block = true;
   bool carries_fractions = false;
   static constexpr Rows kFields{
@@ -62,6 +61,8 @@ struct BatchSpec {
       field("output_limit", &BatchSpec::output_limit, between<std::int64_t>(0, 1 << 30),
             "output tokens that every request asks for, which reserve counts with; 0 = as many as "
             "it produces"),
+      field("alternates", &BatchSpec::alternates, any,
+            "of prompts-first: an iteration of decodes follows each of prompts"),
       field("pads_prompts", &BatchSpec::pads_prompts, any,
             "every prompt of an iteration counts against the budget like its longest (vLLM 0.2)"),
       field("needs_free_block", &BatchSpec::needs_free_block, any,
