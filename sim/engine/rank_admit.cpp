@@ -63,6 +63,10 @@ bool Rank::admit_next(Plan& out, Time now, std::int64_t& budget, bool ahead) {
   for (const Candidate& c : displaced_)
     if (c.slot == slot) return false;
   if (std::find(closing_.begin(), closing_.end(), slot) != closing_.end()) return false;
+  // Where prompts are computed apart, who was swapped out comes back among decodes.
+  if (config_.batch.order == BatchOrder::prompts &&
+      (next.queue == &swapped_) == (out.turn == Plan::Turn::prompts))
+    return false;
   Verdict verdict = Verdict::stop;
   if (next.queue != &swapped_) {
     verdict = admit(slot, out, now, budget, ahead);

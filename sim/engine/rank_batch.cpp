@@ -25,8 +25,13 @@ void Rank::plan_either(Plan& out, Time now, bool ahead) {
   if (!out.prefills.empty()) return hold_decodes(out);
   const std::int64_t before = out.preemptions;
   budget = plan_decodes(out, now, ahead);
-  if (out.preemptions == before && !swapped_.empty() && !merges_swapped())
+  if (out.preemptions != before || swapped_.empty()) return;
+  out.turn = Plan::Turn::decodes;
+  if (merges_swapped()) {
+    plan_waiting(out, now, budget, ahead);
+  } else {
     bring_back_swapped(out, now, budget);
+  }
 }
 
 // Decodes, then pieces of prompts, then who waits.
