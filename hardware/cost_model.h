@@ -81,6 +81,10 @@ class CostModel {
   // decode_line().
   [[nodiscard]] virtual Duration mixed_step(const StepShape&) = 0;
   [[nodiscard]] virtual DecodeLine decode_line(const StepShape&) = 0;
+  // The price of mixed_step() in units of 2^-DecodeLine::kShift ns, before it is rounded.
+  [[nodiscard]] virtual std::int64_t mixed_price(const StepShape& s) {
+    return to_ns(mixed_step(s)) << DecodeLine::kShift;
+  }
   // The same price taken apart by operator, in nanoseconds, for `kvsim show` and reports.
   struct Part {
     std::string name;

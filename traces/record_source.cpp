@@ -85,8 +85,11 @@ bool RecordSource::accept(std::string_view record) {
   ahead_.turn = 0;
   ahead_.tenant = 0;
   ahead_.priority = 0;
+  ahead_.arrival_fraction = 0;
   if (!parse(record, ahead_)) return false;
-  ahead_.arrival = scale_.at(order_.checked(ahead_.arrival.time_since_epoch(), file_));
+  const Time given = ahead_.arrival;
+  ahead_.arrival = scale_.at(order_.checked(given.time_since_epoch(), file_));
+  if (ahead_.arrival != given) ahead_.arrival_fraction = 0;
   return true;
 }
 

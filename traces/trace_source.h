@@ -34,6 +34,9 @@ struct Request {
   std::uint32_t tenant = 0;
   std::int32_t priority = 0;  // lower is served first
   std::vector<Segment> segments;
+  // The exact arrival, where a trace knows it, is so many 2^-24 ns later (or earlier): at most half
+  // a nanosecond.
+  std::int32_t arrival_fraction = 0;
 };
 
 // Delivers requests in order of arrival, one ahead. Closed-loop sources hear completions and then

@@ -12,6 +12,7 @@ namespace kvsim {
 struct InstanceView {
   std::int64_t in_flight = 0;         // requests sent there that are not over
   std::int64_t in_flight_tokens = 0;  // their prompt and output tokens
+  std::int64_t waiting = 0;           // in its queues, not in the batch
 };
 
 struct RoutedRequest {

@@ -14,6 +14,7 @@
 #include "policies/scheduler/scheduler.h"
 #include "sim/base/time.h"
 #include "sim/base/work.h"
+#include "sim/engine/batch_rules.h"
 #include "sim/engine/hybrid.h"
 #include "sim/engine/kv_form.h"
 
@@ -43,6 +44,7 @@ struct EngineConfig {
   std::int64_t long_prefill_threshold =
       0;  // most prompt tokens of one request in an iteration; 0 = no limit
   bool chunked_prefill = true;
+  BatchRules batch;
   bool prefix_caching = true;
   KvPoolConfig pool;
   bool publish_computed = false;        // KV can be hit when the iteration that computes it is over

@@ -28,6 +28,7 @@ Rank::Rank(const EngineConfig& config, std::uint32_t instance, std::uint32_t ran
   totals_.rank = rank;
   totals_.blocks = config.kv_blocks;
   totals_.block_tokens = config.block_tokens;
+  estimate_from_ = config.batch.estimate;
   make_deciders();
 }
 
@@ -97,19 +98,32 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   slack_known_ = false;
   const bool layers_move = !layered_.empty();
   displaced_.clear();
+  pieces_ = longest_piece_ = 0;
   if (traits_.preempts && waiting() > 0) make_way(out, now, ahead);
   const std::int64_t displaced = out.preemptions;
   if (config_.memory.parks && layers_move) settle_layers(now, ahead);
-  const bool fast = !config_.exact_steps && can_plan_fast();
-  const std::int64_t budget = fast ? plan_running_fast(out) : plan_running_exact(out, now, ahead);
   if (config_.request_timeout > Duration{0}) drop_expired(now);
   const std::size_t before = waiting_.size(), aside = skipped_.size(), out_there = swapped_.size();
-  if (out.preemptions == displaced) plan_waiting(out, now, budget, ahead);
-  out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() &&
-              out.late.empty() && waiting_.size() == before && skipped_.size() == aside &&
-              swapped_.size() == out_there && !layers_move && layered_.empty() && draining_ == 0 &&
-              prefilling_.empty() && !queue_may_move() && !writes_back_ &&
-              out.mapping_ns + out.mapping_ahead_ns + out.restore_ns == 0 &&
+  switch (config_.batch.order) {
+    case BatchOrder::running: {
+      const bool fast = !config_.exact_steps && can_plan_fast();
+      const std::int64_t budget =
+          fast ? plan_running_fast(out) : plan_running_exact(out, now, ahead);
+      if (out.preemptions == displaced) plan_waiting(out, now, budget, ahead);
+      break;
+    }
+    case BatchOrder::decodes:
+      plan_decodes_first(out, now, ahead);
+      break;
+    case BatchOrder::prompts:
+      plan_either(out, now, ahead);
+      break;
+  }
+  out.plain = out.prefills.empty() && !out.skips_prompts && out.preemptions == 0 &&
+              out.starved.empty() && out.late.empty() && waiting_.size() == before &&
+              skipped_.size() == aside && swapped_.size() == out_there && !layers_move &&
+              layered_.empty() && draining_ == 0 && prefilling_.empty() && !queue_may_move() &&
+              !writes_back_ && out.mapping_ns + out.mapping_ahead_ns + out.restore_ns == 0 &&
               !(tiers_ && tiers_->copying());
   if (!layered_.empty()) plan_layers(out);
   finish_plan(out);
@@ -249,21 +263,13 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
     budget -= n;
     ++i;
   }
-  for (const std::uint32_t slot : scratch_) {
-    Sequence& s = sequences_[slot];
-    if (!s.starved) continue;
-    s.starved = false;
-    --starved_;
-    out.late.push_back(slot);
-  }
+  for (const std::uint32_t slot : scratch_) feed(slot, out);
   for (const std::uint32_t slot : running_) {
     if (!group_.contains(slot) ||
         std::find(scratch_.begin(), scratch_.end(), slot) != scratch_.end())
       continue;
     out.starved.push_back(slot);
-    Sequence& s = sequences_[slot];
-    if (!s.starved) ++starved_;
-    s.starved = true;
+    starve(slot);
   }
   return budget;
 }
@@ -313,6 +319,7 @@ void Rank::leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t ex
   give_back(slot);
   if (fate == Fate::given_up) {
     if (!s.draining) s.outcome.recomputed_tokens += s.computed;
+    if (config_.batch.restarts_shorter && !decoded && s.computed > 0) restart_shorter(s);
     s.computed = 0;
     s.turned = false;
   } else {
@@ -333,7 +340,9 @@ void Rank::leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t ex
   s.attained += Duration{totals_.busy_ns - s.joined};
   if (traits_.hears_tokens) tell_tokens(slot);
   if (scheduler_) scheduler_->preempted(request_of(slot), now);
-  push(fate == Fate::given_up ? waiting_ : swapped_, slot, fate != Fate::parked, now);
+  batch_full_ = false;
+  push(fate == Fate::given_up ? waiting_ : swapped_, slot,
+       fate != Fate::parked && !config_.batch.displaced_last, now);
   if (ahead) {
     closing_.push_back(slot);  // the running iteration may still be its own
   } else {
@@ -346,6 +355,8 @@ void Rank::schedule_prefill(std::uint32_t slot, std::int64_t tokens, Plan& out, 
   Sequence& s = sequences_[slot];
   const std::int64_t held = s.hold.blocks();
   const std::int64_t need = piece_blocks(s, tokens);
+  ++pieces_;
+  longest_piece_ = std::max(longest_piece_, tokens);
   pool_.take(s.hold, need);
   if (memory_.maps())
     memory_.map(need, admitted ? held - s.reserved : 0, pool_.free(), admitted ? &s : nullptr, out);
@@ -392,13 +403,16 @@ void Rank::publish_known_outputs(bool ahead) {
 
 // Counts of this iteration, then the state after it.
 void Rank::finish_plan(Plan& out) {
-  for (const std::uint32_t slot : out.starved) sequences_[slot].computed = group_.remove(slot);
-  group_.describe(out.shape);
-  if (group_.forms() != nullptr) group_.describe_forms(0, out.shape, out.loads);
-  out.shape.padded_decodes =
-      out.prefills.empty() ? config_.padded(out.shape.decodes) : out.shape.decodes;
-  if (group_.size() > 0) group_.advance(out.finishing);
-  for (const std::uint32_t slot : out.starved) start_decoding(slot);
+  if (!out.holds_decodes) {
+    for (const std::uint32_t slot : out.starved) sequences_[slot].computed = group_.remove(slot);
+    group_.describe(out.shape);
+    if (group_.forms() != nullptr) group_.describe_forms(0, out.shape, out.loads);
+    out.shape.padded_decodes =
+        out.prefills.empty() ? config_.padded(out.shape.decodes) : out.shape.decodes;
+    if (group_.size() > 0) group_.advance(out.finishing);
+    if (out.shape.decodes > 0) ++decode_steps_;
+    for (const std::uint32_t slot : out.starved) start_decoding(slot);
+  }
   for (const std::uint32_t slot : out.finishing) {
     Sequence& s = sequences_[slot];
     s.computed = s.prompt + s.output - 1;
@@ -460,11 +474,12 @@ KvOccupancy Rank::occupancy() const {
 std::int64_t Rank::plain_iterations(std::int64_t most) {
   // An iteration that pages must be mapped for has a price of its own.
   const std::int64_t blocks =
-      memory_.maps() ? 0 : pool_.free() - memory_.activation_blocks(group_.size());
+      memory_.maps() ? 0 : pool_.free() - memory_.activation_blocks(group_.size()) - spare_blocks();
   return group_.plain_iterations(blocks, most);
 }
 
 void Rank::plan_plain(std::int64_t n) {
+  decode_steps_ += n;
   pool_.pop(group_.blocks_due(n));
   group_.advance_plain(n);
   totals_.peak_blocks = std::max(totals_.peak_blocks, used_blocks());

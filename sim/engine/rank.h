@@ -115,6 +115,33 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   [[nodiscard]] bool can_plan_fast();
   std::int64_t plan_running_fast(Plan&);
   std::int64_t plan_running_exact(Plan&, Time now, bool ahead);
+  // Other orders (rank_batch.cpp).
+  void plan_either(Plan&, Time now, bool ahead);
+  void plan_decodes_first(Plan&, Time now, bool ahead);
+  std::int64_t plan_pieces(Plan&, std::int64_t budget);
+  std::int64_t plan_decodes(Plan&, Time now, bool ahead);
+  std::int64_t walk_decodes(Plan&, Time now, bool ahead);
+  void hold_decodes(Plan&);
+  void starve(std::uint32_t slot);
+  void feed(std::uint32_t slot, Plan&);
+  void put_left_out_first(const Plan&);
+  static void restart_shorter(Sequence&);
+  // All known tokens of a request must fit when it is admitted, not only its first piece.
+  [[nodiscard]] bool admits_whole() const {
+    return config_.full_sequence_admission || config_.batch.reserve != BatchReserve::none;
+  }
+  // Blocks that must be free beside those that decodes take.
+  [[nodiscard]] std::int64_t spare_blocks() const {
+    return config_.batch.needs_free_block && group_.size() > 0 ? 1 : 0;
+  }
+  [[nodiscard]] bool promises() const {
+    return config_.batch.reserve == BatchReserve::output ||
+           config_.batch.reserve == BatchReserve::estimate;
+  }
+  [[nodiscard]] std::int64_t output_left(const Sequence&, std::int64_t sampled) const;
+  [[nodiscard]] std::int64_t promised_blocks() const;
+  [[nodiscard]] double estimate() const;
+  void learn_estimate();
   void plan_waiting(Plan&, Time now, std::int64_t budget, bool ahead);
   bool admit_next(Plan&, Time now, std::int64_t& budget, bool ahead);
   void admit_loaded_behind(Plan&, Time now, std::int64_t budget);
@@ -243,6 +270,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   void enter(std::uint32_t slot, Time now);
   [[nodiscard]] bool queue_may_move() const;
   [[nodiscard]] std::uint32_t victim(Time now);
+  [[nodiscard]] std::uint32_t fewest_outputs() const;
   void push(std::deque<std::uint32_t>& queue, std::uint32_t slot, bool front, Time now);
   void drop_expired(Time now);
   void sync_decoding(std::uint32_t slot);
@@ -305,8 +333,13 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   std::int64_t load_reserve_ = 0;  // blocks that requests with loads under way will still need
   std::int64_t skipping_ = 0;      // running requests with a load under way
   std::int64_t failed_tokens_ = 0;
-  std::int64_t stranded_ = 0;           // KvOccupancy, since the present plan
-  std::int64_t given_up_ = 0;           // blocks of prompts that the present plan compresses
+  std::int64_t pieces_ = 0, longest_piece_ = 0;  // of prompts, in the present plan
+  bool held_decodes_ = false;                    // by the plan before (alternates)
+  bool batch_full_ = false;        // somebody found no room, and nobody has left since (estimate)
+  double estimate_from_ = 0;       // BatchRules::estimate, or what a retraction taught,
+  std::int64_t decode_steps_ = 0;  // and decodes since
+  std::int64_t stranded_ = 0;      // KvOccupancy, since the present plan
+  std::int64_t given_up_ = 0;      // blocks of prompts that the present plan compresses
   std::int64_t draining_unfilled_ = 0;  // of sequences whose last token is planned
   Time planning_{};                     // instant of the present plan
   bool was_lost_ = false;               // its cache was lost to a fault

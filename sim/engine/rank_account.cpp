@@ -141,6 +141,7 @@ void Rank::finish(std::uint32_t slot, Time at) {
     if (s.known_output) --known_outputs_running_;
   }
   --draining_;
+  batch_full_ = false;
   close_segment(s, at);
   s.outcome.last_token = at + config_.back_end;
   s.outcome.outcome = Outcome::finished;

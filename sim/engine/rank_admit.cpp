@@ -37,7 +37,9 @@ RankTiers::Prompt Rank::prompt_of(std::uint32_t slot, std::int64_t tokens, std::
 void Rank::plan_waiting(Plan& out, Time now, std::int64_t budget, bool ahead) {
   if (tiers_ && tiers_->config().look_ahead > 0) look_ahead(now);
   asides_.clear();
-  if (!swapped_.empty() && !merges_swapped()) bring_back_swapped(out, now, budget);
+  if (batch_full_ && config_.batch.reserve == BatchReserve::estimate) return;
+  if (!swapped_.empty() && !merges_swapped() && config_.batch.order != BatchOrder::prompts)
+    bring_back_swapped(out, now, budget);
   const bool blocks = !swapped_.empty() && !merges_swapped() && !config_.memory.parks;
   if (!blocks && budget > 0 && running() < config_.max_running && !nobody_waits()) {
     if (is_moving() && known_outputs_running_ > 0) publish_known_outputs(ahead);
@@ -60,6 +62,11 @@ bool Rank::admit_next(Plan& out, Time now, std::int64_t& budget, bool ahead) {
   // Who has just made way may still be in the iteration that runs.
   for (const Candidate& c : displaced_)
     if (c.slot == slot) return false;
+  if (std::find(closing_.begin(), closing_.end(), slot) != closing_.end()) return false;
+  // Where prompts are computed apart, who was swapped out comes back among decodes.
+  if (config_.batch.order == BatchOrder::prompts &&
+      (next.queue == &swapped_) == (out.turn == Plan::Turn::prompts))
+    return false;
   Verdict verdict = Verdict::stop;
   if (next.queue != &swapped_) {
     verdict = admit(slot, out, now, budget, ahead);
@@ -107,7 +114,7 @@ Rank::Verdict Rank::admit(std::uint32_t slot, Plan& out, Time now, std::int64_t&
 }
 
 std::int64_t Rank::watermark() const {
-  return running_.empty()
+  return running_.empty() && !config_.batch.idle_watermark
              ? 0
              : static_cast<std::int64_t>(config_.watermark * static_cast<double>(pool_.total()));
 }
@@ -117,12 +124,14 @@ bool Rank::cut_to_budget(std::int64_t& tokens, std::int64_t budget) const {
   if (config_.long_prefill_threshold > 0) tokens = std::min(tokens, config_.long_prefill_threshold);
   if (!config_.chunked_prefill && tokens > budget) return false;
   tokens = std::min(tokens, budget);
-  return true;
+  return !config_.batch.pads_prompts ||
+         (pieces_ + 1) * std::max(longest_piece_, tokens) <= config_.max_batched_tokens;
 }
 
 Rank::Verdict Rank::blocked(Sequence& s, Time now) {
   if (s.aside_since != kNever) end_waits(s, now);
   if (s.blocked_since == kNever) s.blocked_since = now;
+  batch_full_ = true;
   return Verdict::stop;
 }
 
@@ -181,10 +190,12 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   }
   if (!async && !cut_to_budget(n, budget)) return Verdict::stop;
   if (!keeps_pace(s, now)) return Verdict::stop;
+  const std::int64_t promised = promised_blocks(), later = output_left(s, s.sampled);
   const auto has_room = [&](std::int64_t piece) {
     const std::int64_t must_fit =
-        config_.full_sequence_admission ? known : std::max(found + piece, hit_tokens);
-    return fits(must_fit, watermark() + (async ? load_reserve_ : activations(piece, budget)));
+        admits_whole() ? known + later : std::max(found + piece, hit_tokens);
+    return fits(must_fit,
+                watermark() + promised + (async ? load_reserve_ : activations(piece, budget)));
   };
   // While others wait in host memory for room, nobody takes it before them.
   const bool behind = config_.memory.parks && !swapped_.empty();
@@ -238,7 +249,7 @@ Rank::Verdict Rank::admit_loaded(std::uint32_t slot, Plan& out, Time now, std::i
   if (!cut_to_budget(n, budget)) return Verdict::stop;
   const std::int64_t held = s.hold.blocks();
   const auto has_room = [&](std::int64_t piece) {
-    const std::int64_t must_fit = config_.full_sequence_admission ? known : s.computed + piece;
+    const std::int64_t must_fit = admits_whole() ? known : s.computed + piece;
     return kv_blocks(s, must_fit) - held + watermark() + activations(piece, budget) <= pool_.free();
   };
   if (!shrink_to(n, has_room)) return blocked(s, now);
@@ -262,6 +273,8 @@ void Rank::enter(std::uint32_t slot, Time now) {
   running_.push_back(slot);
   if (s.known_output) ++known_outputs_running_;
   memory_.admit(s, kv_blocks(s, s.known()), pool_.free(), now);
+  if (config_.batch.reserve == BatchReserve::prompt)
+    s.reserved = std::max(s.reserved, kv_blocks(s, s.known()));
   pool_.take(s.hold, std::max<std::int64_t>(0, s.reserved - s.hold.blocks()));
   if (scheduler_) scheduler_->admitted(request_of(slot), now);
 }

@@ -181,6 +181,10 @@ bool Rank::queue_may_move() const {
     return true;
   if (config_.request_timeout > Duration{0} || config_.memory.tpot_bound > Duration{0}) return true;
   const bool has_slot = running() < config_.max_running;
+  // What is promised may shrink faster than memory; who found no room waits until somebody leaves.
+  if (config_.batch.reserve == BatchReserve::estimate &&
+      (traits_.preempts || (has_slot && !batch_full_)))
+    return true;
   // A node that leaves as a whole may shorten the head's hit, and so its first piece, by more
   // blocks than were needed.
   if (config_.pool.make_policy && !config_.full_sequence_admission && has_slot) return true;
@@ -193,7 +197,8 @@ bool Rank::queue_may_move() const {
 // ---- preemption
 
 std::uint32_t Rank::victim(Time now) {
-  if (!traits_.ranks_running) return running_.back();
+  if (!traits_.ranks_running)
+    return config_.batch.victim == BatchVictim::last ? running_.back() : fewest_outputs();
   tell_all_tokens();
   Standing worst;
   std::uint32_t last = running_.front();
@@ -236,7 +241,7 @@ bool Rank::has_way(std::uint32_t head, const Use& others, std::int64_t free) {
   std::int64_t n = known - there;
   if (!cut_to_budget(n, budget)) return false;
   const std::int64_t region = memory_.region_blocks(s);
-  const std::int64_t tokens = config_.full_sequence_admission ? known : there + n;
+  const std::int64_t tokens = admits_whole() ? known : there + n;
   return std::max(region, kv_blocks(s, tokens)) - hit.blocks + hit.queued + watermark() +
              others.due + memory_.activation_blocks(others.tokens + n) <=
          free;

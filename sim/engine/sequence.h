@@ -77,6 +77,10 @@ struct PlannedPrefill {
 
 struct Plan {
   bool empty = true;
+  bool holds_decodes = false;  // prompts only: no decode takes part
+  enum class Turn : std::uint8_t { prompts, decodes };
+  Turn turn = Turn::prompts;   // whose it is, where they are planned apart
+  bool skips_prompts = false;  // it is the decodes' turn, whoever waits
   bool plain =
       false;  // every decoding sequence and nothing else; nobody finishes; the queue did not move
   StepShape shape;     // prefills point to `pieces`
@@ -98,7 +102,8 @@ struct Plan {
   KvOccupancy occupancy;        // while it runs
   void clear() {
     empty = true;
-    plain = false;
+    turn = Turn::prompts;
+    plain = holds_decodes = skips_prompts = false;
     shape = StepShape{};
     loads = {};
     prompts = {};

@@ -28,6 +28,7 @@ StepGroup::StepGroup(const EngineConfig& config, std::vector<Rank*> ranks, CostM
   line_of_.resize(lanes_.size());
   ends_.reserve(kMostSilent + 1);
   gpus_.reserve(kMostSilent + 1);
+  carries_.reserve(kMostSilent + 1);
 }
 
 bool StepGroup::has_work() const {
@@ -65,11 +66,27 @@ void StepGroup::describe_group() {
 std::int64_t StepGroup::price(Lane& l) {
   if (l.running.empty) return 0;
   const StepShape& s = l.running.shape;
-  const std::int64_t model =
-      to_ns(s.prefills.empty() ? cost_.decode_line(s).at(s) : cost_.mixed_step(s));
+  std::int64_t model = 0;
+  if (s.prefills.empty()) {
+    const DecodeLine line = cost_.decode_line(s);
+    model = whole(line.value(s), line.shift);
+  } else {
+    model = config_.batch.carries_fractions ? whole(cost_.mixed_price(s), DecodeLine::kShift)
+                                            : to_ns(cost_.mixed_step(s));
+  }
   if (config_.forms == nullptr) return l.running.restore_ns + model;
   return l.running.restore_ns +
          config_.forms->time(model, l.running.loads, l.running.prompts, s.decodes > 0);
+}
+
+// Nanoseconds of a price in units of 2^-shift: rounded up, or such that the end is the nearest.
+std::int64_t StepGroup::whole(std::int64_t value, int shift) {
+  if (!config_.batch.carries_fractions) return (value + ((std::int64_t{1} << shift) - 1)) >> shift;
+  const std::int64_t exact = (value << (DecodeLine::kShift - shift)) + carry_;
+  constexpr std::int64_t kOne = std::int64_t{1} << DecodeLine::kShift;
+  const std::int64_t ns = (exact + kOne / 2) >> DecodeLine::kShift;
+  carry_ = exact - (ns << DecodeLine::kShift);
+  return ns;
 }
 
 // Pages that could be foreseen were mapped while the iteration before ran.
@@ -212,6 +229,7 @@ void StepGroup::schedule(Time now) {
     for (Lane& l : lanes_) l.rank->plan(l.next, now, true);
   ends_.clear();
   gpus_.clear();
+  carries_.clear();
   done_ = 0;
   if (!config_.exact_steps && iterations_ == nullptr && !closed_ && !stalled_) fast_forward();
 }
@@ -248,10 +266,11 @@ std::int64_t StepGroup::price_run(std::int64_t n, std::int64_t most, bool graph)
   const std::int64_t step = even ? line.value(by) - line.base : 0;
   Time end = ends_.back();
   for (std::int64_t i = 0; i < run; ++i, value += step) {
-    const std::int64_t gpu = line.round_up(value);
+    const std::int64_t gpu = whole(value, line.shift);
     end += Duration{step_ns(gpu, graph)};
     gpus_.push_back(gpu);
     ends_.push_back(end);
+    carries_.push_back(carry_);
   }
   if (run > 1) grow(shapes_[0], by, run - 1);
   return run;
@@ -298,6 +317,7 @@ void StepGroup::fast_forward() {
   if (silent <= 0) return;
   ends_.push_back(next_end_);
   gpus_.push_back(gpu_ns_);
+  carries_.push_back(carry_);
   const bool graph = runs_graph();
   for (DecodeLine& line : lines_) line.iterations = 0;
   std::int64_t n = 0;
@@ -318,6 +338,7 @@ void StepGroup::fast_forward() {
     }
     gpus_.push_back(gpu);
     ends_.push_back(ends_.back() + Duration{step_ns(gpu, graph)});
+    carries_.push_back(0);  // ranks in lock-step carry nothing
   }
   next_end_ = ends_.back();
 }
@@ -397,6 +418,7 @@ void StepGroup::commit(std::size_t n) {
   done_ += n;
   start_ = begin;
   gpu_ns_ = gpus_[done_];
+  carry_ = carries_[done_];
 }
 
 void StepGroup::sync(Time now) {
@@ -414,8 +436,10 @@ void StepGroup::interrupt(Time now) {
   while (done_ + n + 1 < ends_.size() && ends_[done_ + n] < now) ++n;
   commit(n);
   next_end_ = ends_[done_];
+  carry_ = carries_[done_];
   ends_.clear();
   gpus_.clear();
+  carries_.clear();
   done_ = 0;
 }
 
@@ -432,6 +456,7 @@ void StepGroup::record(const Lane& l, Time begin, Time end) {
   r.waiting = l.rank->waiting();
   r.free_blocks = l.rank->pool().free();
   r.preemptions = l.running.preemptions;
+  r.prompts = static_cast<std::int64_t>(l.running.prefills.size());
   iterations_->push_back(r);
 }
 
@@ -441,6 +466,7 @@ void StepGroup::complete(Time now) {
   if (!ends_.empty()) commit(ends_.size() - 1 - done_);
   ends_.clear();
   gpus_.clear();
+  carries_.clear();
   done_ = 0;
   busy_ = false;
   const Rank::Spent spent{gpu_ns_, to_ns(now - start_) - gpu_ns_ - stall_ns_, stall_ns_,
@@ -453,6 +479,7 @@ void StepGroup::complete(Time now) {
     }
     if (iterations_ != nullptr) record(l, start_, now);
     l.rank->account(l.running, start_, now, spent);
+    if (iterations_ != nullptr) iterations_->back().held_blocks_end = l.rank->used_blocks();
   }
 }
 

@@ -39,6 +39,10 @@ class StepGroup {
   void close(bool yes) { closed_ = yes; }
   // Starts and plans whatever can start; call when idle or after complete().
   void schedule(Time now);
+  // Exact start of the iteration that a request arriving at an idle group begins, in 2^-24 ns.
+  void begin_at(std::int64_t fraction) {
+    if (!busy_) carry_ = fraction;
+  }
   // Appends a record per rank and iteration (turns fast-forwarding off).
   void record_iterations(std::vector<IterationRecord>* to) { iterations_ = to; }
 
@@ -57,6 +61,7 @@ class StepGroup {
   // The first n silent iterations have ended.
   void commit(std::size_t n);
   std::int64_t price(Lane&);
+  std::int64_t whole(std::int64_t value, int shift);
   [[nodiscard]] std::int64_t mapping(Time now) const;
   [[nodiscard]] std::int64_t step_ns(std::int64_t gpu_ns, bool graph) const;
   [[nodiscard]] bool runs_graph() const;
@@ -75,6 +80,7 @@ class StepGroup {
   bool busy_ = false, stalled_ = false, closed_ = false;
   Time start_{}, next_end_{};
   std::int64_t gpu_ns_ = 0;    // of the running iteration
+  std::int64_t carry_ = 0;     // its exact end is so many 2^-24 ns after its end
   std::int64_t step_ns_ = 0;   // it would take without waiting for loads
   std::int64_t stall_ns_ = 0;  // it waited
   // What a stalled iteration waits for: loads that it needs, copies to tiers that still read its
@@ -83,10 +89,10 @@ class StepGroup {
   bool loading_ = false, flushing_ = false, copying_ = false;
   std::int64_t load_ns_ = 0, flush_ns_ = 0, copy_ns_ = 0;
   std::int64_t mapping_ns_ = 0;  // of step_ns_: pages are mapped before it can run
-  // Silent iterations: ends_[i] is the end of the i-th from now, gpus_[i] its GPU time; the last
-  // entry is next_end_.
+  // Silent iterations: ends_[i] is the end of the i-th from now, gpus_[i] its GPU time, carries_[i]
+  // its carry_; the last entry is next_end_.
   std::vector<Time> ends_;
-  std::vector<std::int64_t> gpus_;
+  std::vector<std::int64_t> gpus_, carries_;
   std::size_t done_ = 0;
   std::vector<StepShape> shapes_, growth_;
   std::vector<DecodeLine> lines_;

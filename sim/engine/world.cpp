@@ -98,6 +98,14 @@ const char* World::misfit(const Request& r, const EngineConfig& e) const {
   if (e.memory.lent_blocks > 0 &&
       e.blocks_for(all) + activation_blocks(e.memory, e.chunked_prefill ? 1 : all) > e.kv_blocks)
     return "needs more KV blocks and room for activations than the instance has";
+  const auto watermark = static_cast<std::int64_t>(e.watermark * static_cast<double>(e.kv_blocks));
+  if (e.batch.idle_watermark && e.blocks_for(all) + watermark > e.kv_blocks)
+    return "needs more KV blocks than the watermark leaves";
+  const BatchReserve reserve = e.batch.reserve;
+  if ((reserve == BatchReserve::output || reserve == BatchReserve::estimate) &&
+      e.blocks_for(r.prompt_tokens + std::max(output, e.batch.output_limit)) + watermark + 2 >
+          e.kv_blocks)
+    return "asks for more KV blocks than can be promised to anybody";
   if (!e.chunked_prefill && r.prompt_tokens > e.max_batched_tokens)
     return "prompt exceeds the token budget and chunked prefill is off";
   return nullptr;
@@ -228,7 +236,9 @@ void World::deliver(const Request& r, Instance& in, Time visible) {
     return;
   }
   ++in.in_flight[rank];
+  groups_[group]->steps.begin_at(r.arrival_fraction);
   in.ranks[rank]->enqueue(r, visible);
+  see_queues(in);
   reschedule(group);
   wake(group, now_);
   if (in.ranks.size() > 1 && !in.balancing) {
@@ -292,6 +302,7 @@ void World::on_schedule(std::uint32_t group, Time now) {
   Group& g = *groups_[group];
   g.schedule_pending = false;
   g.steps.schedule(now);
+  see_queues(*instances_[g.instance]);
   reschedule(group);
   if (!g.steps.busy() && instances_[g.instance]->faults > 0) {
     evacuate(group, now);
@@ -305,6 +316,12 @@ void World::on_schedule(std::uint32_t group, Time now) {
   // I5: nobody idles while admissible work waits (what can never fit was rejected).
   KVSIM_CHECK(g.steps.busy() || !g.steps.has_work() || g.steps.waits_for_tiers(),
               "step group {} idles at {} ns with requests inside", group, to_ns(now));
+}
+
+void World::see_queues(const Instance& in) {
+  std::int64_t waiting = 0;
+  for (const auto& r : in.ranks) waiting += r->waiting();
+  views_[in.ranks.front()->totals().instance].waiting = waiting;
 }
 
 void World::request_done(const RequestOutcome& o) {

@@ -133,6 +133,7 @@ class World {
   void deliver(const Request&, Instance&, Time visible);
   void wake(std::size_t group, Time);
   void reschedule(std::size_t group);
+  void see_queues(const Instance&);
   void request_done(const RequestOutcome&);
   void check_invariants();
   void finish_outcome();

@@ -107,7 +107,10 @@ TableInfo iteration_table() {
            {"running", "INTEGER NOT NULL", "requests in the running queue"},
            {"waiting", "INTEGER NOT NULL", "requests in the waiting queue"},
            {"free_blocks", "INTEGER NOT NULL", "KV blocks without a holder"},
-           {"preemptions", "INTEGER NOT NULL", "requests that lost their blocks"}},
+           {"preemptions", "INTEGER NOT NULL", "requests that lost their blocks"},
+           {"prompts", "INTEGER NOT NULL", "sequences that computed prompt tokens"},
+           {"held_blocks_end", "INTEGER NOT NULL",
+            "KV blocks with a holder after it, when those that finished have left"}},
           ""};
 }
 

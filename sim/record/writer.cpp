@@ -161,7 +161,8 @@ void RunWriter::write(const FaultRecord& f) {
 
 void RunWriter::write(const IterationRecord& i) {
   (Row(iteration_) << i.instance << i.rank << i.start << i.end << i.decodes << i.prefill_tokens
-                   << i.context_sum << i.running << i.waiting << i.free_blocks << i.preemptions)
+                   << i.context_sum << i.running << i.waiting << i.free_blocks << i.preemptions
+                   << i.prompts << i.held_blocks_end)
       .run();
 }
 

@@ -75,6 +75,48 @@ bool is_blackwell(const DeviceSpec& d) {
          d.name.starts_with("rtx-pro-6000") || d.name.starts_with("gb");
 }
 
+BatchRules batch_rules(const BatchSpec& s) {
+  BatchRules b;
+  switch (s.order) {
+    case BatchOrderSpec::mixed:
+      b.order = BatchOrder::running;
+      break;
+    case BatchOrderSpec::decodes_first:
+      b.order = BatchOrder::decodes;
+      break;
+    case BatchOrderSpec::prompts_first:
+      b.order = BatchOrder::prompts;
+      break;
+  }
+  switch (s.reserve) {
+    case BatchReserveSpec::none:
+      b.reserve = BatchReserve::none;
+      break;
+    case BatchReserveSpec::prompt:
+      b.reserve = BatchReserve::prompt;
+      break;
+    case BatchReserveSpec::output:
+      b.reserve = BatchReserve::output;
+      break;
+    case BatchReserveSpec::estimate:
+      b.reserve = BatchReserve::estimate;
+      break;
+  }
+  b.victim = s.victim == BatchVictimSpec::last ? BatchVictim::last : BatchVictim::fewest_outputs;
+  b.estimate = s.estimate.value;
+  b.estimate_floor = s.estimate_floor.value;
+  b.estimate_steps = s.estimate_steps;
+  b.output_limit = s.output_limit;
+  b.alternates = s.alternates;
+  b.pads_prompts = s.pads_prompts;
+  b.needs_free_block = s.needs_free_block;
+  b.idle_watermark = s.idle_watermark;
+  b.displaced_last = s.displaced_last;
+  b.restarts_shorter = s.restarts_shorter;
+  b.carries_fractions = s.carries_fractions;
+  return b;
+}
+
 Duration per_layer(Duration fixed, Duration layer, std::int64_t layers) {
   return fixed + layer * layers;
 }
@@ -341,7 +383,8 @@ class Builder {
       e.max_running = std::min(sizes.running, e.max_batched_tokens.value_or(sizes.running));
     if (!e.max_batched_tokens)
       e.max_batched_tokens =
-          std::max(*e.max_running, std::min(sizes.batched, *e.max_running * *e.max_model_len));
+          std::max({*e.max_running, std::min(sizes.batched, *e.max_running * *e.max_model_len),
+                    e.scheduler.rules.chunked_prefill ? 0 : *e.max_model_len});
     if (*e.max_running > *e.max_batched_tokens)
       error("engine.max_running",
             fmt::format("{} running requests exceed the budget of {} tokens", *e.max_running,
@@ -361,6 +404,7 @@ class Builder {
     c.full_sequence_admission = rules.full_sequence_admission;
     c.async_scheduling = rules.async;
     c.watermark = rules.watermark.value;
+    c.batch = batch_rules(e.batch);
     c.overhead = per_layer(e.overhead, e.layer_overhead, out_.model.layers);
     c.graph_overhead = per_layer(e.graph_overhead, e.graph_layer_overhead, out_.model.layers);
     c.schedule_time = e.schedule_time;
@@ -435,7 +479,8 @@ class Builder {
     if (out_.forms)
       kv_blocks =
           static_cast<std::int64_t>(static_cast<double>(kv_blocks) / out_.forms->block_share());
-    return kv_blocks - (r.null_block ? 1 : 0) + r.lent_blocks;  // the null block is the engine's
+    const bool null_block = r.null_block && out_.scenario.engine.batch.null_block;
+    return kv_blocks - (null_block ? 1 : 0) + r.lent_blocks;  // the null block is the engine's
   }
 
   void size_cache() {

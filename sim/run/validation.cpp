@@ -93,6 +93,18 @@ void compare(Comparison& c, const std::string& metric, const std::vector<double>
   }
 }
 
+Comparison compare_with_peer(BuiltRun& run) {
+  SimulateOptions options;
+  options.keep_timeline = true;
+  const SimulateResult result = simulate(run, options);
+  Comparison c;
+  c.name = run.scenario.name;
+  c.parity =
+      compare_with_vidur(resolve_path(run.base_dir, run.scenario.measured->file), result.outcome);
+  c.parity->name = c.name;
+  return c;
+}
+
 }  // namespace
 
 Comparison validate_case(const std::string& folder, const std::vector<std::string>& overrides) {
@@ -103,10 +115,12 @@ Comparison validate_case(const std::string& folder, const std::vector<std::strin
   if (d.empty() && !run.scenario.measured)
     d.add(loaded.tree.place(), "measured", "is missing: nothing to compare with",
           "add measured: {file: measured.jsonl, format: vllm-requests}");
-  if (d.empty() && run.scenario.measured->format != "vllm-requests")
-    d.add(loaded.tree.place(), "measured.format",
-          "unknown format '" + run.scenario.measured->format + "'", "valid: vllm-requests");
+  const std::string format = d.empty() ? run.scenario.measured->format : std::string{};
+  if (d.empty() && format != "vllm-requests" && format != "vidur")
+    d.add(loaded.tree.place(), "measured.format", "unknown format '" + format + "'",
+          "valid: vllm-requests, vidur");
   d.throw_if_any();
+  if (format == "vidur") return compare_with_peer(run);
   const auto measured = read_measured(resolve_path(run.base_dir, run.scenario.measured->file));
   const SimulateResult result = simulate(run, {});
   Latencies simulated;

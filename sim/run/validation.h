@@ -1,8 +1,11 @@
 #pragma once
 // A measured deployment (design.md section 7): case.yaml, its workload, and what the real engine
 // did.
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "sim/run/peer_parity.h"
 
 namespace kvsim {
 
@@ -14,6 +17,7 @@ struct Comparison {
   std::string name;
   std::vector<Row> rows;
   double largest_difference_percent = 0;  // in size
+  std::optional<Parity> parity;           // with another simulator, in place of rows
 };
 
 // `folder` holds case.yaml (or is a scenario file itself). Throws InputError.

@@ -238,6 +238,14 @@ void apply_preset(Tree& root, Diagnostics& d) {
                              "engine.preset", d);
   preset.erase("text");
   preset.erase("source");
+  // What else of the KV cache belongs to the engine goes under what the file says of it.
+  if (const Tree* under = preset.find("cache")) {
+    const Tree* given = root.find("cache");
+    if (given == nullptr || given->is_null() || given->is_map())
+      root.set("cache",
+               Tree::merged(*under, given == nullptr || given->is_null() ? Tree::map() : *given));
+    preset.erase("cache");
+  }
   Tree merged = Tree::merged(std::move(preset), engine == nullptr ? Tree::map() : *engine);
   merged.set("preset", Tree::scalar(id));
   root.set("engine", std::move(merged));

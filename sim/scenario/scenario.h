@@ -12,6 +12,7 @@
 #include "sim/base/fields.h"
 #include "sim/base/registry.h"
 #include "sim/base/work.h"
+#include "sim/scenario/batch_spec.h"
 #include "sim/scenario/cache_spec.h"
 #include "sim/scenario/economics_spec.h"
 
@@ -145,6 +146,7 @@ struct EngineSpec {
   Ratio gpu_memory_utilization{0.92};
   std::optional<Bytes> graph_pool, activation_memory;
   SchedulerSpec scheduler;
+  BatchSpec batch;
   Choice<"admission", "policy"> admission{"all"};
   std::optional<bool> unhashed_blocks_first;
   std::optional<PrefixVisible> prefix_visible;
@@ -180,6 +182,7 @@ struct EngineSpec {
       field("scheduler", &EngineSpec::scheduler, any,
             "who takes part in an iteration: {policy: NAME, ...}, the policy's parameters, and the "
             "rules below"),
+      field("batch", &EngineSpec::batch, any, "how an iteration is composed"),
       field("admission", &EngineSpec::admission, any, "who is taken in at all"),
       field("unhashed_blocks_first", &EngineSpec::unhashed_blocks_first, any,
             "freed blocks without a hash are reused first (vLLM since May 2026)"),
@@ -315,7 +318,9 @@ struct MeasuredSpec {
   static constexpr Rows kFields{
       field("file", &MeasuredSpec::file, any, "measured requests"),
       field("format", &MeasuredSpec::format, any,
-            "vllm-requests: JSON lines with queued_ts, first_token_ts, last_token_ts in seconds")};
+            "vllm-requests: JSON lines with queued_ts, first_token_ts, last_token_ts in seconds; "
+            "vidur: a folder with requests.csv.gz and batches.csv.gz of that simulator, compared "
+            "value by value")};
 };
 
 struct Scenario {

@@ -148,6 +148,8 @@ struct IterationRecord {
   Time start{}, end{};
   std::int64_t decodes = 0, prefill_tokens = 0, context_sum = 0;
   std::int64_t running = 0, waiting = 0, free_blocks = 0, preemptions = 0;
+  std::int64_t prompts = 0;          // sequences that computed prompt tokens
+  std::int64_t held_blocks_end = 0;  // after it, when whoever finished has left
 };
 
 // State of one rank at a sampling instant.

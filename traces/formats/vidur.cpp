@@ -1,4 +1,6 @@
 // Vidur traces: arrivals and lengths, or lengths only with arrivals drawn here.
+#include <cmath>
+
 #include "sim/base/hash.h"
 #include "sim/base/registry.h"
 #include "traces/csv_record.h"
@@ -44,6 +46,8 @@ class Vidur final : public CsvSource {
       now_ = seconds(time_);
     }
     out.arrival = Time{duration_of_seconds(now_)};
+    out.arrival_fraction = static_cast<std::int32_t>(
+        std::lround((now_ * 1e9 - static_cast<double>(to_ns(out.arrival))) * 0x1p24));
     set_unknown_content(out, hash_text("vidur"), ++rows_);
     return true;
   }

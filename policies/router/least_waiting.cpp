@@ -1,0 +1,28 @@
+// Vidur's least outstanding requests: the instance whose waiting queue is the shortest; who runs
+// does not count. Ties go to the first.
+#include <algorithm>
+
+#include "policies/router/router.h"
+
+namespace kvsim {
+namespace {
+
+class LeastWaiting final : public Router {
+ public:
+  struct Params {
+    static constexpr Rows<> kFields{};
+  };
+  LeastWaiting(Params, const Context&) {}
+  std::size_t pick(const RoutedRequest&, std::span<const InstanceView> instances) override {
+    const auto best = std::min_element(
+        instances.begin(), instances.end(),
+        [](const InstanceView& a, const InstanceView& b) { return a.waiting < b.waiting; });
+    return static_cast<std::size_t>(best - instances.begin());
+  }
+};
+
+const Register<LeastWaiting> kSelf{"least-waiting", "the instance with the fewest waiting requests",
+                                   "Vidur's LOR router, github.com/microsoft/vidur 7d47513"};
+
+}  // namespace
+}  // namespace kvsim
