@@ -179,7 +179,7 @@ std::int64_t Rank::promised_blocks() const {
     const std::int64_t sampled = decodes ? computed + 1 - s.prompt : s.sampled;
     const std::int64_t left = output_left(s, sampled), held = s.hold.blocks();
     tokens += left;
-    blocks += config_.blocks_for(s.prompt + sampled + left) -
+    blocks += kv_blocks(s, s.prompt + sampled + left) -
               (decodes ? blocks_at(s, computed + planned) : held);
   }
   if (config_.batch.reserve == BatchReserve::output) return blocks;
