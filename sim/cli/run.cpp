@@ -151,9 +151,10 @@ int run_check(const po::variables_map& v) {
   for (const std::string& file : scenario_files(v, "check")) {
     Diagnostics d;
     const LoadedScenario loaded = load_scenario(file, list_option(v, "set"), d);
-    build_run(loaded, true, d);
+    const BuiltRun run = build_run(loaded, true, d);
     d.throw_if_any();
     fmt::print("{}: good\n", file);
+    for (const std::string& note : run.notes) fmt::print("  note: {}\n", note);
   }
   return 0;
 }

@@ -66,7 +66,8 @@ class TokenBuilder {
       if (f.error)
         error(f.text, f.hint, f.section);
       else
-        run_.notes.push_back(fmt::format("{} (rule {}): {}", f.section, f.rule, f.text));
+        run_.notes.push_back(
+            fmt::format("{}.{}: {} (rule {} of policies/token)", kKey, f.section, f.text, f.rule));
     }
     check_model(p);
     if (cache.memory.name != "paged")
@@ -100,7 +101,8 @@ class TokenBuilder {
     }
     if (around_pipeline(p))
       run_.notes.push_back(fmt::format(
-          "{}: pipeline stages hold different numbers of tokens; their mean is counted", section));
+          "{}.{}: pipeline stages hold different numbers of tokens; their mean is counted", kKey,
+          section));
   }
   [[nodiscard]] bool around_pipeline(const token::TokenPolicies& p) const {
     return run_.parallel.pipeline > 1 && p.budget && p.budget->by.name != "uniform";
