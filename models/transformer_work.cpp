@@ -154,6 +154,25 @@ Work TransformerWork::product(Operator op, double layers, double tokens, double 
 
 void TransformerWork::step(const StepShape& s, std::vector<Work>& out) const {
   out.clear();
+  if (!m_.encoder) return add_decoder(s, out);
+  // The decoder sees the first main_tokens of a sequence, and the token that samples.
+  std::vector<PrefillPiece> pieces;
+  const std::int64_t main = m_.encoder->main_tokens;
+  for (const PrefillPiece& p : s.prefills) {
+    const std::int64_t own = std::min(p.history + p.tokens, main) - std::min(p.history, main);
+    if (own > 0)
+      pieces.push_back({own, p.history, p.samples});
+    else if (p.samples)
+      pieces.push_back({1, main - 1, true});
+  }
+  StepShape decoder = s;
+  decoder.prefills = pieces;
+  decoder.decode_context_sum = s.decode_window_sum[1];
+  add_decoder(decoder, out);
+  add_encoder(s, d(s.decodes), out);
+}
+
+void TransformerWork::add_decoder(const StepShape& s, std::vector<Work>& out) const {
   Batch b;
   const double prefill = d(s.prefill_tokens());
   b.decodes = d(s.decodes);
@@ -172,7 +191,11 @@ void TransformerWork::step(const StepShape& s, std::vector<Work>& out) const {
   out.push_back(lookup);
   add_norms(b, out);
   for (const Group& g : groups_) {
-    if (g.like.attention == AttentionKind::none || (g.like.is_upper && b.tail == 0)) continue;
+    if (g.like.attention == AttentionKind::none) continue;
+    const std::int64_t kept = layer_kv_elements(m_, g.like, split_.tensor);
+    if (g.like.is_upper && kept > 0)  // made of every token, whoever comes this far
+      out.push_back(product(Operator::qkv_proj, g.layers, b.dense, d(m_.hidden), d(kept), linear_));
+    if (g.like.is_upper && b.tail == 0) continue;
     if (g.like.attention == AttentionKind::recurrent) {
       add_recurrent(g, s, b, out);
       continue;
@@ -184,7 +207,6 @@ void TransformerWork::step(const StepShape& s, std::vector<Work>& out) const {
     add_attention(g, s, b, out);
     if (m_.memory) add_memory(g, s, b, out);
   }
-  if (m_.encoder) add_encoder(s, b, out);
   add_rotary(b, out);
   for (const Feed& f : feeds_) {
     if (f.is_upper && b.tail == 0) continue;
@@ -219,8 +241,7 @@ void TransformerWork::add_norms(const Batch& b, std::vector<Work>& out) const {
   out.push_back(w);
 }
 
-// The last layer below an early exit and those above it see different tokens: above, keys and
-// values that are cached are still made of every token.
+// Above an early exit, keys and values are projected apart.
 void TransformerWork::add_projections(const Group& g, const Batch& b,
                                       std::vector<Work>& out) const {
   const QkvWidths w = qkv_widths(m_, g.like, split_.tensor);
@@ -232,10 +253,8 @@ void TransformerWork::add_projections(const Group& g, const Batch& b,
     to.activation_bytes += more.activation_bytes;
     to.launches += more.launches;
   };
-  const bool apart = g.like.is_upper && w.kv > 0;
-  Work qkv =
-      product(Operator::qkv_proj, g.layers, rows, hidden, d(w.q + (apart ? 0 : w.kv)), linear_);
-  if (apart) add(qkv, product(Operator::qkv_proj, g.layers, b.dense, hidden, d(w.kv), linear_));
+  Work qkv = product(Operator::qkv_proj, g.layers, rows, hidden,
+                     d(w.q + (g.like.is_upper ? 0 : w.kv)), linear_);
   if (m_.q_rank > 0) {
     add(qkv, product(Operator::qkv_proj, g.layers, rows, hidden, d(m_.q_rank), linear_));
     add(qkv, product(Operator::qkv_proj, g.layers, rows, d(m_.q_rank), heads_ * d(m_.head_width()),
@@ -255,7 +274,7 @@ void TransformerWork::add_mla_projections(const Group& g, const StepShape& s, co
   const MlaSpec& a = *m_.mla;
   const double hidden = d(m_.hidden);
   const double q_out = heads_ * d(a.qk_nope_head_dim + a.qk_rope_head_dim);
-  const double latent = d(layer_kv_elements(m_, g.like, split_.tensor));
+  const double latent = g.like.is_upper ? 0 : d(layer_kv_elements(m_, g.like, split_.tensor));
   const double rows = tokens(b, g.like);
   const double kv_b = d(a.kv_lora_rank) * heads_ * d(a.qk_nope_head_dim + a.v_head_dim);
   const double rank = d(a.q_lora_rank);
@@ -332,7 +351,7 @@ void TransformerWork::add_memory(const Group& g, const StepShape& s, const Batch
 // attention of every decode. Its key and value projections are absorbed into query and output, as
 // latent attention does it, so that the vectors themselves are scored. (What prompts ask of the
 // context is left out.)
-void TransformerWork::add_encoder(const StepShape& s, const Batch& b,
+void TransformerWork::add_encoder(const StepShape& s, double decodes,
                                   std::vector<Work>& out) const {
   const EncoderSpec& e = *m_.encoder;
   const double weights = d(e.parameters) / split_.tensor, cross = d(e.cross_layers);
@@ -363,7 +382,7 @@ void TransformerWork::add_encoder(const StepShape& s, const Batch& b,
   w.flops = cross * context * 4 * heads_ * d(e.hidden);
   w.weight_bytes = cross * d(e.cross_parameters) / split_.tensor * linear_;
   w.kv_bytes = cross * context * d(e.hidden) * 2;
-  w.activation_bytes = cross * b.decodes * 2 * width * act_;
+  w.activation_bytes = cross * decodes * 2 * width * act_;
   w.launches = cross;
   out.push_back(w);
 }

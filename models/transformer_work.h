@@ -68,7 +68,8 @@ class TransformerWork final : public ModelWork {
   void add_mla_projections(const Group&, const StepShape&, const Batch&, std::vector<Work>&) const;
   void add_recurrent(const Group&, const StepShape&, const Batch&, std::vector<Work>&) const;
   void add_memory(const Group&, const StepShape&, const Batch&, std::vector<Work>&) const;
-  void add_encoder(const StepShape&, const Batch&, std::vector<Work>&) const;
+  void add_decoder(const StepShape&, std::vector<Work>&) const;
+  void add_encoder(const StepShape&, double decodes, std::vector<Work>&) const;
   void add_rotary(const Batch&, std::vector<Work>&) const;
   void add_norms(const Batch&, std::vector<Work>&) const;
   void add_ffn(double layers, std::int64_t width, double tokens, std::vector<Work>&) const;

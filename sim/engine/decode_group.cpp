@@ -83,7 +83,6 @@ std::int64_t DecodeGroup::remove(std::uint32_t slot) {
   if (m.covered == kForm) {
     forms_->remove(slot, clock_);
   } else if (!window_dues_) {
-  } else {
     unfilled_ -= places(computed, m.covered) - computed;
   }
   if (m.covered == 0) count_due(m.base, -1);

@@ -122,7 +122,7 @@ TEST(Claims, C33_EncodedContext) {
   constexpr std::int64_t kTokens = 131'072;
   const std::int64_t full = token(m) * kTokens;
   const std::int64_t kept = kv_sequence_bytes(m, kTokens, Dtype::bf16).count();
-  EXPECT_EQ(kept, 4096 * 524'288 + (kTokens - 4096) * 2048);
+  EXPECT_EQ(kept, std::int64_t{4096} * 524'288 + (kTokens - 4096) * 2048);
   EXPECT_LT(kept * 6, full);
 }
 

@@ -301,5 +301,86 @@ TEST(TransformerWork, TwoFlopsPerActiveWeight) {
   }
 }
 
+// A prompt beyond the decoder's own tokens goes through the encoder only: 2 flops a weight, and the
+// chunk's attention.
+TEST(TransformerWork, ContextGoesThroughTheEncoder) {
+  const ModelSpec m = test::catalogue("cepe-llama-2-7b");
+  const TransformerWork work(m, {}, {});
+  const auto flops = [&](std::int64_t tokens, std::int64_t history) {
+    const PrefillPiece piece{tokens, history, false};
+    StepShape s;
+    s.prefills = {&piece, 1};
+    std::vector<Work> out;
+    work.step(s, out);
+    double sum = 0;
+    for (const Work& w : out) sum += w.flops;
+    return sum;
+  };
+  const EncoderSpec& e = *m.encoder;
+  const double token = 2 * static_cast<double>(e.parameters) +
+                       4.0 * static_cast<double>(e.cross_layers * e.chunk * e.hidden);
+  EXPECT_DOUBLE_EQ(flops(1000, 8192), 1000 * token);
+  // Within its own tokens nothing is different from the model without an encoder.
+  const TransformerWork plain(test::catalogue("llama-2-7b"), {}, {});
+  const PrefillPiece piece{1000, 0, true};
+  StepShape s;
+  s.prefills = {&piece, 1};
+  std::vector<Work> a, b;
+  work.step(s, a);
+  plain.step(s, b);
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) EXPECT_EQ(a[i].flops, b[i].flops) << i;
+}
+
+// Below an early exit a prompt costs as in any layer, above it only its last token, and the keys
+// and values that are cached there.
+TEST(TransformerWork, EarlyExit) {
+  ModelSpec m = test::catalogue("yoco-3b");
+  const auto flops = [](const ModelSpec& model, bool samples) {
+    const PrefillPiece piece{4096, 0, samples};
+    StepShape s;
+    s.prefills = {&piece, 1};
+    std::vector<Work> out;
+    TransformerWork(model, {}, {}).step(s, out);
+    double sum = 0;
+    for (const Work& w : out) sum += w.op == Operator::lm_head ? 0 : w.flops;
+    return sum;
+  };
+  const double early = flops(m, false), with_last = flops(m, true);
+  ModelSpec lower = m;  // the lower half alone
+  lower.layers = 13;
+  lower.attention.resize(13);
+  lower.kv_source.resize(13);
+  lower.prefill_layers = 0;
+  const double kv = 2.0 * 4096 * 3072 * 2048;  // one layer's keys and values of every token
+  EXPECT_NEAR(early, flops(lower, false) + kv, 0.002 * early);
+  EXPECT_GT(with_last, early);
+  EXPECT_LT(with_last, 1.01 * early);
+  m.prefill_layers = 0;
+  EXPECT_GT(flops(m, true), 1.9 * early);
+}
+
+// A state is read and written once per decode, and once per piece of a prompt.
+TEST(TransformerWork, StatesMoveOncePerSequenceAndStep) {
+  const ModelSpec m = test::catalogue("mamba-2.8b");
+  const TransformerWork work(m, {}, {});
+  const double all = 2.0 * 2 * 64 * (5120 * 16 + 5120 * 4);  // read and written, 2 bytes a number
+  const auto moved = [&](const StepShape& s) {
+    std::vector<Work> out;
+    work.step(s, out);
+    double sum = 0;
+    for (const Work& w : out) sum += w.kv_bytes;
+    return sum;
+  };
+  StepShape decode;
+  decode.decodes = decode.padded_decodes = 7;
+  decode.decode_context_sum = 70'000;
+  EXPECT_DOUBLE_EQ(moved(decode), 7 * all);
+  const PrefillPiece pieces[] = {{1000, 0, true}, {500, 2000, false}};
+  StepShape prefill;
+  prefill.prefills = pieces;
+  EXPECT_DOUBLE_EQ(moved(prefill), 2 * all);
+}
+
 }  // namespace
 }  // namespace kvsim
