@@ -5,6 +5,7 @@
 
 #include "sim/base/check.h"
 #include "sim/base/hash.h"
+#include "sim/engine/content.h"
 #include "sim/engine/node_pool.h"
 
 namespace kvsim {
@@ -39,7 +40,7 @@ std::uint32_t Rank::new_slot() {
   return slot;
 }
 
-void Rank::enqueue(const Request& r, Time visible) {
+void Rank::enqueue(const Request& r, Time visible, Promise promise) {
   const std::uint32_t slot = new_slot();
   Sequence& s = sequences_[slot];
   auto content = std::move(s.content);  // keep the capacity of the slot's last user
@@ -62,14 +63,10 @@ void Rank::enqueue(const Request& r, Time visible) {
   s.outcome.prompt_tokens = s.prompt;
   s.outcome.output_tokens = s.output;
   s.outcome.arrival = r.arrival;
+  s.outcome.promised_tokens = promise.tokens;
+  s.outcome.promised_ns = to_ns(promise.work);
   add(s.outcome.ttft_ns, Interval::front_end, to_ns(visible - r.arrival));
-  // Segments to blocks: a block belongs to the segment that holds its last token.
-  s.content.clear();
-  std::int64_t tokens = 0;
-  for (const Segment& segment : r.segments) {
-    tokens += segment.tokens;
-    s.content.push_back({segment.key, tokens / config_.block_tokens});
-  }
+  const std::int64_t tokens = to_content(r, config_.block_tokens, s.content);
   s.known_output = tokens > s.prompt && !config_.publish_computed;
   const std::int64_t all = config_.blocks_for(s.prompt + s.output);
   if (s.content.empty() || s.content.back().end < all)

@@ -30,6 +30,8 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
 
   Rank(const EngineConfig&, std::uint32_t instance, std::uint32_t rank, Done, SeenElsewhere,
        DurationHistogram& itl, const StepEstimator&);
+  // Hears of first tokens, under the same condition. Before the first request.
+  void on_first_token(Done hear) { first_token_ = std::move(hear); }
   // KV may also come from and go to tiers below the GPU. Before the first request.
   void attach(const OffloadConfig&, std::vector<RankTiers::Level>, Transfers&);
   // KV of admitted requests may move to host memory and back. Before the first request.
@@ -39,7 +41,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   [[nodiscard]] const char* refuse(const Request&, Time now);
   // Accepts a request; its TTFT intervals so far (front end) are given by visible -
   // request.arrival.
-  void enqueue(const Request&, Time visible);
+  void enqueue(const Request&, Time visible, Promise = {});
   // Decides the next iteration at `now`; `ahead` = an iteration is running whose samples are not
   // known yet.
   void plan(Plan& out, Time now, bool ahead);
@@ -238,7 +240,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   std::uint32_t new_slot();
 
   const EngineConfig& config_;
-  Done done_;
+  Done done_, first_token_;
   SeenElsewhere seen_elsewhere_;
   DurationHistogram& itl_;
   const StepEstimator& steps_;

@@ -95,6 +95,7 @@ void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, Spent 
   if (s.outcome.first_token == kNever) {
     add(s.outcome.ttft_ns, Interval::back_end, to_ns(config_.back_end));
     s.outcome.first_token = end + config_.back_end;
+    if (first_token_) first_token_(s.outcome);
   } else {
     itl_.add(to_ns(end - s.late_since), 1);
   }

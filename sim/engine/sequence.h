@@ -64,6 +64,12 @@ struct Sequence {
   [[nodiscard]] std::int64_t known() const { return prompt + sampled; }
 };
 
+// What was expected of a request when it was routed.
+struct Promise {
+  std::int64_t tokens = 0;  // found cached
+  Duration work{};          // to compute the rest
+};
+
 struct PlannedPrefill {
   std::uint32_t slot = 0;
   PrefillPiece piece;

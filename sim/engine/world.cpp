@@ -16,13 +16,13 @@ constexpr std::uint64_t kCheckEvery = 1 << 16;
 
 World::World(std::vector<InstanceSpec> specs, std::unique_ptr<Router> router, TraceSource& trace,
              Options options)
-    : options_(std::move(options)), router_(std::move(router)), trace_(trace) {
-  for (InstanceSpec& s : specs) build_instance(std::move(s));
-  views_.resize(instances_.size());
+    : options_(std::move(options)), trace_(trace) {
+  build_pool(std::move(router), specs.size());
+  for (InstanceSpec& s : specs) build_instance(std::move(s), *pools_.front());
   if (options_.tiers) build_tiers();
 }
 
-void World::build_instance(InstanceSpec spec) {
+void World::build_instance(InstanceSpec spec, Pool& pool) {
   auto owned = std::make_unique<Instance>();
   Instance& in = *owned;
   in.spec = std::move(spec);
@@ -32,18 +32,15 @@ void World::build_instance(InstanceSpec spec) {
   estimators_.push_back(std::make_unique<CostEstimator>(
       *in.spec.cost, options_.tiers ? options_.tiers->offload.project_share : 0));
   for (std::size_t r = 0; r < ranks; ++r) {
-    const auto seen = [this, id, r](std::span<const ContentChunk> content, std::int64_t from,
-                                    std::int64_t most) {
-      std::int64_t best = 0;
-      for (std::size_t i = 0; i < instances_.size(); ++i)
-        for (std::size_t k = 0; k < instances_[i]->ranks.size(); ++k)
-          if (i != id || k != r)
-            best = std::max(best, instances_[i]->ranks[k]->pool().seen_blocks(content, from, most));
-      return best;
+    const auto seen = [&pool](std::span<const ContentChunk> content, std::int64_t from,
+                              std::int64_t most) {
+      return pool.known.seen_blocks(content, from, most);
     };
     in.ranks.push_back(std::make_unique<Rank>(
         in.spec.engine, id, static_cast<std::uint32_t>(r),
         [this](const RequestOutcome& o) { request_done(o); }, seen, out_.itl, *estimators_.back()));
+    in.ranks.back()->on_first_token([this](const RequestOutcome& o) { first_token(o); });
+    hear_caches(pool, *in.ranks.back(), id - pool.first);
   }
   in.seen_waiting.assign(ranks, 0);
   in.seen_running.assign(ranks, 0);
@@ -54,7 +51,11 @@ void World::build_instance(InstanceSpec spec) {
     if (!in.spec.lockstep || r == 0) lanes.emplace_back();
     lanes.back().push_back(in.ranks[r].get());
     in.groups.push_back(groups_.size() + lanes.size() - 1);
+    pool.groups.push_back(in.groups.back());
   }
+  InstanceView& view = views_.emplace_back();
+  view.kv_tokens =
+      in.spec.engine.kv_blocks * in.spec.engine.block_tokens * static_cast<std::int64_t>(ranks);
   for (auto& l : lanes) {
     groups_.push_back(std::make_unique<Group>(
         Group{StepGroup(in.spec.engine, std::move(l), *in.spec.cost, out_.itl), 0, false, id}));
@@ -92,18 +93,10 @@ const char* World::misfit(const Request& r, const EngineConfig& e) const {
   return nullptr;
 }
 
-void World::reject(const Request& r, std::uint32_t instance, const char* reason) {
-  RequestOutcome o;
-  o.index = r.index;
-  o.session = r.session;
-  o.turn = r.turn;
-  o.tenant = r.tenant;
-  o.instance = instance;
+void World::reject(const Request& r, std::uint32_t instance, Promise promise, const char* reason) {
+  RequestOutcome o = outcome_of(r, instance, promise);
   o.outcome = Outcome::rejected;
   o.reason = reason;
-  o.prompt_tokens = r.prompt_tokens;
-  o.output_tokens = r.output_tokens;
-  o.arrival = r.arrival;
   o.last_token = now_;
   request_done(o);
 }
@@ -113,7 +106,7 @@ void World::on_arrival(Time now) {
   trace_.pop(scratch_);
   ++injected_;
   ++inside_;
-  const auto i = route({scratch_.index, scratch_.session, scratch_.prompt_tokens});
+  const auto i = route(*pools_.front(), scratch_);
   if (i) {
     place(*i, now);
   } else {
@@ -122,35 +115,15 @@ void World::on_arrival(Time now) {
   push_arrival();
 }
 
-// The router's choice among the instances that are up; nothing when none is.
-std::optional<std::size_t> World::route(const RoutedRequest& r) {
-  if (down_ == 0) {
-    const std::size_t i = router_->pick(r, views_);
-    KVSIM_CHECK(i < instances_.size(), "the router chose instance {} of {}", i, instances_.size());
-    return i;
-  }
-  alive_.clear();
-  alive_views_.clear();
-  for (std::size_t i = 0; i < instances_.size(); ++i) {
-    if (instances_[i]->faults > 0) continue;
-    alive_.push_back(i);
-    alive_views_.push_back(views_[i]);
-  }
-  if (alive_.empty()) return std::nullopt;
-  const std::size_t i = router_->pick(r, alive_views_);
-  KVSIM_CHECK(i < alive_.size(), "the router chose instance {} of {}", i, alive_.size());
-  return alive_[i];
-}
-
 // scratch_ goes to instance i.
 void World::place(std::size_t i, Time now) {
   Instance& in = *instances_[i];
-  ++views_[i].in_flight;
-  views_[i].in_flight_tokens += scratch_.prompt_tokens + scratch_.output_tokens;
+  const auto id = static_cast<std::uint32_t>(i);
+  charge(i, outcome_of(scratch_, id, promise_));
   if (const char* reason = misfit(scratch_, in.spec.engine)) {
-    reject(scratch_, static_cast<std::uint32_t>(i), reason);
+    reject(scratch_, id, promise_, reason);
   } else if (in.spec.engine.front_end == Duration{0}) {
-    deliver(scratch_, in, now);
+    deliver(scratch_, in, promise_, now);
   } else {
     std::uint32_t slot = 0;
     if (free_routed_.empty()) {
@@ -161,7 +134,8 @@ void World::place(std::size_t i, Time now) {
       free_routed_.pop_back();
     }
     std::swap(routed_[slot].request, scratch_);
-    routed_[slot].instance = static_cast<std::uint32_t>(i);
+    routed_[slot].instance = id;
+    routed_[slot].promise = promise_;
     queue_.push({now + in.spec.engine.front_end, Phase::arrival, EventKind::visible, slot, 0, 0});
   }
 }
@@ -169,19 +143,18 @@ void World::place(std::size_t i, Time now) {
 void World::on_visible(std::uint32_t slot, Time now) {
   Routed& r = routed_[slot];
   if (instances_[r.instance]->faults > 0) {  // lost on the way
-    --views_[r.instance].in_flight;
-    views_[r.instance].in_flight_tokens -= r.request.prompt_tokens + r.request.output_tokens;
-    const auto other = route({r.request.index, r.request.session, r.request.prompt_tokens});
+    discharge(r.instance, outcome_of(r.request, r.instance, r.promise));
+    const auto other = route(*pools_.front(), r.request);
     if (!other) {
       stranded_.push_back(r.request);
       free_routed_.push_back(slot);
       return;
     }
     r.instance = static_cast<std::uint32_t>(*other);
-    ++views_[*other].in_flight;
-    views_[*other].in_flight_tokens += r.request.prompt_tokens + r.request.output_tokens;
+    r.promise = promise_;
+    charge(*other, outcome_of(r.request, r.instance, r.promise));
   }
-  deliver(r.request, *instances_[r.instance], now);
+  deliver(r.request, *instances_[r.instance], r.promise, now);
   free_routed_.push_back(slot);
 }
 
@@ -207,17 +180,17 @@ std::size_t World::pick_rank(Instance& in) {
   return best;
 }
 
-void World::deliver(const Request& r, Instance& in, Time visible) {
+void World::deliver(const Request& r, Instance& in, Promise promise, Time visible) {
   const std::size_t rank = pick_rank(in);
   const std::size_t group = in.groups[rank];
   groups_[group]->steps.interrupt(now_);
   if (const char* reason = in.ranks[rank]->refuse(r, now_)) {
-    reject(r, in.ranks[rank]->totals().instance, reason);
+    reject(r, in.ranks[rank]->totals().instance, promise, reason);
     reschedule(group);
     return;
   }
   ++in.in_flight[rank];
-  in.ranks[rank]->enqueue(r, visible);
+  in.ranks[rank]->enqueue(r, visible, promise);
   reschedule(group);
   wake(group, now_);
   if (in.ranks.size() > 1 && !in.balancing) {
@@ -300,9 +273,7 @@ void World::request_done(const RequestOutcome& o) {
   ++completed_;
   --inside_;
   Instance& in = *instances_[o.instance];
-  InstanceView& v = views_[o.instance];
-  --v.in_flight;
-  v.in_flight_tokens -= o.prompt_tokens + o.output_tokens;
+  discharge(o.instance, o);
   if (o.outcome != Outcome::rejected) --in.in_flight[o.rank];
   ended_.emplace_back(o.index, o.last_token == kNever ? now_ : std::max(o.last_token, now_));
   digest_.add(o.index);
@@ -345,9 +316,7 @@ void World::on_sample(Time now) {
     out_.tier_samples.push_back({now, options_.tiers->stores[i].tier, store_number_[i],
                                  stores_[i]->resident(), stores_[i]->totals().read_bytes,
                                  stores_[i]->totals().written_bytes});
-  // With nothing else to come, nothing would ever end the sampling: run() says what is stuck.
-  if ((inside_ > 0 || arrival_at_ != kNever) && !queue_.empty())
-    queue_.push({now + options_.sample_every, Phase::sample, EventKind::sample, 0, 0, 0});
+  tick(EventKind::sample, 0, options_.sample_every);
 }
 
 void World::on_reset(Time now) {
@@ -363,7 +332,7 @@ void World::check_invariants() {
   for (const auto& in : instances_)
     for (const auto& r : in->ranks) r->check_invariants();
   for (const auto& s : stores_) s->check(false);
-  for (const auto& p : pools_)
+  for (const auto& p : tier_pools_)
     if (p) p->check();
   KVSIM_CHECK(injected_ == completed_ + inside_, "{} requests came in, {} are over, {} inside",
               injected_, completed_, inside_);
@@ -389,7 +358,15 @@ void World::dispatch(const Event& e) {
       on_schedule(e.target, e.at);
       break;
     case EventKind::sample:
+      --ticks_;
       on_sample(e.at);
+      break;
+    case EventKind::publish:
+      --ticks_;
+      on_publish(e.target, e.at);
+      break;
+    case EventKind::migrate:
+      --ticks_;
       break;
     case EventKind::reset:
       on_reset(e.at);
@@ -412,8 +389,7 @@ void World::dispatch(const Event& e) {
 RunOutcome World::run() {
   bool stopped = false;
   push_arrival();
-  if (options_.sample_every > Duration{0})
-    queue_.push({now_ + options_.sample_every, Phase::sample, EventKind::sample, 0, 0, 0});
+  begin_ticks();
   fault_states_.resize(options_.faults.size());
   evacuating_.resize(instances_.size());
   for (std::uint32_t f = 0; f < options_.faults.size(); ++f) push_fault(f, options_.faults[f].at);

@@ -13,6 +13,7 @@
 #include "sim/engine/event_queue.h"
 #include "sim/engine/fault.h"
 #include "sim/engine/step_group.h"
+#include "sim/state/prefix_directory.h"
 #include "traces/trace_source.h"
 
 namespace kvsim {
@@ -58,6 +59,8 @@ class World {
     Duration sample_every{};  // state of every rank; 0 = never
     bool record_iterations = false;
     bool record_transfers = false;
+    // Decisions of routers are recorded and judged, with so many of the alternatives; 0 = not.
+    std::int64_t record_decisions = 0;
     bool check_often = false;  // all invariants every few thousand events, not only at the end
     std::vector<Time>
         resets;  // instants at which every rank's prefix cache is reset, if no block is in use
@@ -94,9 +97,26 @@ class World {
   struct Routed {  // a request between the router and the scheduler
     Request request;
     std::uint32_t instance = 0;
+    Promise promise;
+  };
+  // Instances behind one router, and what they have in their prefix caches.
+  struct Pool {
+    std::uint32_t first = 0, count = 0;
+    std::unique_ptr<Router> router;
+    Router::Traits traits;
+    bool hears = false;                    // of prefix caches at all
+    PrefixDirectory known{{}};             // by rank, what is so
+    std::optional<PrefixDirectory> told;   // what the router has heard of it
+    std::vector<std::uint32_t> instances;  // by rank: its instance within the pool
+    std::vector<std::size_t> groups;       // by rank: its step group
+    // Of the present request: tokens by instance that the router knows of, and in truth.
+    std::vector<std::int64_t> promised, cached;
+    std::vector<double> scores;
   };
 
-  void build_instance(InstanceSpec);
+  void build_pool(std::unique_ptr<Router>, std::size_t instances);
+  void build_instance(InstanceSpec, Pool&);
+  void hear_caches(Pool&, Rank&, std::uint32_t instance);
   void push_arrival();
   void on_arrival(Time);
   void on_visible(std::uint32_t routed, Time);
@@ -119,7 +139,21 @@ class World {
   [[nodiscard]] bool all_gone() const;
   // A link is down: what waits for it may never go on.
   [[nodiscard]] bool is_cut_off() const;
-  [[nodiscard]] std::optional<std::size_t> route(const RoutedRequest&);
+  // Routing (world_route.cpp).
+  [[nodiscard]] std::optional<std::size_t> route(Pool&, RoutedRequest);
+  [[nodiscard]] std::optional<std::size_t> route(Pool&, const Request&);
+  void find_prefixes(Pool&, const RoutedRequest&);
+  void spread(Pool&, std::vector<std::int64_t>& to);
+  void judge(const Pool&, const RoutedRequest&, std::size_t chosen);
+  [[nodiscard]] std::vector<DecisionRecord::Alternative> weigh(const Pool&, const RoutedRequest&);
+  void begin_ticks();
+  void tick(EventKind, std::uint32_t target, Duration after);
+  [[nodiscard]] bool goes_on() const;
+  void on_publish(std::uint32_t pool, Time);
+  void charge(std::size_t instance, const RequestOutcome&);
+  void discharge(std::size_t instance, const RequestOutcome&);
+  [[nodiscard]] static RequestOutcome outcome_of(const Request&, std::uint32_t instance, Promise);
+  void first_token(const RequestOutcome&);
   void place(std::size_t instance, Time);
   void build_tiers();
   RankTiers::Level level(const TierWay&, bool shared);
@@ -127,10 +161,10 @@ class World {
   void schedule_transfers();
   void report_tiers();
   void dispatch(const Event&);
-  void reject(const Request&, std::uint32_t instance, const char* reason);
+  void reject(const Request&, std::uint32_t instance, Promise, const char* reason);
   [[nodiscard]] const char* misfit(const Request&, const EngineConfig&) const;
   std::size_t pick_rank(Instance&);
-  void deliver(const Request&, Instance&, Time visible);
+  void deliver(const Request&, Instance&, Promise, Time visible);
   void wake(std::size_t group, Time);
   void reschedule(std::size_t group);
   void request_done(const RequestOutcome&);
@@ -138,18 +172,23 @@ class World {
   void finish_outcome();
 
   Options options_;
-  std::unique_ptr<Router> router_;
   TraceSource& trace_;
   std::vector<std::unique_ptr<Instance>> instances_;
   std::vector<std::unique_ptr<Group>> groups_;
+  std::vector<std::unique_ptr<Pool>> pools_;
   std::vector<InstanceView> views_;
   EventQueue queue_;
+  std::size_t ticks_ = 0;  // events in the queue that come again whatever happens
+  Promise promise_;        // of the last request that was routed
+  std::vector<ContentChunk> content_;
+  std::vector<PrefixDirectory::Holder> matches_;
   std::vector<std::unique_ptr<StepEstimator>> estimators_;  // by instance, for policies
   FlowNetwork network_;
   Transfers transfers_{network_};
   std::vector<std::unique_ptr<TierStore>> stores_;
-  std::vector<std::unique_ptr<TierPool>> pools_;  // by tier; none where each store is for itself
-  std::vector<std::uint32_t> store_number_;       // within its tier
+  std::vector<std::unique_ptr<TierPool>>
+      tier_pools_;                           // by tier; none where each store is for itself
+  std::vector<std::uint32_t> store_number_;  // within its tier
   Time transfer_at_ = kNever;
   std::uint32_t transfer_generation_ = 0;
   Time now_{};
@@ -166,8 +205,6 @@ class World {
   std::vector<std::size_t> evacuating_;  // by instance: the record its loss is booked on
   std::vector<Request> stranded_;
   std::vector<Sequence> stranded_sequences_, moved_;
-  std::vector<InstanceView> alive_views_;
-  std::vector<std::size_t> alive_;
   int down_ = 0;  // instances
   int gone_ = 0;  // instances that do not come back
   std::vector<Routed> routed_;

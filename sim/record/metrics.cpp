@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <utility>
 
@@ -224,6 +225,45 @@ void host_rows(Rows& rows, const RunOutcome& run) {
     rows.value("load_stall", static_cast<double>(t.stall_ns) / 1e9, "s");
 }
 
+// How evenly the instances worked: Jain's index (1 = evenly, 1/n = one of n did all) and the most
+// over the mean, of the time in iterations and of requests served.
+void balance_rows(Rows& rows, const RunOutcome& run) {
+  std::map<std::uint32_t, std::pair<double, double>> loads;  // time, requests
+  for (const RankTotals& r : run.ranks) loads[r.instance].first += static_cast<double>(r.busy_ns);
+  for (const RequestOutcome& r : run.requests)
+    if (r.outcome == Outcome::finished) ++loads[r.instance].second;
+  if (loads.size() < 2) return;
+  const auto n = static_cast<double>(loads.size());
+  const auto add = [&](const char* name, auto get) {
+    double sum = 0, squares = 0, most = 0;
+    for (const auto& [instance, load] : loads) {
+      const double x = get(load);
+      sum += x, squares += x * x, most = std::max(most, x);
+    }
+    rows.ratio(fmt::format("{}_jain", name), sum * sum, n * squares, "ratio");
+    rows.ratio(fmt::format("{}_max_over_mean", name), most * n, sum, "ratio");
+  };
+  add("load", [](const auto& l) { return l.first; });
+  add("requests", [](const auto& l) { return l.second; });
+}
+
+// What the routers' decisions cost beside the best (RecordSpec::decisions).
+void regret_rows(Rows& rows, const RunOutcome& run) {
+  if (run.decisions.empty()) return;
+  std::vector<double> regret;
+  double best = 0, wrong = 0, promised = 0;
+  for (const DecisionRecord& d : run.decisions) {
+    const std::int64_t ns = d.chosen.cost_ns - d.best_ns;
+    regret.push_back(static_cast<double>(ns) / 1e6);
+    best += ns == 0 ? 1 : 0;
+    promised += static_cast<double>(d.chosen.promised_tokens);
+    wrong += std::abs(static_cast<double>(d.chosen.promised_tokens - d.chosen.cached_tokens));
+  }
+  rows.summary("regret_ms", kvsim::summarize(std::move(regret)), "ms");
+  rows.value("best_choice_rate", best / static_cast<double>(run.decisions.size()), "ratio");
+  rows.ratio("index_error", wrong, promised, "ratio");
+}
+
 // What the KV memory held while iterations ran; ranks weighted by that time.
 void memory_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
   double all = 0, reserved = 0, unfilled = 0, stranded = 0, mapping = 0;  // tokens * ns
@@ -311,6 +351,8 @@ std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo) {
   cache_rows(rows, totals);
   tier_rows(rows, run, totals);
   host_rows(rows, run);
+  balance_rows(rows, run);
+  regret_rows(rows, run);
   const auto simulated_ns = static_cast<double>(to_ns(run.end));
   rank_rows(rows, run.ranks, simulated_ns, true);
   std::map<std::uint32_t, std::vector<RankTotals>> instances;

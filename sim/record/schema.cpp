@@ -282,6 +282,44 @@ TableInfo fault_table() {
           ""};
 }
 
+// What a router and the truth say of one instance when a request is routed.
+std::vector<Column> weighed_columns() {
+  return {{"score", "REAL", "the router's own, the least is best; NULL = it did not look"},
+          {"in_flight", "INTEGER NOT NULL", "requests there"},
+          {"pending_tokens", "INTEGER NOT NULL",
+           "prompt tokens of requests there without a first token, less what was promised"},
+          {"promised_tokens", "INTEGER NOT NULL", "of the prompt, cached there as the router knew"},
+          {"cached_tokens", "INTEGER NOT NULL", "of the prompt, cached there in truth"},
+          {"cost_ns", "INTEGER NOT NULL",
+           "to compute all that waits there, and of this prompt what is not cached"}};
+}
+
+TableInfo decision_table() {
+  TableInfo t{"decision",
+              "one row a decision of a router, when the scenario asks for them",
+              {kRunId,
+               {"request", "INTEGER NOT NULL", "index in the workload"},
+               {"at_ns", "INTEGER NOT NULL", "since the start of the run"},
+               {"instance", "INTEGER NOT NULL", "that was chosen"}},
+              ""};
+  for (const Column& c : weighed_columns()) t.columns.push_back(c);
+  t.columns.push_back({"best_instance", "INTEGER NOT NULL", "with the least cost of all"});
+  t.columns.push_back({"best_cost_ns", "INTEGER NOT NULL", "cost_ns less this is the regret"});
+  return t;
+}
+
+TableInfo alternative_table() {
+  TableInfo t{"alternative",
+              "instances that a decision did not choose, the cheapest of them",
+              {kRunId,
+               {"request", "INTEGER NOT NULL", "index in the workload"},
+               {"at_ns", "INTEGER NOT NULL", "of the decision"},
+               {"instance", "INTEGER NOT NULL", "that was not chosen"}},
+              ""};
+  for (const Column& c : weighed_columns()) t.columns.push_back(c);
+  return t;
+}
+
 TableInfo kernel_timing_table() {
   return {"kernel_timing",
           "kernels measured on this machine before the run (cost model kernels); empty when a kept "
@@ -313,11 +351,12 @@ TableInfo metric_table() {
 
 const std::vector<TableInfo>& schema_tables() {
   static const std::vector<TableInfo> kTables = [] {
-    std::vector<TableInfo> all{run_table(),         provenance_table(),    param_table(),
-                               request_table(),     iteration_table(),     sample_table(),
-                               instance_table(),    tier_table(),          tier_hit_table(),
-                               tier_sample_table(), link_table(),          transfer_table(),
-                               fault_table(),       kernel_timing_table(), metric_table()};
+    std::vector<TableInfo> all{run_table(),           provenance_table(), param_table(),
+                               request_table(),       iteration_table(),  sample_table(),
+                               instance_table(),      tier_table(),       tier_hit_table(),
+                               tier_sample_table(),   link_table(),       transfer_table(),
+                               fault_table(),         decision_table(),   alternative_table(),
+                               kernel_timing_table(), metric_table()};
     all.insert(all.end(), study_tables().begin(), study_tables().end());
     return all;
   }();
@@ -364,6 +403,7 @@ void create_schema(Database& db) {
 void create_indices(Database& db) {
   db.exec("CREATE UNIQUE INDEX IF NOT EXISTS request_by_index ON request (run_id, request)");
   db.exec("CREATE INDEX IF NOT EXISTS iteration_by_time ON iteration (run_id, start_ns)");
+  db.exec("CREATE INDEX IF NOT EXISTS decision_by_request ON decision (run_id, request)");
   db.exec("CREATE INDEX IF NOT EXISTS instance_sample_by_time ON instance_sample (run_id, at_ns)");
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "sim/base/check.h"
 #include "sim/base/hash.h"
 #include "sim/record/schema.h"
@@ -81,7 +83,9 @@ RunWriter::RunWriter(Database& db, const RunHeader& h)
       tier_sample_(insert("tier_sample")),
       link_(insert("link")),
       transfer_(insert("transfer")),
-      fault_(insert("fault")) {
+      fault_(insert("fault")),
+      decision_(insert("decision")),
+      alternative_(insert("alternative")) {
   Statement run = insert("run");
   const std::string digest = digest_text(hash_text(h.scenario_text));
   Row row(run);  // what is known at the end stays NULL
@@ -156,6 +160,25 @@ void RunWriter::write(const FaultRecord& f) {
       << f.goodput_least;
   f.recovery.count() > 0 ? row << std::optional(f.recovery) : row.null();
   row.run();
+}
+
+void RunWriter::write(const DecisionRecord& d) {
+  const auto weighed = [](Row& row, const DecisionRecord::Alternative& a) {
+    row << a.instance;
+    std::isnan(a.score) ? row.null() : row << a.score;
+    row << a.in_flight << a.pending_tokens << a.promised_tokens << a.cached_tokens << a.cost_ns;
+  };
+  Row row(decision_);
+  row << d.request << d.at;
+  weighed(row, d.chosen);
+  row << d.best_instance << d.best_ns;
+  row.run();
+  for (const DecisionRecord::Alternative& a : d.others) {
+    Row other(alternative_);
+    other << d.request << d.at;
+    weighed(other, a);
+    other.run();
+  }
 }
 
 void RunWriter::write(const IterationRecord& i) {

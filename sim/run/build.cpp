@@ -218,9 +218,10 @@ class Builder {
       size_engine();
     }
     report(d_, {}, "router", [&] {
-      out_.router = Registry::instance().make<Router>(
-          s().router.name, s().router.params,
-          {static_cast<std::size_t>(s().deployment.replicas), Rng(s().seed, "router")});
+      out_.router =
+          Registry::instance().make<Router>(s().router.name, s().router.params,
+                                            {static_cast<std::size_t>(s().deployment.replicas),
+                                             Rng(s().seed, "router"), s().slo.ttft});
     });
     if (with_trace) {
       TraceSource::Context c;

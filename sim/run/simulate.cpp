@@ -5,7 +5,6 @@
 #include <chrono>
 #include <ctime>
 
-#include "sim/record/recorder.h"
 #include "sim/run/build_faults.h"
 #include "sim/run/economics.h"
 
@@ -77,12 +76,15 @@ std::vector<Metric> without_offload(const LoadedScenario& loaded, const ThisMach
 SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   const auto started = std::chrono::steady_clock::now();
   const std::string started_utc = utc_now();
-  std::optional<Recorder> recorder;
+  std::optional<Recorder> own;
+  std::optional<Recorder>& recorder = options.shared != nullptr ? *options.shared : own;
   if (run.is_unmeasured)
     throw InputError("cost.device: this machine has not been measured",
                      "only `kvsim run` measures; elsewhere name a file of `kvsim kernels calibrate "
                      "-o FILE` as deployment.hardware");
-  if (!options.database.empty())
+  if (recorder)
+    recorder->begin_run(header_of(run, options.kernel_timings));
+  else if (!options.database.empty())
     recorder.emplace(options.database, header_of(run, options.kernel_timings));
   run.engine.exact_steps = options.exact_steps;
   std::vector<InstanceSpec> instances;
@@ -103,6 +105,8 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   world_options.record_transfers = transfer_rows || options.keep_timeline;
   world_options.tiers = std::move(run.tiers);
   world_options.faults = std::move(run.faults);
+  if (run.scenario.record.decisions == RecordLevel::all)
+    world_options.record_decisions = run.scenario.record.alternatives;
   SimulateResult result;
   try {
     World world(std::move(instances), std::move(run.router), *run.trace, std::move(world_options));
@@ -128,7 +132,8 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
         provenance =
             Provenance{host_name(), started_utc,
                        std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count()};
-      recorder->finish(result.outcome, result.metrics, provenance);
+      recorder->end_run(result.outcome, result.metrics, provenance);
+      if (options.shared == nullptr) recorder->complete();
       set_aside();
     }
   } catch (const InputError& e) {

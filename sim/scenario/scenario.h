@@ -262,7 +262,8 @@ constexpr auto enum_names(RecordLevel) {
 
 struct RecordSpec {
   RecordLevel requests = RecordLevel::all, iterations = RecordLevel::none;
-  RecordLevel transfers = RecordLevel::none;
+  RecordLevel transfers = RecordLevel::none, decisions = RecordLevel::none;
+  std::int64_t alternatives = 3;
   Duration sample_every{std::chrono::seconds(10)};
   static constexpr std::tuple kFields{
       field("requests", &RecordSpec::requests, any, "a row per request"),
@@ -270,6 +271,11 @@ struct RecordSpec {
             "a row per iteration (large; turns fast-forwarding off)"),
       field("transfers", &RecordSpec::transfers, any,
             "a row per transfer of KV between tiers (totals of links and tiers are always kept)"),
+      field("decisions", &RecordSpec::decisions, any,
+            "a row per decision of a router, judged by what the instances really held (costs time "
+            "with many instances)"),
+      field("alternatives", &RecordSpec::alternatives, between<std::int64_t>(1, 4096),
+            "of a decision: how many instances that were not chosen are kept, the cheapest"),
       field("sample_every", &RecordSpec::sample_every, any,
             "a row per rank with its queue, batch and KV use this often; 0 = never")};
 };
@@ -335,6 +341,7 @@ struct Scenario {
   std::vector<FaultSpec> faults;
   RecordSpec record;
   std::optional<MeasuredSpec> measured;
+  Tree variants;
   static constexpr std::tuple kFields{
       field("kvsim", &Scenario::kvsim, between(1, 1), "version of this file format"),
       field("name", &Scenario::name, any, "names the result file"),
@@ -354,7 +361,10 @@ struct Scenario {
       field("faults", &Scenario::faults, any, "what breaks when"),
       field("record", &Scenario::record, any, "what the database keeps"),
       field("measured", &Scenario::measured, any,
-            "measurements to compare with (`kvsim validate`)")};
+            "measurements to compare with (`kvsim validate`)"),
+      field("variants", &Scenario::variants, any,
+            "several runs in one file and one database: {AXIS: {NAME: {keys that differ}, ...}, "
+            "...}; every combination of one name of each axis is run")};
 };
 KVSIM_FIELDS_ELSEWHERE(Scenario)
 
@@ -369,6 +379,9 @@ struct LoadedScenario {
 // to Diagnostics, all at once.
 LoadedScenario load_scenario(const std::string& path, const std::vector<std::string>& overrides,
                              Diagnostics&);
+// Every run of a file, one unless it has `variants`; names go on with the variant's.
+std::vector<LoadedScenario> load_variants(const std::string& path,
+                                          const std::vector<std::string>& overrides, Diagnostics&);
 // The same for a tree that somebody built (tests, gallery); `base_dir` for relative paths.
 LoadedScenario read_scenario(Tree, const std::string& base_dir,
                              const std::vector<std::string>& overrides, Diagnostics&);

@@ -101,6 +101,28 @@ struct RequestOutcome {
   std::array<std::int64_t, kIntervals> after_ns{};  // from there to the last
   std::array<std::int64_t, kMissCauses> miss_tokens{};
   const char* reason = "";  // of a rejection or time-out; static text
+  // When it was routed: tokens that the router's index promised, and the time it took for the rest.
+  std::int64_t promised_tokens = 0, promised_ns = 0;
+};
+
+// One decision of a router (recorded on request), and how good it was: what each instance would
+// have cost is judged by what they really had cached and by the work in front of it.
+struct DecisionRecord {
+  struct Alternative {
+    std::uint32_t instance = 0;
+    double score = 0;  // the router's own, the least is best; NaN = not looked at
+    std::int64_t in_flight = 0, pending_tokens = 0;
+    std::int64_t promised_tokens = 0, cached_tokens = 0;  // by the router's index, and in truth
+    std::int64_t cost_ns =
+        0;  // to compute all that waits there, and of this prompt what is not cached
+  };
+  std::uint64_t request = 0;
+  Time at{};
+  Alternative chosen;
+  std::vector<Alternative> others;  // the least costly of them, in order
+  // Of the best instance, chosen or not; chosen.cost_ns - best_ns is the regret.
+  std::uint32_t best_instance = 0;
+  std::int64_t best_ns = 0;
 };
 
 // What the KV memory of a rank is used for at some instant.
@@ -273,13 +295,11 @@ enum class TransferKind : std::uint8_t {
   from_host
 };
 constexpr auto enum_names(TransferKind) {
-  return std::array{std::pair{TransferKind::load, "load"},
-                    std::pair{TransferKind::promote, "promote"},
-                    std::pair{TransferKind::store, "store"},
-                    std::pair{TransferKind::demote, "demote"},
-                    std::pair{TransferKind::replicate, "replicate"},
-                    std::pair{TransferKind::to_host, "to_host"},
-                    std::pair{TransferKind::from_host, "from_host"}};
+  return std::array{
+      std::pair{TransferKind::load, "load"},           std::pair{TransferKind::promote, "promote"},
+      std::pair{TransferKind::store, "store"},         std::pair{TransferKind::demote, "demote"},
+      std::pair{TransferKind::replicate, "replicate"}, std::pair{TransferKind::to_host, "to_host"},
+      std::pair{TransferKind::from_host, "from_host"}};
 }
 
 // Everything a run produced.
@@ -293,6 +313,7 @@ struct RunOutcome {
   std::vector<TierSample> tier_samples;
   std::vector<TransferRecord> transfers;
   std::vector<FaultRecord> faults;
+  std::vector<DecisionRecord> decisions;
   DurationHistogram itl;  // all gaps between consecutive tokens, pooled
   std::uint64_t injected = 0;
   Time end{};  // last event
