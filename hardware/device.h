@@ -29,7 +29,7 @@ struct Efficiency {
   // made, hence far below 1.
   double sampler = 0.1;
   std::string source;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("gemm", &Efficiency::gemm, between(0.01, 1.0),
             "share of peak compute in large matrix products"),
       field("gemm_half_tokens", &Efficiency::gemm_half_tokens, between(0.0, 4096.0),
@@ -61,7 +61,7 @@ struct LinkSpec {
   Duration latency{};  // of one message; a ring all-reduce over p GPUs pays 2 (p - 1)
   std::string source;
   Bytes chunk_half{};  // chunks of this size reach half the bandwidth: c / (c + chunk_half)
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("name", &LinkSpec::name, any, "kind of link"),
       field("bandwidth", &LinkSpec::bandwidth, any, "per direction and GPU"),
       field("latency", &LinkSpec::latency, kLatencyBounds, "of one message"),
@@ -84,7 +84,7 @@ struct DeviceSpec {
   Efficiency efficiency;
   std::optional<KernelProfile> kernels;       // of devices that ran this project's kernels
   std::map<std::string, std::string> source;  // figure -> where it comes from
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("name", &DeviceSpec::name, any, "id in the catalogue"),
       field("vendor", &DeviceSpec::vendor, any, "maker"),
       field("text", &DeviceSpec::text, any, "one line"),

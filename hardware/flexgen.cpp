@@ -107,7 +107,7 @@ class FlexGen final : public CostModel {
  public:
   struct Shares {
     Ratio gpu{1.0}, cpu{0.0};
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("gpu", &Shares::gpu, between(Ratio{0}, Ratio{1}), "share in GPU memory"),
         field("cpu", &Shares::cpu, between(Ratio{0}, Ratio{1}),
               "share in host memory; the rest is on drives")};
@@ -123,7 +123,7 @@ class FlexGen final : public CostModel {
         cpu_to_ssd_prefill_kv;
     std::optional<FlopRate> prefill_matmul, decode_matmul, prefill_attention, decode_attention,
         cpu_attention_rate;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("weights", &Params::weights, any, "where the weights are"),
         field("kv", &Params::kv, any, "where keys and values are"),
         field("activations", &Params::activations, any,

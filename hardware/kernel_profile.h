@@ -17,7 +17,7 @@ struct LinearTime {
   std::string element = "f16";
   std::int64_t rows = 1;
   double base_ns = 0, per_weight_ns = 0;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("element", &LinearTime::element, any, "stored weights: f16 or f32"),
       field("rows", &LinearTime::rows, between<std::int64_t>(1, 1 << 20), "tokens"),
       field("base_ns", &LinearTime::base_ns, between(0.0, 1e9), "of a call"),
@@ -33,7 +33,7 @@ struct AttentionTime {
   bool latent = false;
   std::int64_t count = 1;
   double base_ns = 0, per_unit_ns = 0;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("element", &AttentionTime::element, any, "stored KV: f32, f16, bf16, i8, i4 or i2"),
       field("q_heads", &AttentionTime::q_heads, between<std::int64_t>(1, 4096), "query heads"),
       field("kv_heads", &AttentionTime::kv_heads, between<std::int64_t>(1, 4096),
@@ -64,7 +64,7 @@ struct KernelProfile {
   // likewise.
   double elementwise_base_ns = 0, elementwise_byte_ns = 0, softmax_base_ns = 0, softmax_byte_ns = 0;
   double worst_fit = 0;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("device", &KernelProfile::device, any, "as the system or the driver names it"),
       field("driver", &KernelProfile::driver, any, "of a Vulkan device; empty for a CPU"),
       field("date", &KernelProfile::date, any, "of the measurement"),

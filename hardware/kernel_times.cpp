@@ -52,7 +52,7 @@ class KernelTimes final : public CostModel {
  public:
   struct Params {
     std::string device;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("device", &Params::device, any,
               "cpu or vulkan: this machine's, measured once and kept; empty: the profile that "
               "deployment.hardware names")};

@@ -78,7 +78,7 @@ class LayerProfile final : public CostModel {
     std::string path = "profile";
     Uneven uneven = Uneven::table;
     std::map<std::string, double> calls;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("path", &Params::path, any, "folder with tp<N>/*.csv.gz, relative to the scenario"),
         field("uneven", &Params::uneven, any,
               "decodes of different lengths: by skew.csv, or as if all had the mean"),

@@ -49,7 +49,7 @@ struct StorageUse {
   int count = 1;
   Attachment attached = Attachment::socket;
   std::string source;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("device", &StorageUse::device, any, "drive of the catalogue: kvsim list storage"),
       field("count", &StorageUse::count, between(1, 1024), "drives of this kind in a node"),
       field("attached", &StorageUse::attached, any, "spread over sockets, or over PCIe switches"),
@@ -60,7 +60,7 @@ struct NicUse {
   int count = 1;
   Attachment attached = Attachment::socket;
   std::string source;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("count", &NicUse::count, between(1, 1024), "adapters of `network` in a node"),
       field("attached", &NicUse::attached, any, "spread over sockets, or over PCIe switches"),
       field("source", &NicUse::source, any, "where this comes from")};
@@ -69,7 +69,7 @@ struct NicUse {
 struct RemoteSpec {
   Bytes capacity;  // 0 = there is none
   LinkSpec link;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("capacity", &RemoteSpec::capacity, any, "of the pool; 0 = there is none"),
       field("link", &RemoteSpec::link, any, "between the pool and the network")};
 };
@@ -79,7 +79,7 @@ struct VertexSpec {
   VertexKind kind = VertexKind::dram;
   Bytes capacity;
   std::string source;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("name", &VertexSpec::name, any, "unique in the node, such as cxl0"),
       field("kind", &VertexSpec::kind, any, "what it is; sockets, nics and switches pass data on"),
       field("capacity", &VertexSpec::capacity, any, "of a memory"),
@@ -94,7 +94,7 @@ struct EdgeSpec {
   Bytes chunk_half;
   Duplex duplex = Duplex::full;
   std::string source;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("from", &EdgeSpec::from, any, "name of a vertex"),
       field("to", &EdgeSpec::to, any, "name of a vertex"),
       field("name", &EdgeSpec::name, any, "kind of link"),
@@ -108,7 +108,7 @@ struct EdgeSpec {
 struct GraphSpec {
   std::vector<VertexSpec> vertices;
   std::vector<EdgeSpec> links;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("vertices", &GraphSpec::vertices, any, "more vertices of each node"),
       field("links", &GraphSpec::links, any, "more links; ends may be parts of the short form")};
 };
@@ -133,7 +133,7 @@ struct NodeSpec {
   RemoteSpec remote;
   GraphSpec graph;
   std::map<std::string, std::string> source;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("name", &NodeSpec::name, any, "id in the catalogue"),
       field("text", &NodeSpec::text, any, "one line"),
       field("device", &NodeSpec::device, any, "accelerator it is built of"),

@@ -95,7 +95,7 @@ class RooflineModel final : public CostModel {
     std::optional<double> gemm, gemm_half_tokens, attention, attention_half_tokens, memory,
         kv_memory, expert_memory, sampler;
     std::optional<Duration> launch;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("compute", &Params::compute, any,
               "precision of the matrix products, a key of the device's rates; auto = from the "
               "weights"),

@@ -20,7 +20,7 @@ struct StorageSpec {
   Price price;
   Duration service_life{};
   std::map<std::string, std::string> source;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("name", &StorageSpec::name, any, "id in the catalogue"),
       field("text", &StorageSpec::text, any, "one line"),
       field("capacity", &StorageSpec::capacity, any, "usable"),

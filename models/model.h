@@ -64,7 +64,7 @@ struct MlaSpec {
   std::int64_t qk_nope_head_dim = 128;
   std::int64_t qk_rope_head_dim = 64;
   std::int64_t v_head_dim = 128;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("q_lora_rank", &MlaSpec::q_lora_rank, between<std::int64_t>(0, 65536),
             "rank of the query projection; 0 = not factored"),
       field("kv_lora_rank", &MlaSpec::kv_lora_rank, between<std::int64_t>(1, 65536),
@@ -88,7 +88,7 @@ struct MoeSpec {
   std::int64_t every = 1;
   std::int64_t offset = 0;
   std::vector<std::int64_t> dense_layers;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("experts", &MoeSpec::experts, between<std::int64_t>(1, 65536),
             "routed experts per layer"),
       field("active", &MoeSpec::active, between<std::int64_t>(1, 65536),
@@ -111,7 +111,7 @@ struct MoeSpec {
 struct RecurrentSpec {
   std::int64_t state_elements = 0;
   std::int64_t parameters = 0;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("state_elements", &RecurrentSpec::state_elements,
             between<std::int64_t>(0, std::int64_t{1} << 40),
             "numbers of state per layer and sequence"),
@@ -137,7 +137,7 @@ struct ModelSpec {
   double expert_bits = 0;
 
   static constexpr std::int64_t kMaxWidth = 1 << 20;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("name", &ModelSpec::name, any, "id in the catalogue"),
       field("text", &ModelSpec::text, any, "one line"),
       field("family", &ModelSpec::family, any,

@@ -25,7 +25,7 @@ struct SessionParams {
     p.value = n;
     return p;
   }
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("turns", &SessionParams::turns, any, "user messages of a session"),
       field("message", &SessionParams::message, any,
             "new tokens of the later messages (default: as the prompt)"),
@@ -48,7 +48,7 @@ struct PrefixParams {
   LengthParams tokens = SessionParams::constant(1024);
   double zipf = 1.0;
   Ratio share{1.0};
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("count", &PrefixParams::count, between(0, 1'000'000),
             "how many different prefixes; 0 = none"),
       field("tokens", &PrefixParams::tokens, any, "length of each prefix"),
@@ -63,7 +63,7 @@ struct TenantParams {
   int count = 1;
   double zipf = 0;
   std::vector<std::int32_t> priorities;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("count", &TenantParams::count, between(1, 1'000'000), "how many tenants (clients)"),
       field("zipf", &TenantParams::zipf, between(0.0, 10.0),
             "shares: tenant number k brings k^-zipf as many sessions as the first; 0 = all as "
@@ -81,7 +81,7 @@ struct AgentParams {
   std::optional<LengthParams> output;
   Duration pause{0};
   double pause_cv = 1.0;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("steps", &AgentParams::steps, any, "requests per message"),
       field("result", &AgentParams::result, any, "tokens that a tool adds"),
       field("output", &AgentParams::output, any,
@@ -100,7 +100,7 @@ struct GeneratorParams {
   AgentParams agent;
   TenantParams tenants;
   std::int64_t requests = 1000;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("arrivals", &GeneratorParams::arrivals, any,
             "when sessions begin (without sessions: requests)"),
       field("prompt", &GeneratorParams::prompt, any,

@@ -17,7 +17,7 @@ class CopyBlocksCase final : public PlainCase<std::byte> {
     std::int32_t pool = 32;
     std::int32_t heads = 8;
     Bytes head_bytes{8192};
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("from", &Params::from, any, "layout that is read"),
         field("to", &Params::to, any, "layout that is written"),
         field("layers", &Params::layers, between(1, 1024), "layers"),
@@ -91,7 +91,7 @@ class ReorderKeysCase final : public PlainCase<std::byte> {
     int k_dim = 128;
     int v_dim = 128;
     int page_tokens = 64;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("context", &Params::context, between(1, 4'000'000), "tokens"),
         field("element", &Params::element, any, "how a number is stored"),
         field("from", &Params::from, any, "order that is read; the other is written"),

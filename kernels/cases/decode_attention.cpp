@@ -30,7 +30,7 @@ class DecodeCase final : public AttentionCase<DecodeAttention> {
     double peak = 0;
     double key_size = 1;
     double value_size = 1;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("context", &Params::context, between(0, 4'000'000), "tokens of a sequence"),
         field("batch", &Params::batch, between(1, 65536), "sequences"),
         field("varied", &Params::varied, any, "sequences of 0 to `context` tokens"),

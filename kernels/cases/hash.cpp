@@ -12,7 +12,7 @@ class HashCase final : public PlainCase<std::uint64_t> {
     std::int32_t tokens = 16384;
     std::int32_t block_tokens = 16;
     bool varied = false;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("sequences", &Params::sequences, between(0, 65536), "sequences"),
         field("tokens", &Params::tokens, between(0, 4'000'000), "ids of a sequence"),
         field("block_tokens", &Params::block_tokens, between(1, 65536), "ids of a block"),

@@ -17,7 +17,7 @@ class KeyScoresCase final : public PlainCase<float> {
     int page_tokens = 64;
     int group_tokens = 64;
     bool softmax = true;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("context", &Params::context, between(1, 4'000'000), "tokens in the cache"),
         field("queries", &Params::queries, between(0, 65536), "the last ones of the tokens"),
         field("element", &Params::element, any, "how the cache stores a number"),

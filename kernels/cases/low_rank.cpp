@@ -12,7 +12,7 @@ struct LowRankShape {
   std::int32_t groups = 2;
   std::int32_t dim = 512;
   std::int32_t rank = 128;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("tokens", &LowRankShape::tokens, between(0, 1'000'000), "rows"),
       field("groups", &LowRankShape::groups, between(1, 1024), "groups of heads, a basis each"),
       field("dim", &LowRankShape::dim, between(1, 65536), "heads of a group * head dim"),
@@ -76,7 +76,7 @@ class RotateCase final : public PlainCase<float> {
     std::int32_t rows = 1024;
     std::int32_t blocks = 1;
     std::int32_t block_log2 = 7;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("rows", &Params::rows, between(0, 1'000'000), "rows: tokens * heads"),
         field("blocks", &Params::blocks, between(1, 1024), "blocks of a row"),
         field("block_log2", &Params::block_log2, between(0, 14), "a block is 2^this numbers")};

@@ -13,7 +13,7 @@ struct MergeShape {
   std::int32_t tokens = 1024;
   std::int32_t dim = 128;
   std::int32_t kept = 256;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("tokens", &MergeShape::tokens, between(0, 1'000'000), "rows, tokens of one kv head"),
       field("dim", &MergeShape::dim, between(1, 65536), "numbers of a row"),
       field("kept", &MergeShape::kept, at_least(0),

@@ -15,7 +15,7 @@ struct PagesShape {
   int kv_heads = 8;
   int k_dim = 128;
   int page_tokens = 16;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("context", &PagesShape::context, between(1, 4'000'000), "tokens in the cache"),
       field("element", &PagesShape::element, any, "how the cache stores a number"),
       field("key_order", &PagesShape::key_order, any, "order of a tile of keys"),

@@ -33,7 +33,7 @@ class PrefillCase final : public AttentionCase<PrefillAttention> {
     double density = 1;
     double key_size = 1;
     double value_size = 1;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("queries", &Params::queries, between(0, 1'000'000), "new tokens of a sequence"),
         field("cached", &Params::cached, between(0, 4'000'000), "tokens before them"),
         field("batch", &Params::batch, between(1, 4096), "sequences"),

@@ -14,7 +14,7 @@ struct CodecShape {
   std::int32_t group = 0;
   bool symmetric = false;
   bool codebook = false;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("tokens", &CodecShape::tokens, between(0, 4'000'000), "rows"),
       field("dims", &CodecShape::dims, between(0, 65536), "numbers of a row"),
       field("width", &CodecShape::width, any, "bits of a code, or three levels"),

@@ -18,7 +18,7 @@ struct PageCodecShape {
   int page_tokens = 64;
   int group_tokens = 64;
   double size = 1;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("context", &PageCodecShape::context, between(1, 4'000'000), "tokens"),
       field("plain", &PageCodecShape::plain, any, "element of the unquantised pages"),
       field("codes", &PageCodecShape::codes, any, "element of the quantised pages"),

@@ -15,7 +15,7 @@ class ReduceScoresCase final : public PlainCase<float> {
     Combine heads = Combine::mean;
     Combine pool = Combine::max;
     int pool_width = 7;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("queries", &Params::queries, between(0, 65536), "rows of scores per head"),
         field("q_heads", &Params::q_heads, between(1, 4096), "query heads"),
         field("kv_heads", &Params::kv_heads, between(1, 1024), "kv heads, rows of the result"),

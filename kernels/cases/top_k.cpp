@@ -11,7 +11,7 @@ class TopKCase final : public PlainCase<std::int32_t> {
     std::int32_t columns = 32768;
     std::int32_t k = 3277;
     int values = 0;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("rows", &Params::rows, between(1, 65536), "rows, one per kv head and sequence"),
         field("columns", &Params::columns, between(1, 4'000'000), "numbers of a row: tokens"),
         field("k", &Params::k, between(0, 4'000'000), "how many are chosen"),

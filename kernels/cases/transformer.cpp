@@ -13,7 +13,7 @@ class LinearCase final : public PlainCase<float> {
     std::int32_t in_dim = 1024;
     std::int32_t out_dim = 1024;
     bool half = true;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("rows", &Params::rows, between(0, 65536), "tokens; 1: a matrix-vector product"),
         field("in_dim", &Params::in_dim, between(0, 65536), "numbers of an input row"),
         field("out_dim", &Params::out_dim, between(0, 65536), "numbers of an output row"),
@@ -79,7 +79,7 @@ class RowsCase final : public PlainCase<float> {
     std::int32_t rows = 64;
     std::int32_t heads = 32;
     std::int32_t dim = 128;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("rows", &Params::rows, between(0, 65536), "tokens"),
         field("heads", &Params::heads, between(1, 4096), "heads; a row has heads * dim numbers"),
         field("dim", &Params::dim, between(2, 65536), "numbers of a head, even")};

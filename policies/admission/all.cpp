@@ -7,7 +7,7 @@ namespace {
 class All final : public Admission {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   All(Params, const Context&) {}
   const char* refuse(const AdmissionQuestion&) override { return nullptr; }

@@ -14,7 +14,7 @@ class PredictedTtft final : public Admission {
   struct Params {
     std::optional<Duration> limit;
     double factor = 1.0;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("limit", &Params::limit, any, "most predicted TTFT; default: slo.ttft"),
         field("factor", &Params::factor, between(0.01, 100.0),
               "the time to compute is multiplied by this: above 1 for batches that decode beside "

@@ -9,7 +9,7 @@ class QueueLimit final : public Admission {
   struct Params {
     std::int64_t requests = 128;
     std::int64_t tokens = 0;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("requests", &Params::requests, between<std::int64_t>(0, 1 << 30),
               "most requests that wait in a rank; 0 = no limit"),
         field("tokens", &Params::tokens, between<std::int64_t>(0, std::int64_t{1} << 40),

@@ -15,7 +15,7 @@ class Arc final : public ListPolicy<ArcNode> {
  public:
   struct Params {
     bool whole_steps = false;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("whole_steps", &Params::whole_steps, any,
               "the target moves by whole numbers, the quotient of the ghosts rounded down; false "
               "takes the real quotient, as libCacheSim does")};

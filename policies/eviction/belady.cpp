@@ -13,7 +13,7 @@ class Belady final : public ListPolicy<BeladyNode> {
  public:
   struct Params {
     bool bypass = false;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("bypass", &Params::bypass, any,
               "an object that is never used again, or later than all residents of a full cache, "
               "is not kept: the fewest misses possible; false always inserts, as libCacheSim")};

@@ -25,7 +25,7 @@ class Cacheus final : public ListPolicy<CacheusNode> {
   struct Params {
     double learning_rate = 0.408;
     bool paper = false;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("learning_rate", &Params::learning_rate, between(0.001, 1.0),
               "to begin with; libCacheSim draws it, always the same"),
         field("paper", &Params::paper, any,

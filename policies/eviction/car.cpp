@@ -15,7 +15,7 @@ struct CarNode : Link {
 class Car final : public ListPolicy<CarNode> {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Car(Params, const Context& c) : ListPolicy(c) {}
   void on_hit(const Access& a) override { nodes_[a.id].referenced = true; }

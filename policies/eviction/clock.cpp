@@ -13,7 +13,7 @@ class Clock final : public ListPolicy<ClockNode> {
  public:
   struct Params {
     int bits = 1;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("bits", &Params::bits, between(1, 8),
               "width of the counter of hits: 1 is CLOCK, 2 is CLOCK-2bit")};
   };

@@ -7,7 +7,7 @@ namespace {
 class Fifo final : public ListPolicy<Link> {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Fifo(Params, const Context& c) : ListPolicy(c) {}
   void on_hit(const Access&) override {}

@@ -8,7 +8,7 @@ namespace {
 class Gdsf final : public ListPolicy<RankNode> {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Gdsf(Params, const Context& c) : ListPolicy(c), order_(nodes_) {}
   void on_hit(const Access& a) override {

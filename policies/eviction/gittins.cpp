@@ -76,7 +76,7 @@ class Gittins final : public EvictionPolicy {
   struct Params {
     std::int64_t sample = 32;
     std::int64_t refresh = 4096;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("sample", &Params::sample, between<std::int64_t>(1, 1 << 20),
               "leaves drawn and compared for one eviction"),
         field(

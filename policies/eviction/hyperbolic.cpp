@@ -8,7 +8,7 @@ class Hyperbolic final : public EvictionPolicy {
  public:
   struct Params {
     int samples = 64;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("samples", &Params::samples, between(1, 4096),
               "objects drawn per eviction, with repetition; the age is counted in accesses")};
   };

@@ -11,7 +11,7 @@ struct UseCount {
 class LeafLfu final : public LeafColumns<UseCount> {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   LeafLfu(Params, const Context& c) : LeafColumns(c) {}
 

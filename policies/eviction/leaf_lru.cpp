@@ -7,7 +7,7 @@ namespace {
 class LeafLru final : public LeafColumns<> {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   LeafLru(Params, const Context& c) : LeafColumns(c) {}
 

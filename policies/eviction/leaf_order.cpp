@@ -16,7 +16,7 @@ class LeafOrder final : public LeafColumns<> {
  public:
   struct Params {
     Order order = Order::fifo;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("order", &Params::order, any,
               "which leaf goes first: fifo the oldest, filo the youngest, mru the last used")};
   };

@@ -13,7 +13,7 @@ struct Importance {
 class LeafPriority final : public LeafColumns<Importance> {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   LeafPriority(Params, const Context& c) : LeafColumns(c) {}
 

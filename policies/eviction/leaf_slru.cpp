@@ -13,7 +13,7 @@ class LeafSlru final : public LeafColumns<UseCount> {
  public:
   struct Params {
     std::int64_t protect_after = 2;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("protect_after", &Params::protect_after, between<std::int64_t>(1, 1'000'000),
               "uses while in the cache, the first included, that earn protection")};
   };

@@ -17,7 +17,7 @@ class Lecar final : public ListPolicy<LecarNode> {
   struct Params {
     double learning_rate = 0.45;
     double discount = 0.005;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("learning_rate", &Params::learning_rate, between(0.0, 10.0),
               "of the multiplicative weights"),
         field("discount", &Params::discount, between(1e-9, 1.0),

@@ -7,7 +7,7 @@ namespace {
 class Lfu final : public ListPolicy<RankNode> {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Lfu(Params, const Context& c) : ListPolicy(c), order_(nodes_) {}
   void on_hit(const Access& a) override {

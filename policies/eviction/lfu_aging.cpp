@@ -14,7 +14,7 @@ struct CountNode : Link {
 class LfuAging final : public ListPolicy<CountNode> {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   LfuAging(Params, const Context& c) : ListPolicy(c) {}
   void on_hit(const Access& a) override {

@@ -16,7 +16,7 @@ class Lhd final : public EvictionPolicy {
     int early_samples = 8;
     int admissions = 8;
     std::int64_t interval = 1 << 20;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("samples", &Params::samples, between(1, 4096),
               "objects drawn per eviction, with repetition"),
         field("early_samples", &Params::early_samples, between(1, 4096),

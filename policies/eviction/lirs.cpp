@@ -20,7 +20,7 @@ class Lirs final : public ListPolicy<LirsNode> {
     Ratio hir{0.01};
     Ratio stack{2.0};
     bool paper = false;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("hir", &Params::hir, between(Ratio{0.0}, Ratio{1.0}),
               "share of the capacity for HIR objects (at least one object)"),
         field("stack", &Params::stack, between(Ratio{1.0}, Ratio{100.0}),

@@ -7,7 +7,7 @@ namespace {
 class LookAhead final : public LeafColumns<> {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   LookAhead(Params, const Context& c) : LeafColumns(c) {}
 

@@ -7,7 +7,7 @@ namespace {
 class Lru final : public ListPolicy<Link> {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Lru(Params, const Context& c) : ListPolicy(c) {}
   void on_hit(const Access& a) override { nodes_.move_newest(order_, a.id); }

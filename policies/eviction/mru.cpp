@@ -7,7 +7,7 @@ namespace {
 class Mru final : public ListPolicy<Link> {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Mru(Params, const Context& c) : ListPolicy(c) {}
   void on_hit(const Access& a) override { nodes_.move_newest(order_, a.id); }

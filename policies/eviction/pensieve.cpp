@@ -14,7 +14,7 @@ class Pensieve final : public ListPolicy<Used> {
  public:
   struct Params {
     double position_cost = 0.017;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("position_cost", &Params::position_cost, between(0.0, 1e6),
               "a block's cost grows by this share of the first's with each block before it "
               "(see pgdsf)")};

@@ -14,7 +14,7 @@ class Pgdsf final : public LeafColumns<Value> {
  public:
   struct Params {
     double position_cost = 0.017;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("position_cost", &Params::position_cost, between(0.0, 1e6),
               "a block's cost grows by this share of the first's with each block before it; "
               "Llama-3-8B, 512 tokens: 4 * 32 layers * 4096 * 512 / (2 * 8.03e9) = 0.017")};

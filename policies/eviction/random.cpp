@@ -7,7 +7,7 @@ namespace {
 class Random final : public EvictionPolicy {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Random(Params, const Context& c) : EvictionPolicy(c), random_(c.random) {}
   void on_hit(const Access&) override {}

@@ -20,7 +20,7 @@ class S3Fifo final : public ListPolicy<S3Node> {
     Ratio ghost{0.9};
     int threshold = 2;
     bool tiny = false;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("small", &Params::small, between(Ratio{0.0}, Ratio{1.0}),
               "target share of the capacity for the small queue"),
         field("ghost", &Params::ghost, between(Ratio{0.0}, Ratio{10.0}),

@@ -14,7 +14,7 @@ class SecondUse final : public LeafColumns<Seen> {
  public:
   struct Params {
     std::int64_t window = 20;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("window", &Params::window, between<std::int64_t>(1, 1'000'000'000),
               "a use is remembered for this many times the capacity, in accesses")};
   };

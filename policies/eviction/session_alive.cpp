@@ -16,7 +16,7 @@ struct Owner {
 class SessionAlive final : public LeafColumns<Owner> {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   SessionAlive(Params, const Context& c) : LeafColumns(c) {}
 

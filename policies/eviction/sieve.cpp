@@ -11,7 +11,7 @@ struct SieveNode : Link {
 class Sieve final : public ListPolicy<SieveNode> {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Sieve(Params, const Context& c) : ListPolicy(c) {}
   void on_hit(const Access& a) override { nodes_[a.id].visited = true; }

@@ -9,7 +9,7 @@ class Slru final : public ListPolicy<SegmentNode> {
   struct Params {
     int segments = 4;
     bool tiny = false;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("segments", &Params::segments, between(1, 16), "number of segments of equal size"),
         field("tiny", &Params::tiny, any,
               "a capacity below the number of segments still keeps objects; false keeps nothing, "

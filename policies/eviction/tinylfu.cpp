@@ -10,7 +10,7 @@ class TinyLfu final : public ListPolicy<Link> {
  public:
   struct Params {
     std::int64_t sample = 10;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("sample", &Params::sample, between(std::int64_t{1}, std::int64_t{1'000'000}),
               "the sketch is halved after so many accesses per object of capacity")};
   };

@@ -14,7 +14,7 @@ class Ttl final : public LeafColumns<Lease> {
  public:
   struct Params {
     Duration ttl = std::chrono::minutes(5);
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("ttl", &Params::ttl, between<Duration>(Duration{0}, std::chrono::hours(24 * 365)),
               "time since the last use for which a block stays whatever comes")};
   };

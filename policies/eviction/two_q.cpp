@@ -15,7 +15,7 @@ class TwoQ final : public ListPolicy<TwoQNode> {
     Ratio in{0.25};
     Ratio out{0.5};
     bool tiny = false;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("in", &Params::in, between(Ratio{0.0}, Ratio{1.0}),
               "share of the capacity for newcomers"),
         field("out", &Params::out, between(Ratio{0.0}, Ratio{10.0}),

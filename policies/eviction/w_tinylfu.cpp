@@ -17,7 +17,7 @@ class WTinyLfu final : public ListPolicy<WindowNode> {
     Ratio window{0.01};
     std::int64_t sample = 32;
     bool tiny = false;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("window", &Params::window, between(Ratio{0.0}, Ratio{0.9}),
               "share of the capacity for newcomers"),
         field("sample", &Params::sample, between(std::int64_t{1}, std::int64_t{1'000'000}),

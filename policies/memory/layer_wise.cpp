@@ -25,7 +25,7 @@ class LayerWise final : public MemoryManager {
     Decode decode = Decode::wait;
     Bytes space = 64_GiB;
     Duration tpot{};
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("resident", &Params::resident, between<std::int64_t>(0, 1 << 16),
               "layers of such a prompt that stay on the GPU; 0 = as few as leave the rest time to "
               "move to host memory while the prompt is computed"),

@@ -8,7 +8,7 @@ namespace {
 class Paged final : public MemoryManager {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Paged(Params, const Context& c) : block_tokens_(c.block_tokens) {}
   MemoryRules rules() const override {

@@ -10,9 +10,8 @@ class Pooled final : public MemoryManager {
  public:
   struct Params {
     Ratio lent{1.0};
-    static constexpr std::tuple kFields{
-        field("lent", &Params::lent, between(Ratio{0}, Ratio{1}),
-              "share of the memory for activations that KV may take")};
+    static constexpr Rows kFields{field("lent", &Params::lent, between(Ratio{0}, Ratio{1}),
+                                        "share of the memory for activations that KV may take")};
   };
   Pooled(Params p, const Context& c) : params_(p), context_(c) {
     if (c.activation_bytes <= 0)

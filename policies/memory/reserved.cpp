@@ -20,7 +20,7 @@ class Reserved final : public MemoryManager {
   struct Params {
     Length by = Length::max;
     HoleFit fit = HoleFit::first;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("by", &Params::by, any,
               "length set aside: max_model_len, the prompt and the next power of two of the true "
               "output, or (oracle) prompt and true output"),

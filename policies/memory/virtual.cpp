@@ -23,7 +23,7 @@ class Virtual final : public MemoryManager {
     bool overlap = true;
     bool deferred = true;
     std::int64_t eager_tokens = 0;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("page", &Params::page, between(Bytes{4096}, Bytes{std::int64_t{1} << 30}),
               "physical page; the driver offers 2 MiB, a changed one 64 KiB"),
         field("map", &Params::map, any, "driver time to map one page, with access rights"),

@@ -7,7 +7,7 @@ namespace {
 class Always final : public RestorePlanner {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Always(Params, const Context&) {}
   RestorePlan plan(const RestoreQuestion& q) override { return load_all(q); }

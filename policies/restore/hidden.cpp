@@ -10,7 +10,7 @@ class Hidden final : public RestorePlanner {
  public:
   struct Params {
     std::int64_t history = 4096;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("history", &Params::history, between<std::int64_t>(1, 1 << 30),
               "tokens for which the layers are shared out once and for all: tiers hold hidden "
               "states of some layers, KV of others and nothing of the rest")};

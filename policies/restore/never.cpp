@@ -7,7 +7,7 @@ namespace {
 class Never final : public RestorePlanner {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Never(Params, const Context&) {}
   RestorePlan plan(const RestoreQuestion& q) override { return recompute_all(q); }

@@ -8,7 +8,7 @@ namespace {
 class Partial final : public RestorePlanner {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Partial(Params, const Context&) {}
   RestorePlan plan(const RestoreQuestion& q) override {

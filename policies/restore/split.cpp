@@ -9,7 +9,7 @@ namespace {
 class Split final : public RestorePlanner {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Split(Params, const Context&) {}
   RestorePlan plan(const RestoreQuestion& q) override {

@@ -23,7 +23,7 @@ class ConsistentHash final : public Router {
     std::int64_t prefix_tokens = 1024;
     double slack = 0.25;
     int virtual_nodes = 100;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("by", &Params::by, any,
               "what is hashed: the first tokens of the prompt, or the session (without one: the "
               "request)"),

@@ -15,7 +15,7 @@ class LeastLoaded final : public Router {
  public:
   struct Params {
     Load by = Load::requests;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("by", &Params::by, any,
               "what counts as load: requests in flight, or their prompt and output tokens (known "
               "beforehand, as no real router does)")};

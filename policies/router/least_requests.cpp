@@ -7,7 +7,7 @@ namespace {
 class LeastRequests final : public Router {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   LeastRequests(Params, const Context&) {}
   std::size_t pick(const RoutedRequest&, std::span<const InstanceView> instances,

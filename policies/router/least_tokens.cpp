@@ -9,7 +9,7 @@ class LeastTokens final : public Router {
  public:
   struct Params {
     double pending = 1;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("pending", &Params::pending, between(0.0, 1e6),
               "weight of a prompt token that waits to be computed, beside 1 for each token of KV")};
   };

@@ -8,7 +8,7 @@ namespace {
 class PowerOfTwo final : public Router {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   PowerOfTwo(Params, const Context& c) : random_(c.random) {}
   std::size_t pick(const RoutedRequest& r, std::span<const InstanceView> instances,

@@ -10,7 +10,7 @@ class PrefixAware final : public Router {
   struct Params {
     std::int64_t imbalance = 32;
     double ratio = 1.5;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("imbalance", &Params::imbalance, between<std::int64_t>(0, 1 << 30),
               "an instance is passed over that has more requests in flight than the least loaded, "
               "by more than this many"),

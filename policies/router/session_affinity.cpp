@@ -11,7 +11,7 @@ class SessionAffinity final : public Router {
  public:
   struct Params {
     double most = 0;
-    static constexpr std::tuple kFields{field(
+    static constexpr Rows kFields{field(
         "most", &Params::most, between(0.0, 1e6),
         "a session leaves an instance that has more than this many times the mean of requests "
         "in flight; 0 = never")};

@@ -11,7 +11,7 @@ struct DeadlineParams {
   std::optional<Duration> ttft, tpot;
   Duration per_token{};
   std::vector<double> classes;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("ttft", &DeadlineParams::ttft, any,
             "from arrival to the first token; default: slo.ttft"),
       field("tpot", &DeadlineParams::tpot, any,

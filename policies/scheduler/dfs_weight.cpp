@@ -13,7 +13,7 @@ namespace {
 class DfsWeight final : public Scheduler {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   DfsWeight(Params, const Context& c) : block_tokens_(c.block_tokens), rank_(c.rank) {}
   [[nodiscard]] Traits traits() const override {

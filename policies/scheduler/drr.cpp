@@ -18,7 +18,7 @@ class Drr final : public Scheduler {
     double output_weight = 1;
     std::vector<double> weights;
     double error = 0;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("quantum", &Params::quantum, between<std::int64_t>(1, 1 << 30),
               "tokens of credit a turn"),
         field("output_weight", &Params::output_weight, between(0.0, 1e6),

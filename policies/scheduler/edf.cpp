@@ -11,7 +11,7 @@ class Edf final : public Scheduler {
   struct Params {
     DeadlineParams deadline;
     bool preempt = false, late_last = false;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("deadline", &Params::deadline, any, "when tokens are due"),
         field("preempt", &Params::preempt, any,
               "who waits displaces those whose next token is due later"),

@@ -7,7 +7,7 @@ namespace {
 class Fcfs final : public Scheduler {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Fcfs(Params, const Context&) {}
   [[nodiscard]] Traits traits() const override { return {}; }

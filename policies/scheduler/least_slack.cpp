@@ -10,10 +10,9 @@ class LeastSlack final : public Scheduler {
   struct Params {
     DeadlineParams deadline;
     bool late_last = false;
-    static constexpr std::tuple kFields{
-        field("deadline", &Params::deadline, any, "when tokens are due"),
-        field("late_last", &Params::late_last, any,
-              "who cannot be in time any more goes behind all that can")};
+    static constexpr Rows kFields{field("deadline", &Params::deadline, any, "when tokens are due"),
+                                  field("late_last", &Params::late_last, any,
+                                        "who cannot be in time any more goes behind all that can")};
   };
   LeastSlack(Params p, const Context& c)
       : params_(std::move(p)), deadline_(params_.deadline, c), steps_(c.steps) {}

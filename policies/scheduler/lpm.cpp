@@ -16,7 +16,7 @@ class Lpm final : public Scheduler {
     std::int64_t fall_back = 128;
     std::int64_t warm_below = 32, warm_shared = 32;
     Duration max_wait{};
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("fall_back", &Params::fall_back, between<std::int64_t>(0, 1 << 30),
               "with more waiting than this, in order of arrival"),
         field("warm_below", &Params::warm_below, between<std::int64_t>(0, 1 << 30),

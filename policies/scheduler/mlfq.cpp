@@ -26,7 +26,7 @@ class Mlfq final : public Scheduler {
     int queues = 8;
     bool skip_join = true;
     Duration promote_after{std::chrono::seconds(10)};
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("quantum", &Params::quantum, any,
               "of the highest queue; 0 = an iteration that decodes one short sequence"),
         field("growth", &Params::growth, between(1.0, 100.0),

@@ -16,7 +16,7 @@ class MultiBin final : public Scheduler {
     std::vector<std::int64_t> edges{64, 256, 1024};
     std::int64_t batch = 0;
     double error = 0;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("edges", &Params::edges, between<std::int64_t>(1, 1 << 30),
               "output tokens at which the next bin begins, ascending; none = one bin"),
         field("batch", &Params::batch, between<std::int64_t>(0, 1 << 20),

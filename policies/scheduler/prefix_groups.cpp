@@ -17,7 +17,7 @@ class PrefixGroups final : public Scheduler {
  public:
   struct Params {
     double error = 0;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("error", &Params::error, between(0.0, 10.0),
               "output lengths are believed wrong by a lognormal factor: deviation of its "
               "logarithm; 0 = known")};

@@ -11,7 +11,7 @@ class Priority final : public Scheduler {
   struct Params {
     bool preempt = false;
     std::int64_t margin = 0;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("preempt", &Params::preempt, any,
               "a waiting request displaces running ones that are less urgent (SGLang)"),
         field("margin", &Params::margin, between<std::int64_t>(0, 1'000'000),

@@ -9,7 +9,7 @@ class Sjf final : public Scheduler {
   struct Params {
     SizeBy by = SizeBy::time;
     double error = 0;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("by", &Params::by, any,
               "size of a job: time it takes alone, tokens to be computed, or output tokens"),
         field("error", &Params::error, between(0.0, 10.0),

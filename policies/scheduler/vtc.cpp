@@ -20,7 +20,7 @@ class Vtc final : public Scheduler {
     bool lift = true;
     bool predict = false;
     double error = 0, bound = 0;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("input_weight", &Params::input_weight, between(0.0, 1e6),
               "service of a prompt token"),
         field("output_weight", &Params::output_weight, between(0.0, 1e6),

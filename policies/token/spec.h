@@ -52,7 +52,7 @@ constexpr auto enum_names(Protect) {
 struct BudgetSpec {
   Size size{};
   Choice<"token-budget", "allocator"> by{"uniform"};
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("size", &BudgetSpec::size, any,
             "tokens per KV head, the mean over heads and layers; sinks and recent ones included"),
       field("by", &BudgetSpec::by, any, "how the mean is spread over layers and heads")};
@@ -73,7 +73,7 @@ struct SelectSpec {
   Scope scope = Scope::head;
   std::int64_t dense_layers = 0;
   bool nested = false, stream_prompt = false, reindex = false;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("score", &SelectSpec::score, any, "importance of a token; the largest stay"),
       field("trigger", &SelectSpec::trigger, any,
             "prefill: once, later tokens only come; step: after every step; interval: every so "
@@ -129,7 +129,7 @@ struct RetrieveSpec {
   Ratio read_share{0};
   std::int64_t dense_layers = 0;
   bool ahead = false;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("index", &RetrieveSpec::index, any, "units of tokens, their summaries and scores"),
       field("sinks", &RetrieveSpec::sinks, between<std::int64_t>(0, 1 << 20),
             "first tokens, always read and on the GPU"),
@@ -193,7 +193,7 @@ struct MergeSpec {
   double ratio = 1;
   double at = 0.6;
   Ratio apart{0}, from_depth{0.5};
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("target", &MergeSpec::target, any,
             "nearest: the kept token of most similar key; next: the next span kept ones; pivot: "
             "the kept token of its run of similar keys; residual: a slot for leftovers; previous: "
@@ -258,7 +258,7 @@ struct QuantizeSpec {
   double low_key_bits = 2, low_value_bits = 2;
   Choice<"token-score", "by"> importance{"accumulated-attention"};
   double operations = 2;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("bits", &QuantizeSpec::bits, between(1.5, 16.0), "of keys and values alike"),
       field("key_bits", &QuantizeSpec::key_bits, between(1.5, 16.0), "of a key's number"),
       field("value_bits", &QuantizeSpec::value_bits, between(1.5, 16.0), "of a value's number"),
@@ -311,7 +311,7 @@ struct LowRankSpec {
   std::int64_t heads = 1;
   bool pre_rope = true, absorb_keys = false, absorb_values = false, per_prompt = false;
   bool flat = false;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("key_share", &LowRankSpec::key_share, between(Ratio{0}, Ratio{1}),
             "rank over width of a group of heads; 1 = keys stay as they are unless flat"),
       field("value_share", &LowRankSpec::value_share, between(Ratio{0}, Ratio{1}),
@@ -337,16 +337,14 @@ struct LowRankSpec {
 
 // The whole pipeline; a section that is absent leaves tokens as they are.
 struct TokenPolicies {
-  using Contract = TokenPolicies;
   static constexpr const char* kKind = "token-policy";
-  struct Context {};
   std::optional<SelectSpec> select{};
   std::optional<RetrieveSpec> retrieve{};
   std::optional<BudgetSpec> budget{};
   std::optional<MergeSpec> merge{};
   std::optional<LowRankSpec> low_rank{};
   std::optional<QuantizeSpec> quantize{};
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("select", &TokenPolicies::select, any, "which tokens stay"),
       field("retrieve", &TokenPolicies::retrieve, any, "which of all tokens a step reads"),
       field("budget", &TokenPolicies::budget, any, "how many, by layer and head"),

@@ -138,15 +138,6 @@ RegisterSystem::RegisterSystem(SystemInfo info, TokenPolicies preset) {
   plugin.resolve = [system](const Tree& t, Reader& r, std::vector<std::string> also_valid) {
     return write_fields(read_system(system->policies, t, r, std::move(also_valid)));
   };
-  plugin.make =
-      std::function<std::unique_ptr<TokenPolicies>(const Tree&, const TokenPolicies::Context&)>(
-          [system](const Tree& t, const TokenPolicies::Context&) {
-            Diagnostics d;
-            Reader r(d);
-            auto made = std::make_unique<TokenPolicies>(read_system(system->policies, t, r, {}));
-            d.throw_if_any();
-            return made;
-          });
   Registry::instance().add(std::move(plugin));
 }
 

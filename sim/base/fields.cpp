@@ -4,7 +4,38 @@
 
 #include <algorithm>
 
-namespace kvsim::detail {
+namespace kvsim {
+
+TypeInfo::TypeInfo() = default;
+TypeInfo::~TypeInfo() = default;
+TypeInfo::TypeInfo(const TypeInfo&) = default;
+TypeInfo::TypeInfo(TypeInfo&&) noexcept = default;
+TypeInfo& TypeInfo::operator=(const TypeInfo&) = default;
+TypeInfo& TypeInfo::operator=(TypeInfo&&) noexcept = default;
+FieldInfo::FieldInfo() = default;
+FieldInfo::~FieldInfo() = default;
+FieldInfo::FieldInfo(const FieldInfo&) = default;
+FieldInfo::FieldInfo(FieldInfo&&) noexcept = default;
+FieldInfo& FieldInfo::operator=(const FieldInfo&) = default;
+FieldInfo& FieldInfo::operator=(FieldInfo&&) noexcept = default;
+
+void Reader::error(const Tree& at, std::string message, std::string hint) {
+  diagnostics_.add(at.place(), path_, std::move(message), std::move(hint));
+}
+
+void Reader::error_at(Place place, const std::string& key, std::string message, std::string hint) {
+  diagnostics_.add(std::move(place), path_.empty() ? key : path_ + "." + key, std::move(message),
+                   std::move(hint));
+}
+
+Reader::Scope::Scope(Reader& r, std::string_view key) : reader_(r), length_(r.path_.size()) {
+  if (!r.path_.empty()) r.path_ += '.';
+  r.path_ += key;
+}
+
+Reader::Scope::~Scope() { reader_.path_.resize(length_); }
+
+namespace detail {
 
 bool expect_scalar(const Tree& t, Reader& r, const std::string& expected) {
   if (t.is_scalar()) return true;
@@ -69,11 +100,102 @@ void report_unknown_keys(const Tree& t, const std::vector<std::string>& known, R
   }
 }
 
-TypeInfo scalar_type(std::string name, std::string json_type) {
+TypeInfo scalar_type(std::string_view name, std::string_view json_type) {
   TypeInfo i;
-  i.name = std::move(name);
-  i.json_type = std::move(json_type);
+  i.name = name;
+  i.json_type = json_type;
   return i;
 }
 
-}  // namespace kvsim::detail
+TypeInfo list_type(TypeInfo element) {
+  TypeInfo i;
+  i.shape = TypeInfo::Shape::list;
+  i.name = "list of " + element.name;
+  i.element.push_back(std::move(element));
+  return i;
+}
+
+TypeInfo open_map_type(const TypeInfo& value) {
+  TypeInfo i;
+  i.shape = TypeInfo::Shape::map;
+  i.name = "map of name: " + value.name;
+  i.is_open = true;
+  return i;
+}
+
+TypeInfo map_type(std::vector<FieldInfo> fields) {
+  TypeInfo i;
+  i.shape = TypeInfo::Shape::map;
+  i.name = "map";
+  i.fields = std::move(fields);
+  return i;
+}
+
+TypeInfo enum_type(std::vector<std::string> names) {
+  TypeInfo i = scalar_type("one of");
+  i.names = std::move(names);
+  for (const std::string& n : i.names) i.name += (&n == &i.names.front() ? " " : " | ") + n;
+  return i;
+}
+
+void report_range(const Tree& t, const std::string& low, const std::string& high, Reader& r) {
+  r.error(t, fmt::format("'{}' is out of bounds: {} to {}", t.text(), low, high));
+}
+
+void report_bounds(const Tree& t, const std::string& bounds, Reader& r) {
+  r.error(t,
+          fmt::format("'{}' is out of bounds: {}", t.is_scalar() ? t.text() : to_json(t), bounds));
+}
+
+bool expect_list(const Tree& t, Reader& r) {
+  constexpr std::size_t kMost = 1'000'000;
+  if (!t.is_list()) return r.error(t, "expected a list, such as [a, b]"), false;
+  if (t.items().size() > kMost) return r.error(t, "the list has more than 1000000 items"), false;
+  return true;
+}
+
+bool expect_map(const Tree& t, Reader& r) {
+  if (t.is_map()) return true;
+  r.error(t, "expected a map of key: value");
+  return false;
+}
+
+std::string bounds_words(const Tree* low, const Tree* high, bool is_one_value) {
+  if (low != nullptr && high != nullptr)
+    return is_one_value ? "only " + low->text() : low->text() + " to " + high->text();
+  if (low != nullptr) return "at least " + low->text();
+  if (high != nullptr) return "at most " + high->text();
+  return {};
+}
+
+void add_row(std::vector<FieldInfo>& all, const char* name, const char* text, std::string bounds,
+             TypeInfo type, const Tree& default_value) {
+  FieldInfo& row = all.emplace_back();
+  row.name = name;
+  row.text = text;
+  row.bounds_text = std::move(bounds);
+  row.type = std::move(type);
+  if (default_value.is_scalar())
+    row.default_text = default_value.text();
+  else if (default_value.is_list())
+    row.default_text = to_json(default_value);
+}
+
+}  // namespace detail
+
+template struct Codec<int>;
+template struct Codec<std::int64_t>;
+Tree Codec<bool>::write(bool v) { return Tree::scalar(v ? "true" : "false"); }
+TypeInfo Codec<bool>::info() { return detail::scalar_type("true or false", "boolean"); }
+Tree Codec<double>::write(double v) { return Tree::scalar(print_quantity(Dimension::none, v)); }
+TypeInfo Codec<double>::info() { return detail::scalar_type("number", "number"); }
+bool Codec<std::string>::read(const Tree& t, std::string& out, Reader& r) {
+  if (!detail::expect_scalar(t, r, "text")) return false;
+  out = t.text();
+  return true;
+}
+Tree Codec<std::string>::write(const std::string& v) { return Tree::scalar(v); }
+TypeInfo Codec<std::string>::info() { return detail::scalar_type("text", ""); }
+TypeInfo Codec<Tree>::info() { return detail::scalar_type("anything", ""); }
+
+}  // namespace kvsim

@@ -1,5 +1,5 @@
 #pragma once
-// Structs that know their own fields. A struct S lists rows in `static constexpr std::tuple
+// Structs that know their own fields. A struct S lists rows in `static constexpr Rows
 // kFields{field(...)...}`; from the rows come YAML keys and checks, defaults, bounds, printing, the
 // JSON Schema and the docs. Nested structs, vectors, optionals, enums (through enum_names) and
 // plug-in choices (registry.h) are field types too.
@@ -11,7 +11,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -50,6 +49,36 @@ constexpr Field<S, T, B> field(const char* name, T S::*member, B bounds, const c
   return {name, member, bounds, text};
 }
 
+// The rows of a struct: a tuple without std::tuple's constructors, whose overloads are most of what
+// a header full of fields takes to parse.
+template <class... F>
+class Rows {
+ public:
+  constexpr explicit Rows(F... rows) : rows_(std::index_sequence_for<F...>{}, rows...) {}
+  static constexpr std::size_t kCount = sizeof...(F);
+  template <class Do>
+  constexpr void each(Do&& act) const {
+    rows_.each(act);
+  }
+
+ private:
+  template <std::size_t I, class Row>
+  struct Leaf {
+    Row row;
+  };
+  template <class Indices>
+  struct Leaves;
+  template <std::size_t... I>
+  struct Leaves<std::index_sequence<I...>> : Leaf<I, F>... {
+    constexpr explicit Leaves(std::index_sequence<I...>, const F&... rows) : Leaf<I, F>{rows}... {}
+    template <class Do>
+    constexpr void each(Do& act) const {
+      (act(static_cast<const Leaf<I, F>&>(*this).row), ...);
+    }
+  };
+  Leaves<std::index_sequence_for<F...>> rows_;
+};
+
 // What a type accepts, for listings and the schema.
 struct FieldInfo;
 struct TypeInfo {
@@ -62,30 +91,37 @@ struct TypeInfo {
   std::vector<TypeInfo> element;     // of a list: one entry
   std::string plugin_kind, plugin_key;
   bool is_open = false;  // a map that takes further keys
+
+  // In the .cpp, as FieldInfo's: every plug-in would compile them again.
+  TypeInfo();
+  ~TypeInfo();
+  TypeInfo(const TypeInfo&);
+  TypeInfo(TypeInfo&&) noexcept;
+  TypeInfo& operator=(const TypeInfo&);
+  TypeInfo& operator=(TypeInfo&&) noexcept;
 };
 struct FieldInfo {
   std::string name, text, default_text, bounds_text;
   TypeInfo type;
+
+  FieldInfo();
+  ~FieldInfo();
+  FieldInfo(const FieldInfo&);
+  FieldInfo(FieldInfo&&) noexcept;
+  FieldInfo& operator=(const FieldInfo&);
+  FieldInfo& operator=(FieldInfo&&) noexcept;
 };
 
 // Collects mistakes while a tree is read; `path` names the value being read.
 class Reader {
  public:
   explicit Reader(Diagnostics& d) : diagnostics_(d) {}
-  void error(const Tree& at, std::string message, std::string hint = {}) {
-    diagnostics_.add(at.place(), path_, std::move(message), std::move(hint));
-  }
-  void error_at(Place place, const std::string& key, std::string message, std::string hint = {}) {
-    diagnostics_.add(std::move(place), path_.empty() ? key : path_ + "." + key, std::move(message),
-                     std::move(hint));
-  }
+  void error(const Tree& at, std::string message, std::string hint = {});
+  void error_at(Place place, const std::string& key, std::string message, std::string hint = {});
   class Scope {
    public:
-    Scope(Reader& r, const std::string& key) : reader_(r), length_(r.path_.size()) {
-      if (!r.path_.empty()) r.path_ += '.';
-      r.path_ += key;
-    }
-    ~Scope() { reader_.path_.resize(length_); }
+    Scope(Reader& r, std::string_view key);
+    ~Scope();
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
@@ -110,12 +146,13 @@ concept HasFields = requires {
 template <class T>
 struct Codec;
 
+// Cold: what runs once a program is compiled for size, in half the time.
 template <HasFields S>
-std::vector<FieldInfo> describe_fields();
+[[gnu::cold]] std::vector<FieldInfo> describe_fields();
 template <HasFields S>
-bool read_fields(S&, const Tree&, Reader&, std::vector<std::string> also_valid = {});
+[[gnu::cold]] bool read_fields(S&, const Tree&, Reader&, std::vector<std::string> also_valid = {});
 template <HasFields S>
-Tree write_fields(const S&);
+[[gnu::cold]] Tree write_fields(const S&);
 
 namespace detail {
 
@@ -127,7 +164,20 @@ bool read_count(Dimension, const Tree&, std::int64_t&, Reader&);
 bool read_quantity(Dimension, const Tree&, double&, Reader&);
 // Reports a map's keys that are not in `known`.
 void report_unknown_keys(const Tree&, const std::vector<std::string>& known, Reader&);
-TypeInfo scalar_type(std::string name, std::string json_type = "string");
+TypeInfo scalar_type(std::string_view name, std::string_view json_type = "string");
+TypeInfo list_type(TypeInfo element);
+TypeInfo open_map_type(const TypeInfo& value);
+TypeInfo map_type(std::vector<FieldInfo>);
+TypeInfo enum_type(std::vector<std::string> names);
+void report_range(const Tree&, const std::string& low, const std::string& high, Reader&);
+void report_bounds(const Tree&, const std::string& bounds, Reader&);
+// Whether it is a list of at most a million items, or a map; reported when not.
+bool expect_list(const Tree&, Reader&);
+bool expect_map(const Tree&, Reader&);
+// "1 to 5", "at least 1", ...; a text that is not given is no bound.
+std::string bounds_words(const Tree* low, const Tree* high, bool is_one_value);
+void add_row(std::vector<FieldInfo>&, const char* name, const char* text, std::string bounds,
+             TypeInfo, const Tree& default_value);
 
 template <Dimension D, class T>
 struct CountCodec {
@@ -166,8 +216,8 @@ consteval std::size_t count_members() {
 template <>
 struct Codec<bool> {
   static bool read(const Tree& t, bool& out, Reader& r) { return detail::read_bool(t, out, r); }
-  static Tree write(bool v) { return Tree::scalar(v ? "true" : "false"); }
-  static TypeInfo info() { return detail::scalar_type("true or false", "boolean"); }
+  static Tree write(bool);
+  static TypeInfo info();
 };
 template <std::integral I>
 struct Codec<I> {
@@ -175,9 +225,8 @@ struct Codec<I> {
     std::int64_t n = 0;
     if (!detail::read_int(t, n, r)) return false;
     if (!std::in_range<I>(n)) {
-      r.error(t, "'" + t.text() +
-                     "' is out of bounds: " + std::to_string(std::numeric_limits<I>::min()) +
-                     " to " + std::to_string(std::numeric_limits<I>::max()));
+      detail::report_range(t, std::to_string(std::numeric_limits<I>::min()),
+                           std::to_string(std::numeric_limits<I>::max()), r);
       return false;
     }
     out = static_cast<I>(n);
@@ -186,27 +235,25 @@ struct Codec<I> {
   static Tree write(I v) { return Tree::scalar(std::to_string(v)); }
   static TypeInfo info() { return detail::scalar_type("whole number", "integer"); }
 };
+extern template struct Codec<int>;
+extern template struct Codec<std::int64_t>;
 template <>
 struct Codec<double> {
   static bool read(const Tree& t, double& out, Reader& r) { return detail::read_double(t, out, r); }
-  static Tree write(double v) { return Tree::scalar(print_quantity(Dimension::none, v)); }
-  static TypeInfo info() { return detail::scalar_type("number", "number"); }
+  static Tree write(double);
+  static TypeInfo info();
 };
 template <>
 struct Codec<std::string> {
-  static bool read(const Tree& t, std::string& out, Reader& r) {
-    if (!detail::expect_scalar(t, r, "text")) return false;
-    out = t.text();
-    return true;
-  }
-  static Tree write(const std::string& v) { return Tree::scalar(v); }
-  static TypeInfo info() { return detail::scalar_type("text", ""); }
+  static bool read(const Tree&, std::string&, Reader&);
+  static Tree write(const std::string&);
+  static TypeInfo info();
 };
 template <>
 struct Codec<Tree> {  // anything: checked later by whoever knows
   static bool read(const Tree& t, Tree& out, Reader&) { return out = t, true; }
   static Tree write(const Tree& v) { return v; }
-  static TypeInfo info() { return detail::scalar_type("anything", ""); }
+  static TypeInfo info();
 };
 template <>
 struct Codec<Duration> : detail::CountCodec<Dimension::time, Duration> {};
@@ -269,20 +316,13 @@ struct Codec<E> {
     return false;
   }
   static Tree write(E v) { return Tree::scalar(std::string(name_of(v))); }
-  static TypeInfo info() {
-    TypeInfo i = detail::scalar_type("one of");
-    i.names = names();
-    for (const std::string& n : i.names) i.name += (&n == &i.names.front() ? " " : " | ") + n;
-    return i;
-  }
+  static TypeInfo info() { return detail::enum_type(names()); }
 };
 
 template <class T>
 struct Codec<std::vector<T>> {
   static bool read(const Tree& t, std::vector<T>& out, Reader& r) {
-    constexpr std::size_t kMost = 1'000'000;
-    if (!t.is_list()) return r.error(t, "expected a list, such as [a, b]"), false;
-    if (t.items().size() > kMost) return r.error(t, "the list has more than 1000000 items"), false;
+    if (!detail::expect_list(t, r)) return false;
     out.clear();
     bool good = true;
     for (std::size_t i = 0; i < t.items().size(); ++i) {
@@ -298,13 +338,7 @@ struct Codec<std::vector<T>> {
     for (const auto& item : v) t.push(Codec<T>::write(item));
     return t;
   }
-  static TypeInfo info() {
-    TypeInfo i;
-    i.shape = TypeInfo::Shape::list;
-    i.element.push_back(Codec<T>::info());
-    i.name = "list of " + i.element[0].name;
-    return i;
-  }
+  static TypeInfo info() { return detail::list_type(Codec<T>::info()); }
 };
 
 template <class T>
@@ -334,38 +368,24 @@ struct Codec<std::map<std::string, T>> {
     for (const auto& [key, value] : v) t.set(key, Codec<T>::write(value));
     return t;
   }
-  static TypeInfo info() {
-    TypeInfo i;
-    i.shape = TypeInfo::Shape::map;
-    i.name = "map of name: " + Codec<T>::info().name;
-    i.is_open = true;
-    return i;
-  }
+  static TypeInfo info() { return detail::open_map_type(Codec<T>::info()); }
 };
 
 template <HasFields S>
 struct Codec<S> {
   static bool read(const Tree& t, S& out, Reader& r) { return read_fields(out, t, r); }
   static Tree write(const S& v) { return write_fields(v); }
-  static TypeInfo info() {
-    TypeInfo i;
-    i.shape = TypeInfo::Shape::map;
-    i.name = "map";
-    i.fields = describe_fields<S>();
-    return i;
-  }
+  static TypeInfo info() { return detail::map_type(describe_fields<S>()); }
 };
 
 namespace detail {
 
 template <class T>
-std::string bounds_text(const Bounds<T>& b) {
-  const auto show = [](const T& v) { return Codec<T>::write(v).text(); };
-  if (b.low && b.high)
-    return *b.low < *b.high ? show(*b.low) + " to " + show(*b.high) : "only " + show(*b.low);
-  if (b.low) return "at least " + show(*b.low);
-  if (b.high) return "at most " + show(*b.high);
-  return {};
+[[gnu::cold]] std::string bounds_text(const Bounds<T>& b) {
+  const Tree low = b.low ? Codec<T>::write(*b.low) : Tree{};
+  const Tree high = b.high ? Codec<T>::write(*b.high) : Tree{};
+  return bounds_words(b.low ? &low : nullptr, b.high ? &high : nullptr,
+                      b.low && b.high && !(*b.low < *b.high));
 }
 inline std::string bounds_text(const Unbounded&) { return {}; }
 
@@ -389,7 +409,7 @@ bool in_bounds(const Bounds<T>& b, const std::vector<T>& v) {
 }
 
 template <class S, class T, class B>
-bool read_one(S& out, const Field<S, T, B>& f, const Tree& parent, Reader& r) {
+[[gnu::cold]] bool read_one(S& out, const Field<S, T, B>& f, const Tree& parent, Reader& r) {
   const Tree* t = parent.find(f.name);
   if (t == nullptr) return true;
   const Reader::Scope scope(r, f.name);
@@ -400,8 +420,7 @@ bool read_one(S& out, const Field<S, T, B>& f, const Tree& parent, Reader& r) {
     return false;
   }
   if (!in_bounds(f.bounds, value)) {
-    r.error(*t, "'" + (t->is_scalar() ? t->text() : to_json(*t)) +
-                    "' is out of bounds: " + bounds_text(f.bounds));
+    report_bounds(*t, bounds_text(f.bounds), r);
     return false;
   }
   out.*(f.member) = std::move(value);
@@ -410,7 +429,7 @@ bool read_one(S& out, const Field<S, T, B>& f, const Tree& parent, Reader& r) {
 
 template <class S>
 constexpr std::size_t row_count() {
-  return std::tuple_size_v<std::remove_cvref_t<decltype(S::kFields)>>;
+  return S::kFields.kCount;
 }
 
 }  // namespace detail
@@ -422,17 +441,12 @@ bool read_fields(S& out, const Tree& t, Reader& r, std::vector<std::string> also
   static_assert(detail::count_members<S>() == detail::row_count<S>(),
                 "a member has no row in kFields, or a row twice");
   if (t.is_null()) return true;
-  if (!t.is_map()) {
-    r.error(t, "expected a map of key: value");
-    return false;
-  }
+  if (!detail::expect_map(t, r)) return false;
   bool good = true;
-  std::apply(
-      [&](const auto&... f) {
-        (also_valid.emplace_back(f.name), ...);
-        ((good = detail::read_one(out, f, t, r) && good), ...);
-      },
-      S::kFields);
+  S::kFields.each([&](const auto& row) {
+    also_valid.emplace_back(row.name);
+    good = detail::read_one(out, row, t, r) && good;
+  });
   const std::size_t before = r.diagnostics().all().size();
   detail::report_unknown_keys(t, also_valid, r);
   return good && r.diagnostics().all().size() == before;
@@ -441,16 +455,10 @@ bool read_fields(S& out, const Tree& t, Reader& r, std::vector<std::string> also
 template <HasFields S>
 Tree write_fields(const S& s) {
   Tree t = Tree::map();
-  std::apply(
-      [&](const auto&... f) {
-        [[maybe_unused]] const auto one = [&](const auto& row) {
-          Tree value =
-              Codec<std::remove_cvref_t<decltype(s.*(row.member))>>::write(s.*(row.member));
-          if (!value.is_null()) t.set(row.name, std::move(value));
-        };
-        (one(f), ...);
-      },
-      S::kFields);
+  S::kFields.each([&](const auto& row) {
+    Tree value = Codec<std::remove_cvref_t<decltype(s.*(row.member))>>::write(s.*(row.member));
+    if (!value.is_null()) t.set(row.name, std::move(value));
+  });
   return t;
 }
 
@@ -460,21 +468,11 @@ std::vector<FieldInfo> describe_fields() {
                 "a member has no row in kFields, or a row twice");
   const S defaults{};
   std::vector<FieldInfo> all;
-  std::apply(
-      [&](const auto&... f) {
-        [[maybe_unused]] const auto one = [&](const auto& row) {
-          using T = std::remove_cvref_t<decltype(defaults.*(row.member))>;
-          FieldInfo info{row.name, row.text, {}, detail::bounds_text(row.bounds), Codec<T>::info()};
-          const Tree value = Codec<T>::write(defaults.*(row.member));
-          if (value.is_scalar())
-            info.default_text = value.text();
-          else if (value.is_list())
-            info.default_text = to_json(value);
-          all.push_back(std::move(info));
-        };
-        (one(f), ...);
-      },
-      S::kFields);
+  S::kFields.each([&](const auto& row) {
+    using T = std::remove_cvref_t<decltype(defaults.*(row.member))>;
+    detail::add_row(all, row.name, row.text, detail::bounds_text(row.bounds), Codec<T>::info(),
+                    Codec<T>::write(defaults.*(row.member)));
+  });
   return all;
 }
 

@@ -6,6 +6,27 @@
 
 namespace kvsim {
 
+PluginInfo::PluginInfo() = default;
+PluginInfo::~PluginInfo() = default;
+PluginInfo::PluginInfo(PluginInfo&&) noexcept = default;
+PluginInfo& PluginInfo::operator=(PluginInfo&&) noexcept = default;
+
+namespace detail {
+void add_plugin(const char* kind, const char* name, const char* text, const char* source,
+                std::vector<FieldInfo> fields,
+                Tree (*resolve)(const Tree&, Reader&, std::vector<std::string>), std::any make) {
+  PluginInfo info;
+  info.kind = kind;
+  info.name = name;
+  info.text = text;
+  info.source = source;
+  info.fields = std::move(fields);
+  info.resolve = resolve;
+  info.make = std::move(make);
+  Registry::instance().add(std::move(info));
+}
+}  // namespace detail
+
 Registry& Registry::instance() {
   static Registry registry;
   return registry;
@@ -22,6 +43,13 @@ const PluginInfo* Registry::find(std::string_view kind, std::string_view name) c
   for (const PluginInfo& p : all_)
     if (p.kind == kind && p.name == name) return &p;
   return nullptr;
+}
+
+const PluginInfo& Registry::get(std::string_view kind, std::string_view name) const {
+  const PluginInfo* info = find(kind, name);
+  if (info == nullptr)
+    throw InputError("unknown " + std::string(kind) + " '" + std::string(name) + "'");
+  return *info;
 }
 
 std::vector<const PluginInfo*> Registry::of_kind(std::string_view kind) const {

@@ -24,8 +24,19 @@ struct PluginInfo {
   // Reads parameters from a map (keys in `also_valid` belong to others); reports mistakes; gives
   // the resolved map back.
   std::function<Tree(const Tree&, Reader&, std::vector<std::string> also_valid)> resolve;
-  std::any make;  // std::function<std::unique_ptr<Kind>(const Tree&, const Kind::Context&)>
+  std::any make;  // MakePlugin<Kind>; empty where resolve() gives all that there is
+
+  // In the .cpp: every plug-in would compile them again.
+  PluginInfo();
+  ~PluginInfo();
+  PluginInfo(const PluginInfo&) = delete;
+  PluginInfo(PluginInfo&&) noexcept;
+  PluginInfo& operator=(const PluginInfo&) = delete;
+  PluginInfo& operator=(PluginInfo&&) noexcept;
 };
+
+template <class Kind>
+using MakePlugin = std::unique_ptr<Kind> (*)(const Tree&, const typename Kind::Context&);
 
 class Registry {
  public:
@@ -41,45 +52,53 @@ class Registry {
   template <class Kind>
   std::unique_ptr<Kind> make(std::string_view name, const Tree& params,
                              const typename Kind::Context& context) const {
-    const PluginInfo* info = find(Kind::kKind, name);
-    if (info == nullptr)
-      throw InputError("unknown " + std::string(Kind::kKind) + " '" + std::string(name) + "'");
-    using Make = std::function<std::unique_ptr<Kind>(const Tree&, const typename Kind::Context&)>;
-    return std::any_cast<const Make&>(info->make)(params, context);
+    return std::any_cast<MakePlugin<Kind>>(get(Kind::kKind, name).make)(params, context);
   }
 
  private:
+  // As find(), but throws InputError where there is none.
+  [[nodiscard]] const PluginInfo& get(std::string_view kind, std::string_view name) const;
   std::vector<PluginInfo> all_;
 };
+
+namespace detail {
+
+// Reads Params that are known to be right.
+template <HasFields Params>
+[[gnu::cold]] Params resolved_params(const Tree& t) {
+  Diagnostics d;
+  Reader r(d);
+  Params p;
+  read_fields(p, t, r);
+  d.throw_if_any();
+  return p;
+}
+
+template <HasFields Params>
+[[gnu::cold]] Tree resolve_params(const Tree& t, Reader& r, std::vector<std::string> also_valid) {
+  Params p;
+  read_fields(p, t, r, std::move(also_valid));
+  return write_fields(p);
+}
+
+void add_plugin(const char* kind, const char* name, const char* text, const char* source,
+                std::vector<FieldInfo>,
+                Tree (*resolve)(const Tree&, Reader&, std::vector<std::string>), std::any make);
+
+}  // namespace detail
 
 template <class T>
 class Register {
  public:
-  Register(std::string name, std::string text, std::string source) {
+  [[gnu::cold]] Register(const char* name, const char* text, const char* source) {
     using Kind = typename T::Contract;
     using Params = typename T::Params;
-    PluginInfo info{Kind::kKind,
-                    std::move(name),
-                    std::move(text),
-                    std::move(source),
-                    describe_fields<Params>(),
-                    {},
-                    {}};
-    info.resolve = [](const Tree& t, Reader& r, std::vector<std::string> also_valid) {
-      Params p;
-      read_fields(p, t, r, std::move(also_valid));
-      return write_fields(p);
-    };
-    info.make = std::function<std::unique_ptr<Kind>(const Tree&, const typename Kind::Context&)>(
+    const MakePlugin<Kind> make =
         [](const Tree& t, const typename Kind::Context& context) -> std::unique_ptr<Kind> {
-          Diagnostics d;
-          Reader r(d);
-          Params p;
-          read_fields(p, t, r);
-          d.throw_if_any();
-          return std::make_unique<T>(std::move(p), context);
-        });
-    Registry::instance().add(std::move(info));
+      return std::make_unique<T>(detail::resolved_params<Params>(t), context);
+    };
+    detail::add_plugin(Kind::kKind, name, text, source, describe_fields<Params>(),
+                       detail::resolve_params<Params>, make);
   }
 };
 

@@ -37,7 +37,7 @@ struct CacheStudy {
   std::uint64_t seed = 0;
   bool prefix = false, tail_first = false;
   std::int64_t queue = 0;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("kvsim", &CacheStudy::kvsim, between(std::int64_t{1}, std::int64_t{1}),
             "version of the file format"),
       field("trace", &CacheStudy::trace, any, "file, format and its parameters, as in a scenario"),

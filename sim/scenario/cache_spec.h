@@ -23,7 +23,7 @@ struct PrefixSpec {
   PrefixIndex index = PrefixIndex::hash;
   std::int64_t chunk_tokens = 64;
   std::vector<Duration> reset_at;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("index", &PrefixSpec::index, any,
             "prefix cache: none, a chain of block hashes (vLLM), a radix tree (SGLang; its page "
             "is engine.block_tokens), or a tree of chunks of equal size (ChunkAttention)"),
@@ -42,7 +42,7 @@ struct PrefetchSpec {
   PrefetchWait wait = PrefetchWait::complete;
   Duration wait_base{std::chrono::seconds(2)}, wait_per_1024{std::chrono::milliseconds(100)};
   Duration wait_most{std::chrono::seconds(30)};
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("policy", &PrefetchSpec::policy, any,
             "on-admission: when the scheduler looks at the request; on-arrival: when it enters the "
             "queue; look-ahead: for the first requests of the queue, at every iteration"),
@@ -69,7 +69,7 @@ struct Codec<PrefetchSpec> {
 
 struct ReplicateSpec {
   std::int64_t after = 0, copies = 0;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("after", &ReplicateSpec::after, between<std::int64_t>(0, 1 << 20),
             "reads of a chunk by other nodes before the reader keeps a copy; 0 = never"),
       field("copies", &ReplicateSpec::copies, between<std::int64_t>(0, 1 << 20),
@@ -96,7 +96,7 @@ struct TierSpec {
   std::optional<Duration> lookup;
   std::optional<bool> staged;
   PrefetchSpec prefetch;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("name", &TierSpec::name, any,
             "gpu (the first, which takes only an eviction), cpu, ssd, remote, or a name of its "
             "own"),
@@ -155,7 +155,7 @@ struct OffloadSpec {
   std::int64_t min_load_tokens = 0;
   bool whole_prompts = false, outputs = false;
   bool compare = false;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("chunk_tokens", &OffloadSpec::chunk_tokens, between<std::int64_t>(0, 1 << 20),
             "tokens of one chunk, a multiple of the block; 0 = one block"),
       field("load", &OffloadSpec::load, any,
@@ -181,7 +181,7 @@ struct CacheSpec {
   Choice<"memory", "manager"> memory{"paged"};
   std::vector<TierSpec> tiers;
   OffloadSpec offload;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("preset", &CacheSpec::preset, any,
             "store whose rules are followed; gives defaults for offload, and for tiers by kind"),
       field("dtype", &CacheSpec::dtype, any,

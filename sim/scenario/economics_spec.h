@@ -72,7 +72,7 @@ struct EconomicsSpec {
   Billing billing = Billing::gpu;
   Ratio host_share{0.45};
   MemoryPower dram_power{0.392};
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("pue", &EconomicsSpec::pue, between(1.0, 5.0),
             "energy of the whole site over that of its machines"),
       field("electricity", &EconomicsSpec::electricity, any,

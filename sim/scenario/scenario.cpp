@@ -131,13 +131,10 @@ Tree Codec<TraceSpec>::write(const TraceSpec& v) {
 TypeInfo Codec<TraceSpec>::info() {
   TypeInfo i = Codec<Choice<"trace-format", "format">>::info();
   i.name = "a trace file";
-  i.fields.push_back(
-      {"file", "path of the trace; relative to the scenario", {}, {}, Codec<std::string>::info()});
-  i.fields.push_back({"lenient",
-                      "skip and count broken records instead of stopping",
-                      "false",
-                      {},
-                      Codec<bool>::info()});
+  detail::add_row(i.fields, "file", "path of the trace; relative to the scenario", {},
+                  Codec<std::string>::info(), {});
+  detail::add_row(i.fields, "lenient", "skip and count broken records instead of stopping", {},
+                  Codec<bool>::info(), Codec<bool>::write(false));
   return i;
 }
 

@@ -32,7 +32,7 @@ struct Codec<ExpertRanks> {
 struct ParallelSpec {
   int tensor = 1, pipeline = 1, data = 1;
   ExpertRanks expert;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("tensor", &ParallelSpec::tensor, between(1, 1024), "GPUs that share every layer"),
       field("pipeline", &ParallelSpec::pipeline, between(1, 1024), "stages that share the layers"),
       field("data", &ParallelSpec::data, between(1, 1024),
@@ -47,7 +47,7 @@ struct ParallelSpec {
 struct InterconnectSpec {
   std::optional<Bandwidth> bandwidth;
   std::optional<Duration> latency;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("bandwidth", &InterconnectSpec::bandwidth, any,
             "per GPU and direction, between the GPUs of an instance"),
       field("latency", &InterconnectSpec::latency, any, "of one message")};
@@ -58,7 +58,7 @@ struct DeploymentSpec {
   int replicas = 1;
   ParallelSpec parallel;
   InterconnectSpec interconnect;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("hardware", &DeploymentSpec::hardware, any,
             "node or device of the catalogue, a path to such a file, or a mapping {base: NAME, "
             "...} that overrides one"),
@@ -75,7 +75,7 @@ struct SchedulerRules {
   bool full_sequence_admission = true;
   std::int64_t long_prefill_threshold = 0;
   Ratio watermark{0};
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("chunked_prefill", &SchedulerRules::chunked_prefill, any,
             "prompts may be computed in pieces"),
       field("async", &SchedulerRules::async, any,
@@ -124,7 +124,7 @@ constexpr auto enum_names(PreemptionMode) {
 struct PreemptionSpec {
   PreemptionMode mode = PreemptionMode::recompute;
   Bytes space{std::int64_t{4} << 30};
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("mode", &PreemptionSpec::mode, any,
             "recompute: its KV is given up and computed again; swap: it is copied to host memory "
             "and back (vLLM before v1)"),
@@ -155,7 +155,7 @@ struct EngineSpec {
   std::vector<std::int64_t> graph_sizes;
   Duration overhead{}, layer_overhead{}, graph_overhead{}, graph_layer_overhead{};
   Duration schedule_time{}, front_end{}, back_end{}, request_timeout{};
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("preset", &EngineSpec::preset, any,
             "engine and version whose rules are followed; gives defaults for everything below"),
       field("block_tokens", &EngineSpec::block_tokens, between<std::int64_t>(1, 1 << 16),
@@ -237,7 +237,7 @@ struct WorkloadSpec {
   Tree generate;
   Ratio rate_scale{1.0};
   std::int64_t limit = 0;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("trace", &WorkloadSpec::trace, any, "requests from a file: {file, format, ...}"),
       field("generate", &WorkloadSpec::generate, any,
             "requests from distributions (`kvsim show generate`)"),
@@ -249,7 +249,7 @@ struct WorkloadSpec {
 
 struct SloSpec {
   std::optional<Duration> ttft, tpot, e2e;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("ttft", &SloSpec::ttft, any, "most time to the first token"),
       field("tpot", &SloSpec::tpot, any, "most time per output token after the first"),
       field("e2e", &SloSpec::e2e, any, "most time to the last token")};
@@ -265,7 +265,7 @@ struct RecordSpec {
   RecordLevel transfers = RecordLevel::none, decisions = RecordLevel::none;
   std::int64_t alternatives = 3;
   Duration sample_every{std::chrono::seconds(10)};
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("requests", &RecordSpec::requests, any, "a row per request"),
       field("iterations", &RecordSpec::iterations, any,
             "a row per iteration (large; turns fast-forwarding off)"),
@@ -296,7 +296,7 @@ struct FaultSpec {
   Duration at{}, down{}, mean_between{};
   Ratio left{0.0};
   bool keeps_data = false;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("kind", &FaultSpec::kind, any,
             "instance, node (its instances and the tiers in it), tier (one store), link, or "
             "directory (a tier's contents cannot be found, but stay)"),
@@ -318,7 +318,7 @@ struct FaultSpec {
 struct MeasuredSpec {
   std::string file;
   std::string format = "vllm-requests";
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("file", &MeasuredSpec::file, any, "measured requests"),
       field("format", &MeasuredSpec::format, any,
             "vllm-requests: JSON lines with queued_ts, first_token_ts, last_token_ts in seconds")};
@@ -342,7 +342,7 @@ struct Scenario {
   RecordSpec record;
   std::optional<MeasuredSpec> measured;
   Tree variants;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("kvsim", &Scenario::kvsim, between(1, 1), "version of this file format"),
       field("name", &Scenario::name, any, "names the result file"),
       field("seed", &Scenario::seed, any, "of every random draw"),

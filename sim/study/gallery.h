@@ -27,7 +27,7 @@ struct ClaimText {
   std::string id, system, source, statement;
   ClaimKind kind = ClaimKind::ratio;
   std::string differs;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("id", &ClaimText::id, any, "short and unique, such as C38"),
       field("system", &ClaimText::system, any, "published name"),
       field("source", &ClaimText::source, any, "publication, with the figure or section"),
@@ -45,7 +45,7 @@ struct GallerySearch {
   double from = 0.1, to = 10;
   Ratio precision{0.02};
   std::map<std::string, double> at_most;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("path", &GallerySearch::path, any, "key of the scenario that is varied"),
       field("from", &GallerySearch::from, between(1e-9, 1e15), "least value, which must hold"),
       field("to", &GallerySearch::to, between(1e-9, 1e15), "greatest value, which must not"),
@@ -59,7 +59,7 @@ struct GallerySearch {
 struct GalleryReplay {
   std::string file, format = "mooncake", policy = "lru";
   std::int64_t block_tokens = 512, capacity_tokens = 1 << 20, nodes = 1;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("file", &GalleryReplay::file, any, "trace, relative to the claim; may be absent"),
       field("format", &GalleryReplay::format, any, "its format"),
       field("policy", &GalleryReplay::policy, any, "eviction policy"),
@@ -80,7 +80,7 @@ struct GalleryRun {
   std::int64_t tokens = 1;
   Tree hardware;
   std::optional<GalleryReplay> replay;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("scenario", &GalleryRun::scenario, any,
             "scenario file, relative to this one; gives the metrics of its run"),
       field("set", &GalleryRun::set, any, "PATH=VALUE over the file's values"),
@@ -117,7 +117,7 @@ struct GalleryFigure {
   double factor = 0;
   FigureBound bound = FigureBound::near;
   std::string note;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("what", &GalleryFigure::what, any, "a few words, at most 48 characters"),
       field("value", &GalleryFigure::value, any, "formula over RUN.METRIC[.STATISTIC]"),
       field("claimed", &GalleryFigure::claimed, any, "published figure"),
@@ -135,7 +135,7 @@ struct ClaimSpec {
   ClaimText claim;
   std::map<std::string, GalleryRun> runs;
   std::vector<GalleryFigure> figures;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("claim", &ClaimSpec::claim, any, "what was claimed"),
       field("runs", &ClaimSpec::runs, any, "name: what gives the numbers"),
       field("figures", &ClaimSpec::figures, any, "claimed and how it is simulated")};

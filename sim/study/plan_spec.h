@@ -30,13 +30,13 @@ struct Codec<PlanObjective> {
 
 struct ReplicaRange {
   int min = 1, max = 16;
-  static constexpr std::tuple kFields{field("min", &ReplicaRange::min, between(1, 4096), "fewest"),
-                                      field("max", &ReplicaRange::max, between(1, 4096), "most")};
+  static constexpr Rows kFields{field("min", &ReplicaRange::min, between(1, 4096), "fewest"),
+                                field("max", &ReplicaRange::max, between(1, 4096), "most")};
 };
 
 struct RateRange {
   Ratio min{0.5}, max{2.0}, tolerance{0.02};
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("min", &RateRange::min, between(Ratio{1e-6}, Ratio{1e6}),
             "lowest workload.rate_scale of interest"),
       field("max", &RateRange::max, between(Ratio{1e-6}, Ratio{1e6}), "highest"),
@@ -46,7 +46,7 @@ struct RateRange {
 
 struct SeedRange {
   int min = 3, max = 10;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("min", &SeedRange::min, between(2, 1000), "runs before anything is decided"),
       field("max", &SeedRange::max, between(2, 1000),
             "after so many, undecided counts as not met")};
@@ -75,7 +75,7 @@ struct PlanSpec {
   SeedRange seeds;
   Ratio jitter{0.0};
   int batch = 4;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("kvsim", &PlanSpec::kvsim, between(1, 1), "version of this file format"),
       field("name", &PlanSpec::name, any, "of the plan"),
       field("base", &PlanSpec::base, any, "scenario file; relative to this one"),

@@ -18,7 +18,7 @@ constexpr std::int64_t kMostSeeds = 100'000;
 struct SeedRange {
   std::uint64_t first = 1;
   std::int64_t count = 1;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("first", &SeedRange::first, any, "the others follow it"),
       field("count", &SeedRange::count, between<std::int64_t>(1, kMostSeeds), "how many")};
 };

@@ -21,7 +21,7 @@ struct RangeSpec {
   Tree from, to;
   std::optional<std::int64_t> steps;
   Scale scale = Scale::linear;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("from", &RangeSpec::from, any, "first value, with its unit"),
       field("to", &RangeSpec::to, any, "last value, with its unit"),
       field("steps", &RangeSpec::steps, between<std::int64_t>(2, 10'000),
@@ -34,7 +34,7 @@ struct AxisSpec {
   Tree path;
   std::vector<Tree> values;
   std::optional<RangeSpec> range;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("name", &AxisSpec::name, any, "in tables; default: the end of the path"),
       field("path", &AxisSpec::path, any,
             "what is varied, as in --set: cache.tiers.1.capacity; a list of paths moves together"),
@@ -48,7 +48,7 @@ struct AxisSpec {
 struct MorrisSpec {
   std::int64_t trajectories = 10;
   int levels = 4;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("trajectories", &MorrisSpec::trajectories, between<std::int64_t>(2, 100'000),
             "walks of axes + 1 points"),
       field("levels", &MorrisSpec::levels, between(2, 1000), "of each axis; even")};
@@ -59,7 +59,7 @@ struct DesignSpec {
   std::optional<std::int64_t> latin_hypercube, sobol, saltelli;
   std::optional<MorrisSpec> morris;
   std::uint64_t seed = 0;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("latin-hypercube", &DesignSpec::latin_hypercube, between<std::int64_t>(1, 1'000'000),
             "so many points, each axis evenly covered, combined at random"),
       field("sobol", &DesignSpec::sobol, between<std::int64_t>(1, 1'000'000),
@@ -98,7 +98,7 @@ constexpr auto enum_names(Goal) {
 struct ObjectiveSpec {
   std::string metric;
   Goal goal = Goal::min;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("metric", &ObjectiveSpec::metric, any,
             "name.statistic, such as ttft_ms.p99; a bare name where there is one value, such as "
             "request_goodput (kvsim query DB @metrics lists them)"),
@@ -108,7 +108,7 @@ struct ObjectiveSpec {
 struct ConstraintSpec {
   std::string metric;
   std::optional<double> at_most, at_least;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("metric", &ConstraintSpec::metric, any, "as of an objective"),
       field("at_most", &ConstraintSpec::at_most, any, "in the metric's unit"),
       field("at_least", &ConstraintSpec::at_least, any, "in the metric's unit")};
@@ -129,7 +129,7 @@ struct StudySpec {
   std::vector<ObjectiveSpec> objectives;
   std::vector<ConstraintSpec> constraints;
   KeepMetrics keep = KeepMetrics::all;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("kvsim-study", &StudySpec::version, between(1, 1), "version of this file format"),
       field("name", &StudySpec::name, any, "names the result file"),
       field("base", &StudySpec::base, any, "scenario file that is varied; relative to this one"),

@@ -22,7 +22,7 @@ namespace kvsim {
 struct ResidualRow {
   std::string name;
   double ttft = 1, itl = 1;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("name", &ResidualRow::name, any, "the deployment"),
       field("ttft", &ResidualRow::ttft, between(0.1, 10.0), "measured / simulated mean TTFT"),
       field("itl", &ResidualRow::itl, between(0.1, 10.0), "measured / simulated mean ITL")};
@@ -31,7 +31,7 @@ struct ResidualRow {
 struct Residuals {
   std::string cost, device, source;
   std::vector<ResidualRow> rows;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("cost", &Residuals::cost, any, "cost model"),
       field("device", &Residuals::device, any, "where it was measured"),
       field("source", &Residuals::source, any, "how these were obtained"),

@@ -6,8 +6,7 @@
 namespace kvsim {
 struct Bounded {
   Bytes a;
-  static constexpr std::tuple kFields{
-      field("a", &Bounded::a, between(Duration{0}, Duration{1}), "")};
+  static constexpr Rows kFields{field("a", &Bounded::a, between(Duration{0}, Duration{1}), "")};
 };
 inline bool read(Bounded& b, const Tree& t, Reader& r) { return read_fields(b, t, r); }
 }  // namespace kvsim

@@ -12,8 +12,8 @@ constexpr bool kSame = RequestId{1} == RequestId{1};
 struct Complete {
   int a = 0;
   Bytes b;
-  static constexpr std::tuple kFields{field("a", &Complete::a, any, ""),
-                                      field("b", &Complete::b, any, "")};
+  static constexpr Rows kFields{field("a", &Complete::a, any, ""),
+                                field("b", &Complete::b, any, "")};
 };
 inline auto described() { return describe_fields<Complete>(); }
 }  // namespace kvsim

@@ -6,7 +6,7 @@ namespace kvsim {
 struct Forgetful {
   int a = 0;
   int b = 0;
-  static constexpr std::tuple kFields{field("a", &Forgetful::a, any, "")};
+  static constexpr Rows kFields{field("a", &Forgetful::a, any, "")};
 };
 inline auto described() { return describe_fields<Forgetful>(); }
 }  // namespace kvsim

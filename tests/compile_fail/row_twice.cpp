@@ -5,8 +5,7 @@
 namespace kvsim {
 struct Doubled {
   int a = 0;
-  static constexpr std::tuple kFields{field("a", &Doubled::a, any, ""),
-                                      field("b", &Doubled::a, any, "")};
+  static constexpr Rows kFields{field("a", &Doubled::a, any, ""), field("b", &Doubled::a, any, "")};
 };
 inline auto described() { return describe_fields<Doubled>(); }
 }  // namespace kvsim

@@ -36,7 +36,7 @@ class AgenticSessions final : public SessionSource {
   struct Params {
     Rate session_rate{1.0 / 60};
     int concurrency = 0;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("session_rate", &Params::session_rate, between(Rate{1e-9}, Rate{1e9}),
               "Poisson rate at which sessions begin"),
         field("concurrency", &Params::concurrency, between(0, 1'000'000),

@@ -12,7 +12,7 @@ class BurstGpt final : public CsvSource {
  public:
   struct Params {
     std::string model;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("model", &Params::model, any,
               "only rows of this model, such as ChatGPT or GPT-4; empty = all")};
   };

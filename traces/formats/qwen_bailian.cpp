@@ -16,7 +16,7 @@ class QwenBailian final : public RecordSource {
   struct Params {
     Tokens hash_block{16};
     ZeroLengths zero_lengths = ZeroLengths::error;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("hash_block", &Params::hash_block, between(Tokens{1}, Tokens{1 << 20}),
               "tokens of one hashed block"),
         field("zero_lengths", &Params::zero_lengths, any, kZeroLengthsText)};

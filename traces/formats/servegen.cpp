@@ -50,7 +50,7 @@ class ServeGen final : public TraceSource {
     Duration start{0};
     Duration duration{std::chrono::hours(1)};
     int clients = 0;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("start", &Params::start, any,
               "first instant drawn, from the start of the published period; becomes time 0"),
         field("duration", &Params::duration, any, "span that is drawn"),

@@ -20,7 +20,7 @@ class ShareGpt final : public SessionSource {
     int concurrency = 0;
     Duration think_time{0};
     bool independent = false;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("bytes_per_token", &Params::bytes_per_token, between(0.25, 64.0),
               "tokens of a message = UTF-8 bytes / this, rounded up, at least 1; 4 is common for "
               "English"),

@@ -10,7 +10,7 @@ class Splitwise final : public CsvSource {
  public:
   struct Params {
     ZeroLengths zero_lengths = ZeroLengths::error;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("zero_lengths", &Params::zero_lengths, any, kZeroLengthsText)};
   };
 

@@ -14,7 +14,7 @@ class TokenIds final : public SessionSource {
  public:
   struct Params {
     bool outputs_known = true;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("outputs_known", &Params::outputs_known, any,
               "use output_tok_ids, so that answers can be found in the cache by later prompts")};
   };

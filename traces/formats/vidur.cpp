@@ -11,7 +11,7 @@ class Vidur final : public CsvSource {
   struct Params {
     std::optional<Rate> rate;
     ZeroLengths zero_lengths = ZeroLengths::error;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("rate", &Params::rate, between(Rate{1e-9}, Rate{1e9}),
               "draw Poisson arrivals at this rate; needed for files of lengths only, replaces the "
               "times of others"),

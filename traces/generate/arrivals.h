@@ -36,7 +36,7 @@ struct ArrivalParams {
   Duration at{0};
   Duration duration{std::chrono::minutes(1)};
   double factor = 2.0;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("process", &ArrivalParams::process, any, "law of the gaps and course of the rate"),
       field("rate", &ArrivalParams::rate, between(Rate{1e-9}, Rate{1e9}),
             "mean rate (spike: outside the spike)"),

@@ -28,7 +28,7 @@ struct LengthParams {
   std::vector<double> weights;
   std::string file, format;
   std::int64_t min = 1, max = 1'000'000;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("law", &LengthParams::law, any, "how numbers are drawn"),
       field("value", &LengthParams::value, between<std::int64_t>(1, 100'000'000),
             "constant: the number"),

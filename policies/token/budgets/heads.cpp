@@ -14,8 +14,8 @@ class PooledHeads final : public TokenBudget {
  public:
   struct Params {
     Ratio floor{0.2};
-    static constexpr std::tuple kFields{field("floor", &Params::floor, between(Ratio{0}, Ratio{1}),
-                                              "of the mean, for each head in any case")};
+    static constexpr Rows kFields{field("floor", &Params::floor, between(Ratio{0}, Ratio{1}),
+                                        "of the mean, for each head in any case")};
   };
   PooledHeads(Params p, const Context&) : p_(p) {}
   [[nodiscard]] bool by_head() const override { return true; }
@@ -52,7 +52,7 @@ class HeadShare final : public TokenBudget {
   struct Params {
     double beta = 1.5;
     std::vector<double> worth;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("beta", &Params::beta, between(1.0, 1000.0), "1 / beta of the mean is shared out"),
         field("worth", &Params::worth, at_least(0.0),
               "of each head, layer by layer; empty: its attention beyond first and newest tokens")};
@@ -90,7 +90,7 @@ class HeadClasses final : public TokenBudget {
     Ratio recent_share{0};
     bool compensate = false;
     std::vector<double> gates;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("retrieval", &Params::retrieval, between(Ratio{0}, Ratio{1}),
               "share of the KV heads that keep all"),
         field("sinks", &Params::sinks, between<std::int64_t>(0, 1 << 20),
@@ -153,7 +153,7 @@ class CheapestRule final : public TokenBudget {
   struct Params {
     double mass = 0.95;
     Ratio recent{0.3}, heavy{0.3}, expected_full{0.3};
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("mass", &Params::mass, between(0.0, 1.0), "share of the attention to keep"),
         field("recent", &Params::recent, between(Ratio{0}, Ratio{1}),
               "newest tokens, of the prompt"),

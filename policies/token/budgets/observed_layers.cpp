@@ -26,8 +26,8 @@ class PooledLayers final : public TokenBudget {
  public:
   struct Params {
     double most = 4;
-    static constexpr std::tuple kFields{field("most", &Params::most, between(1.0, 1000.0),
-                                              "a layer gets at most so many times the mean")};
+    static constexpr Rows kFields{field("most", &Params::most, between(1.0, 1000.0),
+                                        "a layer gets at most so many times the mean")};
   };
   PooledLayers(Params p, const Context&) : p_(p) {}
   [[nodiscard]] bool by_layer() const override { return true; }
@@ -60,7 +60,7 @@ class PooledLayers final : public TokenBudget {
 class MassThreshold final : public TokenBudget {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   MassThreshold(Params, const Context&) {}
   [[nodiscard]] bool by_layer() const override { return true; }
@@ -96,7 +96,7 @@ class FlatLayers final : public TokenBudget {
  public:
   struct Params {
     double boost = 1.5;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("boost", &Params::boost, between(1.0, 100.0), "of layers of low variance")};
   };
   FlatLayers(Params p, const Context&) : p_(p) {}
@@ -127,7 +127,7 @@ class LazyLayers final : public TokenBudget {
     double threshold = 0.9;
     std::int64_t sinks = 4, recent = 1024;
     Ratio expected{0.25};
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("threshold", &Params::threshold, between(0.0, 1.0),
               "attention on first and newest tokens that makes a layer lazy"),
         field("sinks", &Params::sinks, between<std::int64_t>(0, 1 << 20),

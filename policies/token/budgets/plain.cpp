@@ -7,7 +7,7 @@ namespace {
 class Uniform final : public TokenBudget {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Uniform(Params, const Context&) {}
   void allocate(const BudgetQuestion&, std::span<HeadPlan>) const override {}
@@ -16,7 +16,7 @@ class Uniform final : public TokenBudget {
 class Protected final : public TokenBudget {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Protected(Params, const Context&) {}
   [[nodiscard]] bool exact() const override { return false; }

@@ -11,7 +11,7 @@ class Pyramid final : public TokenBudget {
  public:
   struct Params {
     double beta = 20;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("beta", &Params::beta, between(1.0, 1000.0),
               "the last layer keeps 1 / beta of the mean, besides protected tokens")};
   };
@@ -45,7 +45,7 @@ class Decay final : public TokenBudget {
  public:
   struct Params {
     double last = 0.2;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("last", &Params::last, between(0.001, 1.0), "last layer over first")};
   };
   Decay(Params p, const Context&) : p_(p) {}

@@ -11,7 +11,7 @@ class Centroids final : public TokenIndex {
   struct Params {
     double tokens = 20;
     int rounds = 10;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("tokens", &Params::tokens, between(1.0, 65536.0), "of a cluster, the mean"),
         field("rounds", &Params::rounds, between(1, 1000), "of k-means over the prompt")};
   };
@@ -71,7 +71,7 @@ class ProductCodes final : public TokenIndex {
   struct Params {
     std::int64_t parts = 2;
     int bits = 6, rounds = 10;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("parts", &Params::parts, between<std::int64_t>(1, 256), "sub-vectors of a key"),
         field("bits", &Params::bits, between(1, 12), "of a sub-vector's code"),
         field("rounds", &Params::rounds, between(1, 1000), "of k-means over the prompt")};

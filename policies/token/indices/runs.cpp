@@ -16,7 +16,7 @@ class MinMax final : public RunIndex {
  public:
   struct Params {
     std::int64_t unit = 16;
-    static constexpr std::tuple kFields{field("unit", &Params::unit, kUnit, "tokens of a page")};
+    static constexpr Rows kFields{field("unit", &Params::unit, kUnit, "tokens of a page")};
   };
   MinMax(Params p, const Context& c) : RunIndex(p.unit, c), scale_(c.scale) {}
   [[nodiscard]] IndexCost cost(std::int64_t k_dim, double bytes, std::int64_t) const override {
@@ -59,7 +59,7 @@ class MeanKey final : public RunIndex {
  public:
   struct Params {
     std::int64_t unit = 8, outliers = 0;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("unit", &Params::unit, kUnit, "tokens of a chunk"),
         field("outliers", &Params::outliers, between<std::int64_t>(0, 1 << 16),
               "chunks least like their mean, which are always read and stay on the GPU")};
@@ -121,7 +121,7 @@ class Representatives final : public RunIndex {
  public:
   struct Params {
     std::int64_t unit = 128, count = 4;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("unit", &Params::unit, kUnit, "tokens of a block"),
         field("count", &Params::count, between<std::int64_t>(1, 1 << 12),
               "tokens that got most attention from the last queries stand for the block")};

@@ -50,7 +50,7 @@ class LeadingDims final : public TokenUnits {
   struct Params {
     Ratio share{0.25};
     bool copy = false;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("share", &Params::share, between(Ratio{0.001}, Ratio{1}),
               "of the dimensions, the strongest ones"),
         field("copy", &Params::copy, any,
@@ -106,9 +106,8 @@ class QueryDims final : public TokenUnits {
  public:
   struct Params {
     Ratio share{0.125};
-    static constexpr std::tuple kFields{field("share", &Params::share,
-                                              between(Ratio{0.001}, Ratio{1}),
-                                              "of the channels, those of largest |query|")};
+    static constexpr Rows kFields{field("share", &Params::share, between(Ratio{0.001}, Ratio{1}),
+                                        "of the channels, those of largest |query|")};
   };
   QueryDims(Params p, const Context& c) : TokenUnits(c), p_(p) {}
   [[nodiscard]] IndexCost cost(std::int64_t k_dim, double bytes, std::int64_t) const override {
@@ -143,7 +142,7 @@ class Graph final : public TokenUnits {
  public:
   struct Params {
     std::int64_t degree = 32;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("degree", &Params::degree, between<std::int64_t>(1, 1024), "links of a key")};
   };
   Graph(Params p, const Context& c) : TokenUnits(c), p_(p) {}
@@ -170,7 +169,7 @@ class Graph final : public TokenUnits {
 class Everything final : public TokenUnits {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Everything(Params, const Context& c) : TokenUnits(c) {}
   [[nodiscard]] IndexCost cost(std::int64_t, double, std::int64_t) const override { return {}; }

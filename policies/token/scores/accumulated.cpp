@@ -11,7 +11,7 @@ class AccumulatedAttention final : public TokenScore {
     bool normalised = false;
     Ratio probes{1};
     kernels::Combine heads = kernels::Combine::mean;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("normalised", &Params::normalised, any,
               "divided by the number of queries that saw the token"),
         field("probes", &Params::probes, between(Ratio{0.001}, Ratio{1}),

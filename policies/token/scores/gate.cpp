@@ -9,9 +9,8 @@ class GateOracle final : public TokenScore {
  public:
   struct Params {
     Ratio errors{0.05};
-    static constexpr std::tuple kFields{field("errors", &Params::errors,
-                                              between(Ratio{0}, Ratio{1}),
-                                              "share of tokens whose score is a draw instead")};
+    static constexpr Rows kFields{field("errors", &Params::errors, between(Ratio{0}, Ratio{1}),
+                                        "share of tokens whose score is a draw instead")};
   };
   GateOracle(Params p, const Context& c) : p_(p), rng_(c.rng), threads_(c.threads) {}
 

@@ -10,9 +10,9 @@ class LowCount final : public TokenScore {
  public:
   struct Params {
     std::int64_t history = 400;
-    static constexpr std::tuple kFields{field("history", &Params::history,
-                                              between<std::int64_t>(1, 1 << 16),
-                                              "last queries over which is counted")};
+    static constexpr Rows kFields{field("history", &Params::history,
+                                        between<std::int64_t>(1, 1 << 16),
+                                        "last queries over which is counted")};
   };
   LowCount(Params p, const Context& c) : p_(p), threads_(c.threads) {}
 

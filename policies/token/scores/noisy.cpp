@@ -13,7 +13,7 @@ class NoisyAttention final : public TokenScore {
   struct Params {
     double from = 1, to = 2;
     std::int64_t steps = 512;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("from", &Params::from, between(0.01, 100.0), "temperature of the prompt"),
         field("to", &Params::to, between(0.01, 100.0), "temperature it reaches"),
         field("steps", &Params::steps, between<std::int64_t>(1, 1 << 20),

@@ -9,7 +9,7 @@ namespace {
 class Position final : public TokenScore {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Position(Params, const Context&) {}
   [[nodiscard]] Needs needs() const override { return {}; }
@@ -21,7 +21,7 @@ class Position final : public TokenScore {
 class Random final : public TokenScore {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   Random(Params, const Context& c) : rng_(c.rng) {}
   [[nodiscard]] Needs needs() const override { return {}; }
@@ -38,7 +38,7 @@ class Random final : public TokenScore {
 class KeyNorm final : public TokenScore {
  public:
   struct Params {
-    static constexpr std::tuple<> kFields{};
+    static constexpr Rows<> kFields{};
   };
   KeyNorm(Params, const Context& c) : k_dim_(c.k_dim) {}
   [[nodiscard]] Needs needs() const override {

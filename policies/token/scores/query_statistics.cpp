@@ -24,9 +24,9 @@ class KeyFilter final : public TokenScore {
  public:
   struct Params {
     std::int64_t queries = 512;
-    static constexpr std::tuple kFields{field("queries", &Params::queries,
-                                              between<std::int64_t>(1, 1 << 20),
-                                              "newest prompt queries that give the direction")};
+    static constexpr Rows kFields{field("queries", &Params::queries,
+                                        between<std::int64_t>(1, 1 << 20),
+                                        "newest prompt queries that give the direction")};
   };
   KeyFilter(Params p, const Context& c) : p_(p), dim_(static_cast<std::size_t>(c.k_dim)) {}
   [[nodiscard]] Needs needs() const override {
@@ -71,7 +71,7 @@ class ExpectedAttention final : public TokenScore {
   struct Params {
     std::int64_t queries = 512;
     bool covariance = true, values = true;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("queries", &Params::queries, between<std::int64_t>(1, 1 << 20),
               "newest prompt queries from which the statistics come"),
         field("covariance", &Params::covariance, any, "with the second moment"),

@@ -16,7 +16,7 @@ class WindowAttention final : public TokenScore {
     std::int64_t window = 32, pool_width = 1;
     Combine pool = Combine::max, heads = Combine::mean;
     bool follow = false;
-    static constexpr std::tuple kFields{
+    static constexpr Rows kFields{
         field("window", &Params::window, between<std::int64_t>(1, 1 << 16), "queries that vote"),
         field("pool_width", &Params::pool_width, between<std::int64_t>(1, 1023),
               "neighbours whose votes are combined; an even number counts as the next odd one"),

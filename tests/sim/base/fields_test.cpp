@@ -16,8 +16,8 @@ constexpr auto enum_names(Color) {
 struct Inner {
   int a = 3;
   std::optional<Duration> wait;
-  static constexpr std::tuple kFields{field("a", &Inner::a, between(1, 8), "a number"),
-                                      field("wait", &Inner::wait, any, "a time")};
+  static constexpr Rows kFields{field("a", &Inner::a, between(1, 8), "a number"),
+                                field("wait", &Inner::wait, any, "a time")};
 };
 struct Outer {
   std::string s = "x";
@@ -27,7 +27,7 @@ struct Outer {
   Bytes size{0};
   Inner inner;
   std::map<std::string, double> m;
-  static constexpr std::tuple kFields{
+  static constexpr Rows kFields{
       field("s", &Outer::s, any, ""),       field("v", &Outer::v, any, ""),
       field("c", &Outer::c, any, ""),       field("r", &Outer::r, between(Ratio{0}, Ratio{1}), ""),
       field("size", &Outer::size, any, ""), field("inner", &Outer::inner, any, ""),
