@@ -62,7 +62,7 @@ class Router {
   struct Context {
     std::size_t instances = 1;
     Rng random{0, "router"};
-    std::optional<Duration> ttft;  // objective
+    std::optional<Duration> ttft{};  // objective
   };
   // What the engine must keep or do for it; constant.
   struct Traits {
