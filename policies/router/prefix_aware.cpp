@@ -1,6 +1,6 @@
 // The instance that has most of the prompt in its prefix cache, by an index that is always right,
 // unless its queue is much longer than the shortest.
-#include "policies/router/router.h"
+#include "policies/router/prefix_rule.h"
 
 namespace kvsim {
 namespace {
@@ -16,7 +16,7 @@ class PrefixAware final : public Router {
               "by more than this many"),
         field("ratio", &Params::ratio, between(1.0, 1e6), "and by more than this factor")};
   };
-  PrefixAware(Params p, const Context&) : params_(p) {}
+  PrefixAware(Params p, const Context&) : bound_{p.imbalance, p.ratio} {}
   [[nodiscard]] Traits traits() const override {
     Traits t;
     t.index = Traits::Index::exact;
@@ -24,30 +24,17 @@ class PrefixAware final : public Router {
   }
   std::size_t pick(const RoutedRequest& r, std::span<const InstanceView> instances,
                    std::span<double> scores) override {
-    const std::int64_t fewest = instances[least_requests(instances, {})].in_flight;
-    const double limit = params_.ratio * static_cast<double>(fewest);
-    std::size_t best = kNoInstance;
-    for (std::size_t i = 0; i < instances.size(); ++i) {
-      const InstanceView& v = instances[i];
-      if (!v.up ||
-          (v.in_flight > fewest + params_.imbalance && static_cast<double>(v.in_flight) > limit))
-        continue;
-      if (!scores.empty()) scores[i] = -static_cast<double>(r.hits(i));
-      if (best == kNoInstance || r.hits(i) > r.hits(best) ||
-          (r.hits(i) == r.hits(best) && v.in_flight < instances[best].in_flight))
-        best = i;
-    }
-    return best;
+    return longest_prefix(instances, scores, bound_, [&](std::size_t i) { return r.hits(i); });
   }
 
  private:
-  Params params_;
+  ImbalanceBound bound_;
 };
 
 const Register<PrefixAware> kSelf{"prefix-aware",
                                   "the longest cached prefix by an exact index, within a bound on "
                                   "imbalance",
-                                  "SGLang router's cache_aware rule over the engines' own index"};
+                                  "SGLang router's cache_aware rule over the engines' own caches"};
 
 }  // namespace
 }  // namespace kvsim

@@ -14,6 +14,8 @@
 
 namespace kvsim {
 
+inline constexpr std::size_t kNoInstance = std::numeric_limits<std::size_t>::max();
+
 // What a router may know of an instance, now. Requests count from the moment they are sent there
 // until they are over.
 struct InstanceView {
@@ -25,7 +27,10 @@ struct InstanceView {
   std::int64_t pending_tokens = 0;
   Duration pending_work{};
   std::int64_t kv_tokens = 0;  // its KV memory
-  bool up = true;              // may be chosen
+  // Of KV between two instances, a flow alone (Traits::copies); 0 = none leads there.
+  double copy_bytes_per_s = 0;
+  std::int64_t kv_token_bytes = 0;
+  bool up = true;  // may be chosen
 };
 
 struct RoutedRequest {
@@ -39,14 +44,14 @@ struct RoutedRequest {
   // Of the prompt, in blocks of `block_tokens` (Traits::content).
   std::span<const ContentChunk> content{};
   std::int64_t block_tokens = 16;
-  const StepEstimator* steps = nullptr;  // of these instances
+  std::span<const StepEstimator* const> steps{};  // by instance
 
   [[nodiscard]] std::int64_t hits(std::size_t instance) const {
     return hit_tokens.empty() ? 0 : hit_tokens[instance];
   }
-  // Time to compute the prompt behind its first `from` tokens.
-  [[nodiscard]] Duration prefill(std::int64_t from) const {
-    return steps->prefill(from, prompt_tokens);
+  // Time that an instance takes to compute the prompt behind its first `from` tokens.
+  [[nodiscard]] Duration prefill(std::size_t instance, std::int64_t from) const {
+    return steps[instance]->prefill(from, prompt_tokens);
   }
 };
 
@@ -71,7 +76,8 @@ class Router {
     Duration publish{}, lag{};  // events: sent in batches this often, arriving this much later
     bool content = false;
     bool estimates = false;
-    Duration every{};  // balance() is asked this often; 0 = never
+    bool copies = false;  // copy_from() may name an instance
+    Duration every{};     // balance() is asked this often; 0 = never
   };
   virtual ~Router() = default;
   [[nodiscard]] virtual Traits traits() const { return {}; }
@@ -79,10 +85,10 @@ class Router {
   // what each instance weighed (the least is best) and keeps what it had for those not looked at.
   virtual std::size_t pick(const RoutedRequest&, std::span<const InstanceView> instances,
                            std::span<double> scores) = 0;
+  // The instance whose cached prefix of the last pick()'s request is to be copied to its choice.
+  [[nodiscard]] virtual std::size_t copy_from() const { return kNoInstance; }
   virtual void balance(std::span<const InstanceView>, std::vector<Migration>&) {}
 };
-
-inline constexpr std::size_t kNoInstance = std::numeric_limits<std::size_t>::max();
 
 // The instance that is up and has the least cost(index); of equals the first.
 template <class Cost>

@@ -76,6 +76,22 @@ std::string metric_json(const Metric& m) {
       json_string(m.unit));
 }
 
+std::string peer_line(const std::vector<Metric>& m) {
+  if (!find(m, "handovers")) return "";
+  std::string out = fmt::format(
+      "handover   {} requests went on at another instance, {} between "
+      "instances in all",
+      number(find(m, "handovers"), 0), bytes_text(find(m, "peer_bytes").value_or(0)));
+  if (find(m, "handover_ms", "mean"))
+    out += fmt::format("; each waited {} ms for it in the mean, {} at p99",
+                       number(find(m, "handover_ms", "mean"), 2),
+                       number(find(m, "handover_ms", "p99"), 2));
+  if (find(m, "prefix_copies").value_or(0) > 0)
+    out += fmt::format("; {} prefixes copied, {} tokens", number(find(m, "prefix_copies"), 0),
+                       number(find(m, "peer_hit_tokens"), 0));
+  return out + "\n";
+}
+
 // How evenly several instances worked, and what the router's decisions cost.
 std::string fleet_line(const std::vector<Metric>& m) {
   if (!find(m, "load_jain")) return "";
@@ -170,10 +186,16 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
   const std::vector<Metric>& m = result.metrics;
   const RunOutcome& o = result.outcome;
   const Scenario& s = run.scenario;
-  std::string out = fmt::format("{}: {} on {} x {}", s.name, run.model.name,
-                                s.deployment.replicas * run.parallel.gpus(), run.device.name);
-  if (s.deployment.replicas > 1)
-    out += fmt::format(" ({} instances, {})", s.deployment.replicas, s.router.name);
+  std::string out = fmt::format("{}: {} on ", s.name, run.model.name);
+  for (const BuiltRun* part : parts_of(run)) {
+    if (part != &run) out += " + ";
+    out += fmt::format("{} x {}", part->scenario.deployment.replicas * part->parallel.gpus(),
+                       part->device.name);
+    if (part->role != PoolRole::mixed)
+      out += fmt::format(" for {}", part->role == PoolRole::prefill ? "prefill" : "decode");
+  }
+  if (instances_of(run) > 1)
+    out += fmt::format(" ({} instances, {})", instances_of(run), s.router.name);
   out += fmt::format(", {}, cost {}\n", s.engine.preset, s.cost.name);
   const double completed = find(m, "completed").value_or(0);
   out += fmt::format("requests   {} in, {:.0f} finished, {:.0f} rejected or timed out", o.injected,
@@ -200,6 +222,7 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
       number(find(m, "iterations"), 0), number(find(m, "preemptions"), 0), run.engine.kv_blocks,
       percent(find(m, "peak_kv_usage")));
   out += fleet_line(m);
+  out += peer_line(m);
   out += host_line(m);
   out += tier_lines(m, o);
   if (s.slo.ttft || s.slo.tpot || s.slo.e2e)

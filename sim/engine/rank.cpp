@@ -63,6 +63,9 @@ void Rank::enqueue(const Request& r, Time visible, Promise promise) {
   s.outcome.prompt_tokens = s.prompt;
   s.outcome.output_tokens = s.output;
   s.outcome.arrival = r.arrival;
+  s.outcome.first_instance = totals_.instance;
+  s.source = promise.source;
+  s.source_tokens = promise.source == Sequence::kNoSource ? 0 : promise.tokens;
   s.outcome.promised_tokens = promise.tokens;
   s.outcome.promised_ns = to_ns(promise.work);
   add(s.outcome.ttft_ns, Interval::front_end, to_ns(visible - r.arrival));
@@ -93,6 +96,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   if (traits_.preempts && waiting() > 0) make_way(out, now, ahead);
   const std::int64_t displaced = out.preemptions;
   if (config_.memory.parks && layers_move) settle_layers(now, ahead);
+  const bool departs = departing_ && plan_departure(now, ahead);
   const bool fast = !config_.exact_steps && can_plan_fast();
   const std::int64_t budget = fast ? plan_running_fast(out) : plan_running_exact(out, now, ahead);
   if (config_.request_timeout > Duration{0}) drop_expired(now);
@@ -100,8 +104,8 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   if (out.preemptions == displaced) plan_waiting(out, now, budget, ahead);
   out.plain = out.prefills.empty() && out.preemptions == 0 && out.starved.empty() &&
               out.late.empty() && waiting_.size() == before && skipped_.size() == aside &&
-              swapped_.size() == out_there && !layers_move && layered_.empty() && draining_ == 0 &&
-              prefilling_.empty() && !queue_may_move() && !writes_back_ &&
+              swapped_.size() == out_there && !departs && !layers_move && layered_.empty() &&
+              draining_ == 0 && prefilling_.empty() && !queue_may_move() && !writes_back_ &&
               out.mapping_ns + out.mapping_ahead_ns + out.restore_ns == 0 &&
               !(tiers_ && tiers_->copying());
   if (!layered_.empty()) plan_layers(out);
@@ -396,7 +400,7 @@ void Rank::finish_plan(Plan& out) {
     out.pieces.push_back(p.piece);
     if (!p.piece.samples) continue;
     std::erase(prefilling_, p.slot);
-    if (++s.sampled == s.output) {
+    if (++s.sampled == s.output || config_.hands_over) {
       out.finishing.push_back(p.slot);
     } else {
       start_decoding(p.slot);

@@ -17,9 +17,15 @@ constexpr std::uint64_t kCheckEvery = 1 << 16;
 World::World(std::vector<InstanceSpec> specs, std::unique_ptr<Router> router, TraceSource& trace,
              Options options)
     : options_(std::move(options)), trace_(trace) {
-  build_pool(std::move(router), specs.size());
-  for (InstanceSpec& s : specs) build_instance(std::move(s), *pools_.front());
+  listener_ = transfers_.add_listener(*this);
+  const std::size_t entry = specs.size() - options_.decode.instances;
+  build_pool(std::move(router), entry);
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    if (i == entry) build_pool(std::move(options_.decode.router), options_.decode.instances);
+    build_instance(std::move(specs[i]), *pools_.back());
+  }
   if (options_.tiers) build_tiers();
+  if (options_.peers) show_peers();
 }
 
 void World::build_instance(InstanceSpec spec, Pool& pool) {
@@ -40,6 +46,7 @@ void World::build_instance(InstanceSpec spec, Pool& pool) {
         in.spec.engine, id, static_cast<std::uint32_t>(r),
         [this](const RequestOutcome& o) { request_done(o); }, seen, out_.itl, *estimators_.back()));
     in.ranks.back()->on_first_token([this](const RequestOutcome& o) { first_token(o); });
+    in.ranks.back()->attach_peers(*this);
     hear_caches(pool, *in.ranks.back(), id - pool.first);
   }
   in.seen_waiting.assign(ranks, 0);
@@ -53,6 +60,7 @@ void World::build_instance(InstanceSpec spec, Pool& pool) {
     in.groups.push_back(groups_.size() + lanes.size() - 1);
     pool.groups.push_back(in.groups.back());
   }
+  pool.steps.push_back(estimators_.back().get());
   InstanceView& view = views_.emplace_back();
   view.kv_tokens =
       in.spec.engine.kv_blocks * in.spec.engine.block_tokens * static_cast<std::int64_t>(ranks);
@@ -106,8 +114,7 @@ void World::on_arrival(Time now) {
   trace_.pop(scratch_);
   ++injected_;
   ++inside_;
-  const auto i = route(*pools_.front(), scratch_);
-  if (i) {
+  if (const auto i = route_arrival()) {
     place(*i, now);
   } else {
     stranded_.push_back(scratch_);
@@ -120,7 +127,10 @@ void World::place(std::size_t i, Time now) {
   Instance& in = *instances_[i];
   const auto id = static_cast<std::uint32_t>(i);
   charge(i, outcome_of(scratch_, id, promise_));
-  if (const char* reason = misfit(scratch_, in.spec.engine)) {
+  const char* reason = misfit(scratch_, in.spec.engine);
+  if (reason == nullptr && pools_.size() > 1)  // where it will go on
+    reason = misfit(scratch_, instances_[pools_.back()->first]->spec.engine);
+  if (reason != nullptr) {
     reject(scratch_, id, promise_, reason);
   } else if (in.spec.engine.front_end == Duration{0}) {
     deliver(scratch_, in, promise_, now);
@@ -237,6 +247,7 @@ void World::wake(std::size_t group, Time now) {
 void World::on_step_end(std::uint32_t group, Time now) {
   Group& g = *groups_[group];
   g.steps.complete(now);
+  if (!handed_.empty()) place_handed(now);
   for (const auto& [index, at] : ended_) trace_.finished(index, at);
   if (!ended_.empty()) {
     ended_.clear();
@@ -254,6 +265,7 @@ void World::on_schedule(std::uint32_t group, Time now) {
   Group& g = *groups_[group];
   g.schedule_pending = false;
   g.steps.schedule(now);
+  if (!handed_.empty()) place_handed(now);
   reschedule(group);
   if (!g.steps.busy() && instances_[g.instance]->faults > 0) {
     evacuate(group, now);
@@ -274,6 +286,8 @@ void World::request_done(const RequestOutcome& o) {
   --inside_;
   Instance& in = *instances_[o.instance];
   discharge(o.instance, o);
+  if (!advanced_.empty())
+    std::erase_if(advanced_, [&](const Advance& a) { return a.request == o.index; });
   if (o.outcome != Outcome::rejected) --in.in_flight[o.rank];
   ended_.emplace_back(o.index, o.last_token == kNever ? now_ : std::max(o.last_token, now_));
   digest_.add(o.index);
@@ -367,6 +381,7 @@ void World::dispatch(const Event& e) {
       break;
     case EventKind::migrate:
       --ticks_;
+      on_migrate(e.target, e.at);
       break;
     case EventKind::reset:
       on_reset(e.at);
@@ -407,7 +422,7 @@ RunOutcome World::run() {
       ended_.clear();
       push_arrival();
     }
-    if (options_.tiers) schedule_transfers();
+    if (options_.tiers || options_.peers) schedule_transfers();
     if ((++events_ & (kCheckEvery - 1)) == 0 && options_.check_often) check_invariants();
     if ((events_ & 0xfff) == 0 && options_.progress && !options_.progress(now_, completed_)) {
       stopped = true;
@@ -443,6 +458,10 @@ void World::finish_outcome() {
     }
   }
   if (options_.tiers) report_tiers();
+  out_.handovers = handovers_;
+  out_.copies = copies_;
+  out_.peer_bytes = handover_bytes_;
+  if (options_.peers) digest_.add(handover_bytes_);
   out_.end = now_;
   out_.digest = digest_.value();
   if (options_.flush && !out_.requests.empty()) {

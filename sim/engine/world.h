@@ -53,7 +53,26 @@ struct InstanceSpec {
   CostModel* cost = nullptr;   // not owned; may be shared by instances
 };
 
-class World {
+// KV that goes from one instance to another: after the prompt, with a request that moves, or a
+// cached prefix.
+struct PeerSystem {
+  // The way between two instances; their ranks share it.
+  std::function<TransferPath(std::uint32_t from, std::uint32_t to)> way;
+  std::int64_t token_bytes = 0;  // KV of a token on all GPUs of an instance
+  // What was computed layer by layer is sent while the rest computes: this many layers; 1 = all at
+  // the end. The links are not charged for what is sent before.
+  std::int64_t layers = 1;
+};
+
+// The last instances only take over from the first ones, which only compute prompts.
+struct DecodeStage {
+  std::size_t instances = 0;
+  std::unique_ptr<Router> router;
+  // Prompts with at most so many tokens to compute (cached ones apart) are computed there at once.
+  std::int64_t local_prefill = 0;
+};
+
+class World : private Rank::Peers, private Transfers::Listener {
  public:
   struct Options {
     Duration sample_every{};  // state of every rank; 0 = never
@@ -66,6 +85,8 @@ class World {
         resets;  // instants at which every rank's prefix cache is reset, if no block is in use
     std::optional<TierSystem> tiers;
     std::vector<FaultPlan> faults;
+    std::optional<PeerSystem> peers;
+    DecodeStage decode;
     // Hears completed requests in batches; when unset they stay in the outcome.
     std::function<void(std::span<const RequestOutcome>)> flush;
     // Called now and then with simulated time and completed requests; false stops the run.
@@ -111,6 +132,7 @@ class World {
     std::vector<std::size_t> groups;       // by rank: its step group
     // Of the present request: tokens by instance that the router knows of, and in truth.
     std::vector<std::int64_t> promised, cached;
+    std::vector<const StepEstimator*> steps;
     std::vector<double> scores;
   };
 
@@ -134,6 +156,7 @@ class World {
   void lose_store(std::size_t, FaultRecord&, bool forgets, Time);
   void evacuate(std::size_t group, Time);
   void reroute(Sequence&&, Time);
+  void hand_to(Sequence&&, std::optional<std::size_t> instance, Time);
   void place_stranded(Time);
   void reject_stranded();
   [[nodiscard]] bool all_gone() const;
@@ -154,6 +177,37 @@ class World {
   void discharge(std::size_t instance, const RequestOutcome&);
   [[nodiscard]] static RequestOutcome outcome_of(const Request&, std::uint32_t instance, Promise);
   void first_token(const RequestOutcome&);
+  [[nodiscard]] std::optional<std::size_t> route_arrival();
+  void show_peers();
+  // Between instances (world_peers.cpp).
+  struct Source {
+    enum class Kind : std::uint8_t { unused, handed, copied, advance };
+    Kind kind = Kind::unused;
+    bool flowing = false;
+    std::uint32_t from = 0, to = 0;            // instances
+    std::uint32_t from_rank = 0, to_rank = 0;  // within them
+    std::uint32_t from_slot = 0, to_slot = 0;
+    std::uint64_t request = 0;
+    std::int64_t tokens = 0, ahead = 0;  // that it has; of these, sent before it was asked
+    std::int64_t bytes = 0;              // on their way
+    Time since{};
+    FlowId flow;
+  };
+  void handed(Rank&, std::uint32_t slot, Time) override;
+  void pull(Rank&, std::uint32_t slot, std::uint32_t source, std::int64_t tokens, Time) override;
+  void drop(std::uint32_t source, Time) override;
+  void stop(std::uint32_t source, Time) override;
+  void lost(Rank&, std::uint32_t slot, Time) override;
+  void transfer_ended(std::uint32_t job, Time at) override;
+  std::uint32_t new_source(Source::Kind, std::uint32_t from);
+  void end_source(std::uint32_t source);
+  void disturb(std::uint32_t instance, std::uint32_t rank, Time);
+  void begin_flow(Source&, std::uint32_t job, std::int64_t tokens, Time);
+  void place_handed(Time);
+  void on_migrate(std::uint32_t pool, Time);
+  [[nodiscard]] Rank& rank_of(std::uint32_t instance, std::uint32_t rank) {
+    return *instances_[instance]->ranks[rank];
+  }
   void place(std::size_t instance, Time);
   void build_tiers();
   RankTiers::Level level(const TierWay&, bool shared);
@@ -180,6 +234,18 @@ class World {
   EventQueue queue_;
   std::size_t ticks_ = 0;  // events in the queue that come again whatever happens
   Promise promise_;        // of the last request that was routed
+  std::vector<Source> sources_;
+  std::vector<std::uint32_t> free_sources_;
+  std::vector<std::pair<Rank*, std::uint32_t>> handed_;  // to be placed
+  std::vector<Migration> migrations_;
+  struct Advance {  // KV of a request that is still at work was sent
+    std::uint64_t request = 0;
+    std::uint32_t to = 0;
+    std::int64_t tokens = 0;
+  };
+  std::vector<Advance> advanced_;
+  std::uint32_t listener_ = 0;
+  std::int64_t handover_bytes_ = 0, handovers_ = 0, copies_ = 0;
   std::vector<ContentChunk> content_;
   std::vector<PrefixDirectory::Holder> matches_;
   std::vector<std::unique_ptr<StepEstimator>> estimators_;  // by instance, for policies

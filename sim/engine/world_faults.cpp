@@ -147,11 +147,16 @@ void World::evacuate(std::size_t g, Time now) {
   }
 }
 
-void World::reroute(Sequence&& s, Time now) {
-  RoutedRequest r{s.outcome.index, s.outcome.session, s.outcome.tenant, s.outcome.prompt_tokens,
-                  now};
-  r.content = s.content;
-  const auto i = route(*pools_.front(), r);
+void World::reroute(Sequence&& s, Time now) { hand_to(std::move(s), std::nullopt, now); }
+
+// To this instance, or to one of the router's choice.
+void World::hand_to(Sequence&& s, std::optional<std::size_t> i, Time now) {
+  if (!i) {
+    RoutedRequest r{s.outcome.index, s.outcome.session, s.outcome.tenant, s.outcome.prompt_tokens,
+                    now};
+    r.content = s.content;
+    i = route(*pools_[s.outcome.handovers > 0 ? pools_.size() - 1 : 0], r);
+  }
   if (!i) {
     stranded_sequences_.push_back(std::move(s));
     return;
@@ -159,12 +164,19 @@ void World::reroute(Sequence&& s, Time now) {
   Instance& in = *instances_[*i];
   s.outcome.promised_tokens = promise_.tokens;
   s.outcome.promised_ns = to_ns(promise_.work);
+  s.outcome.instance = static_cast<std::uint32_t>(*i);
   charge(*i, s.outcome);
   const std::size_t rank = pick_rank(in);
   ++in.in_flight[rank];
   const std::size_t g = in.groups[rank];
   groups_[g]->steps.interrupt(now);
-  in.ranks[rank]->accept(std::move(s), now);
+  const std::uint32_t id = s.source;
+  const std::uint32_t slot = in.ranks[rank]->accept(std::move(s), now);
+  if (id != Sequence::kNoSource) {
+    sources_[id].to = static_cast<std::uint32_t>(*i);
+    sources_[id].to_rank = static_cast<std::uint32_t>(rank);
+    sources_[id].to_slot = slot;
+  }
   reschedule(g);
   wake(g, now);
 }

@@ -52,8 +52,10 @@ void World::tick(EventKind kind, std::uint32_t target, Duration after) {
 
 void World::begin_ticks() {
   tick(EventKind::sample, 0, options_.sample_every);
-  for (std::uint32_t p = 0; p < pools_.size(); ++p)
+  for (std::uint32_t p = 0; p < pools_.size(); ++p) {
     if (pools_[p]->told) tick(EventKind::publish, p, pools_[p]->traits.publish);
+    if (options_.peers) tick(EventKind::migrate, p, pools_[p]->traits.every);
+  }
 }
 
 void World::on_publish(std::uint32_t p, Time now) {
@@ -144,13 +146,22 @@ std::optional<std::size_t> World::route(Pool& pool, const Request& given) {
   return route(pool, r);
 }
 
+// Short prompts may be computed where they are decoded.
+std::optional<std::size_t> World::route_arrival() {
+  if (pools_.size() > 1 && options_.decode.local_prefill > 0) {
+    const auto i = route(*pools_.back(), scratch_);
+    if (i && scratch_.prompt_tokens - promise_.tokens <= options_.decode.local_prefill) return i;
+  }
+  return route(*pools_.front(), scratch_);
+}
+
 // The router's choice among the instances that are up; nothing when none is.
 std::optional<std::size_t> World::route(Pool& pool, RoutedRequest r) {
   const std::span<const InstanceView> views(views_.data() + pool.first, pool.count);
   if (down_ > 0 && std::none_of(views.begin(), views.end(), [](const auto& v) { return v.up; }))
     return std::nullopt;
   r.block_tokens = instances_[pool.first]->spec.engine.block_tokens;
-  r.steps = estimators_[pool.first].get();
+  r.steps = pool.steps;
   if (pool.hears) find_prefixes(pool, r);
   if (pool.traits.index != Router::Traits::Index::none) r.hit_tokens = pool.promised;
   std::fill(pool.scores.begin(), pool.scores.end(), std::nan(""));
@@ -159,7 +170,15 @@ std::optional<std::size_t> World::route(Pool& pool, RoutedRequest r) {
               views.size());
   promise_.tokens = r.hits(i);
   const bool estimates = pool.traits.estimates || options_.record_decisions > 0;
-  promise_.work = estimates ? r.prefill(promise_.tokens) : Duration{0};
+  promise_.source = Sequence::kNoSource;
+  const std::size_t copied = pool.traits.copies ? pool.router->copy_from() : kNoInstance;
+  if (copied != kNoInstance && options_.peers && r.hits(copied) > r.hits(i)) {
+    promise_.tokens = r.hits(copied);
+    promise_.source =
+        new_source(Source::Kind::copied, static_cast<std::uint32_t>(pool.first + copied));
+    sources_[promise_.source].tokens = promise_.tokens;
+  }
+  promise_.work = estimates ? r.prefill(i, promise_.tokens) : Duration{0};
   if (options_.record_decisions > 0) judge(pool, r, i);
   return pool.first + i;
 }
@@ -168,11 +187,13 @@ std::optional<std::size_t> World::route(Pool& pool, RoutedRequest r) {
 std::vector<DecisionRecord::Alternative> World::weigh(const Pool& pool, const RoutedRequest& r) {
   std::vector<DecisionRecord::Alternative> all;
   std::int64_t from = -1;
+  const StepEstimator* steps = nullptr;
   Duration prefill{};
   for (std::uint32_t i = 0; i < pool.count; ++i) {
     const InstanceView& v = views_[pool.first + i];
     if (!v.up) continue;
-    if (pool.cached[i] != from) prefill = r.prefill(from = pool.cached[i]);
+    if (pool.cached[i] != from || r.steps[i] != steps)
+      prefill = (steps = r.steps[i])->prefill(from = pool.cached[i], r.prompt_tokens);
     all.push_back({pool.first + i, pool.scores[i], v.in_flight, v.pending_tokens, r.hits(i),
                    pool.cached[i], to_ns(v.pending_work + prefill)});
   }

@@ -247,6 +247,24 @@ void balance_rows(Rows& rows, const RunOutcome& run) {
   add("requests", [](const auto& l) { return l.second; });
 }
 
+// KV that went between instances.
+void peer_rows(Rows& rows, const RunOutcome& run) {
+  if (run.handovers == 0 && run.copies == 0) return;
+  std::int64_t tokens = 0;
+  std::vector<double> waits;
+  for (const RequestOutcome& r : run.requests) {
+    tokens += r.peer_tokens;
+    if (r.handovers > 0 && r.outcome == Outcome::finished)
+      waits.push_back(
+          static_cast<double>(r.after_ns[static_cast<std::size_t>(Interval::handover)]) / 1e6);
+  }
+  rows.count("handovers", run.handovers);
+  rows.count("prefix_copies", run.copies);
+  rows.count("peer_bytes", run.peer_bytes, "bytes");
+  rows.count("peer_hit_tokens", tokens, "tokens");
+  rows.summary("handover_ms", kvsim::summarize(std::move(waits)), "ms");
+}
+
 // What the routers' decisions cost beside the best (RecordSpec::decisions).
 void regret_rows(Rows& rows, const RunOutcome& run) {
   if (run.decisions.empty()) return;
@@ -353,6 +371,7 @@ std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo) {
   host_rows(rows, run);
   balance_rows(rows, run);
   regret_rows(rows, run);
+  peer_rows(rows, run);
   const auto simulated_ns = static_cast<double>(to_ns(run.end));
   rank_rows(rows, run.ranks, simulated_ns, true);
   std::map<std::uint32_t, std::vector<RankTotals>> instances;

@@ -73,6 +73,10 @@ TableInfo request_table() {
                {"hit_tokens", "INTEGER NOT NULL", "found in the prefix cache at first admission"},
                {"queried_tokens", "INTEGER NOT NULL", "looked up at first admission"},
                {"recomputed_tokens", "INTEGER NOT NULL", "computed again after preemptions"},
+               {"peer_tokens", "INTEGER NOT NULL",
+                "copied from another instance's cache at first admission"},
+               {"first_instance", "INTEGER NOT NULL", "that it was routed to first"},
+               {"handovers", "INTEGER NOT NULL", "from one instance to another, with its KV"},
                {"preemptions", "INTEGER NOT NULL", "how often it lost its KV blocks"},
                {"swaps", "INTEGER NOT NULL", "how often its KV was kept in host memory then"},
                {"arrival_ns", "INTEGER NOT NULL", "since the start of the run"},
@@ -245,23 +249,25 @@ TableInfo link_table() {
 }
 
 TableInfo transfer_table() {
-  return {"transfer",
-          "one row a transfer of KV, when the scenario asks for them",
-          {kRunId,
-           {"instance", "INTEGER NOT NULL", "serving engine, from 0"},
-           {"rank", "INTEGER NOT NULL", "data-parallel rank in the instance"},
-           {"kind", "TEXT NOT NULL",
-            "load: to the GPU; promote: up a tier; store: from the GPU; demote: down a tier; "
-            "replicate: what was read from another node, to this one; "
-            "to_host, from_host: KV of admitted requests, outside the tiers (both 0 below)"},
-           {"from_tier", "INTEGER NOT NULL", "0 = the GPU"},
-           {"to_tier", "INTEGER NOT NULL", "0 = the GPU"},
-           {"start_ns", "INTEGER NOT NULL", "since the start of the run"},
-           {"end_ns", "INTEGER NOT NULL", "since the start of the run"},
-           {"bytes", "INTEGER NOT NULL", "moved"},
-           {"chunks", "INTEGER NOT NULL", "moved"},
-           {"failed", "INTEGER NOT NULL", "1: ended by a fault"}},
-          ""};
+  return {
+      "transfer",
+      "one row a transfer of KV, when the scenario asks for them",
+      {kRunId,
+       {"instance", "INTEGER NOT NULL", "serving engine, from 0"},
+       {"rank", "INTEGER NOT NULL", "data-parallel rank in the instance"},
+       {"kind", "TEXT NOT NULL",
+        "load: to the GPU; promote: up a tier; store: from the GPU; demote: down a tier; "
+        "replicate: what was read from another node, to this one; "
+        "to_host, from_host: KV of admitted requests, outside the tiers (both 0 below); handover: "
+        "between instances (likewise)"},
+       {"from_tier", "INTEGER NOT NULL", "0 = the GPU"},
+       {"to_tier", "INTEGER NOT NULL", "0 = the GPU"},
+       {"start_ns", "INTEGER NOT NULL", "since the start of the run"},
+       {"end_ns", "INTEGER NOT NULL", "since the start of the run"},
+       {"bytes", "INTEGER NOT NULL", "moved"},
+       {"chunks", "INTEGER NOT NULL", "moved"},
+       {"failed", "INTEGER NOT NULL", "1: ended by a fault"}},
+      ""};
 }
 
 TableInfo fault_table() {

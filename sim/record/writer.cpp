@@ -110,8 +110,9 @@ void RunWriter::write(const RequestOutcome& r) {
   Row row(request_);
   row << r.index << r.session << r.turn << r.tenant << r.instance << r.rank
       << name_of(enum_names(Outcome{}), r.outcome) << r.reason << r.prompt_tokens << r.output_tokens
-      << r.hit_tokens << r.queried_tokens << r.recomputed_tokens << r.preemptions << r.swaps
-      << r.arrival << r.scheduled << r.first_token << r.last_token;
+      << r.hit_tokens << r.queried_tokens << r.recomputed_tokens << r.peer_tokens
+      << r.first_instance << r.handovers << r.preemptions << r.swaps << r.arrival << r.scheduled
+      << r.first_token << r.last_token;
   for (const std::int64_t ns : r.ttft_ns) row << ns;
   for (const std::int64_t ns : r.after_ns) row << ns;
   for (const std::int64_t tokens : r.miss_tokens) row << tokens;

@@ -46,6 +46,32 @@ RunHeader header_of(const BuiltRun& run, const std::vector<KernelTiming>& timing
   return h;
 }
 
+std::vector<InstanceSpec> instances_for(BuiltRun& run, bool exact_steps) {
+  std::vector<InstanceSpec> all;
+  const auto add = [&](BuiltRun& part) {
+    part.engine.exact_steps = exact_steps;
+    const bool lockstep = part.parallel.data > 1 && part.model.moe.has_value();
+    for (int i = 0; i < part.scenario.deployment.replicas; ++i)
+      all.push_back({part.engine, part.parallel.data, lockstep,
+                     part.scenario.engine.data_balancing == Balancing::waiting, part.cost.get()});
+  };
+  add(run);
+  for (BuiltPool& p : run.pools) add(*p.run);
+  return all;
+}
+
+// The instances that take over, when there are such.
+DecodeStage decode_stage_of(BuiltRun& run) {
+  DecodeStage stage;
+  for (const BuiltPool& p : run.pools)
+    if (p.role == PoolRole::decode)
+      stage.instances += static_cast<std::size_t>(p.run->scenario.deployment.replicas);
+  stage.router = std::move(run.decode_router);
+  if (run.scenario.deployment.handover)
+    stage.local_prefill = run.scenario.deployment.handover->local_prefill;
+  return stage;
+}
+
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> flat_params(const Tree& resolved) {
@@ -86,12 +112,7 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
     recorder->begin_run(header_of(run, options.kernel_timings));
   else if (!options.database.empty())
     recorder.emplace(options.database, header_of(run, options.kernel_timings));
-  run.engine.exact_steps = options.exact_steps;
-  std::vector<InstanceSpec> instances;
-  const bool lockstep = run.parallel.data > 1 && run.model.moe.has_value();
-  for (int i = 0; i < run.scenario.deployment.replicas; ++i)
-    instances.push_back({run.engine, run.parallel.data, lockstep,
-                         run.scenario.engine.data_balancing == Balancing::waiting, run.cost.get()});
+  std::vector<InstanceSpec> instances = instances_for(run, options.exact_steps);
   World::Options world_options;
   world_options.sample_every = run.scenario.record.sample_every;
   const bool iteration_rows = run.scenario.record.iterations == RecordLevel::all;
@@ -105,6 +126,8 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   world_options.record_transfers = transfer_rows || options.keep_timeline;
   world_options.tiers = std::move(run.tiers);
   world_options.faults = std::move(run.faults);
+  world_options.peers = std::move(run.peers);
+  world_options.decode = decode_stage_of(run);
   if (run.scenario.record.decisions == RecordLevel::all)
     world_options.record_decisions = run.scenario.record.alternatives;
   SimulateResult result;

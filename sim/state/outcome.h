@@ -35,9 +35,10 @@ enum class Interval : std::uint8_t {
   fetch_ssd,       // the same, from SSD
   fetch_remote,    // the same, from a remote pool
   preempted,       // from losing its KV blocks until it is scheduled again
+  handover,        // from leaving one instance until it is scheduled at another, which has its KV
   back_end         // after the iteration: detokenise and stream the token out
 };
-inline constexpr std::size_t kIntervals = 14;
+inline constexpr std::size_t kIntervals = 15;
 constexpr auto enum_names(Interval) {
   return std::array{std::pair{Interval::front_end, "front_end"},
                     std::pair{Interval::queue, "queue"},
@@ -52,6 +53,7 @@ constexpr auto enum_names(Interval) {
                     std::pair{Interval::fetch_ssd, "fetch_ssd"},
                     std::pair{Interval::fetch_remote, "fetch_remote"},
                     std::pair{Interval::preempted, "preempted"},
+                    std::pair{Interval::handover, "handover"},
                     std::pair{Interval::back_end, "back_end"}};
 }
 
@@ -96,6 +98,9 @@ struct RequestOutcome {
   std::array<std::int64_t, kMaxTiers> far_tokens{};   // of these, from another node's memory
   std::int64_t queried_tokens = 0;                    // known tokens at first admission
   std::int64_t recomputed_tokens = 0;                 // computed again after preemptions
+  std::int64_t peer_tokens = 0;      // copied from another instance's cache at first admission
+  std::uint32_t first_instance = 0;  // that it was routed to first
+  std::uint32_t handovers = 0;       // from one instance to another, with its KV
   Time arrival{}, scheduled = kNever, first_token = kNever, last_token = kNever;
   std::array<std::int64_t, kIntervals> ttft_ns{};   // up to the first token
   std::array<std::int64_t, kIntervals> after_ns{};  // from there to the last
@@ -284,7 +289,7 @@ struct LinkUse {
   double flow_seconds = 0;  // integral of the number of flows: / busy = mean while busy
 };
 
-// The last two: KV of admitted requests, outside the tiers.
+// The last three: KV of admitted requests, outside the tiers; handover: between instances.
 enum class TransferKind : std::uint8_t {
   load,
   promote,
@@ -292,14 +297,18 @@ enum class TransferKind : std::uint8_t {
   demote,
   replicate,
   to_host,
-  from_host
+  from_host,
+  handover
 };
 constexpr auto enum_names(TransferKind) {
-  return std::array{
-      std::pair{TransferKind::load, "load"},           std::pair{TransferKind::promote, "promote"},
-      std::pair{TransferKind::store, "store"},         std::pair{TransferKind::demote, "demote"},
-      std::pair{TransferKind::replicate, "replicate"}, std::pair{TransferKind::to_host, "to_host"},
-      std::pair{TransferKind::from_host, "from_host"}};
+  return std::array{std::pair{TransferKind::load, "load"},
+                    std::pair{TransferKind::promote, "promote"},
+                    std::pair{TransferKind::store, "store"},
+                    std::pair{TransferKind::demote, "demote"},
+                    std::pair{TransferKind::replicate, "replicate"},
+                    std::pair{TransferKind::to_host, "to_host"},
+                    std::pair{TransferKind::from_host, "from_host"},
+                    std::pair{TransferKind::handover, "handover"}};
 }
 
 // Everything a run produced.
@@ -314,6 +323,8 @@ struct RunOutcome {
   std::vector<TransferRecord> transfers;
   std::vector<FaultRecord> faults;
   std::vector<DecisionRecord> decisions;
+  // KV that went from instance to instance: requests that went with it, prefixes copied, bytes.
+  std::int64_t handovers = 0, copies = 0, peer_bytes = 0;
   DurationHistogram itl;  // all gaps between consecutive tokens, pooled
   std::uint64_t injected = 0;
   Time end{};  // last event
