@@ -374,6 +374,7 @@ std::int64_t Rank::evacuate(Time now, std::vector<Sequence>& out) {
     s.settled = false;
     s.offered = 0;
     out.push_back(s);
+    s.source = Sequence::kNoSource;  // it goes with the sequence
     retire(slot, now);
   }
   waiting_.clear();

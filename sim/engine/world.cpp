@@ -102,6 +102,7 @@ const char* World::misfit(const Request& r, const EngineConfig& e) const {
 }
 
 void World::reject(const Request& r, std::uint32_t instance, Promise promise, const char* reason) {
+  if (promise.source != Sequence::kNoSource) drop(promise.source, now_);
   RequestOutcome o = outcome_of(r, instance, promise);
   o.outcome = Outcome::rejected;
   o.reason = reason;
@@ -154,6 +155,7 @@ void World::on_visible(std::uint32_t slot, Time now) {
   Routed& r = routed_[slot];
   if (instances_[r.instance]->faults > 0) {  // lost on the way
     discharge(r.instance, outcome_of(r.request, r.instance, r.promise));
+    if (r.promise.source != Sequence::kNoSource) drop(r.promise.source, now);
     const auto other = route(*pools_.front(), r.request);
     if (!other) {
       stranded_.push_back(r.request);

@@ -72,7 +72,7 @@ struct DecodeStage {
   std::int64_t local_prefill = 0;
 };
 
-class World : private Rank::Peers, private Transfers::Listener {
+class World final : private Rank::Peers, private Transfers::Listener {
  public:
   struct Options {
     Duration sample_every{};  // state of every rank; 0 = never

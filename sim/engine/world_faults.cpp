@@ -156,6 +156,8 @@ void World::hand_to(Sequence&& s, std::optional<std::size_t> i, Time now) {
                     now};
     r.content = s.content;
     i = route(*pools_[s.outcome.handovers > 0 ? pools_.size() - 1 : 0], r);
+    // What it has of its own is worth more than a copy of what others have.
+    if (promise_.source != Sequence::kNoSource) drop(promise_.source, now);
   }
   if (!i) {
     stranded_sequences_.push_back(std::move(s));

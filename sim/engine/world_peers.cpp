@@ -103,7 +103,7 @@ void World::lost(Rank& rank, std::uint32_t slot, Time now) {
     const Source was = s;
     end_source(id);
     for (Sequence& q : stranded_sequences_)
-      if (q.source == id) q.source = Sequence::kNoSource;
+      if (q.source == id) return void(q.source = Sequence::kNoSource);
     Rank& to = rank_of(was.to, was.to_rank);
     if (to.sequence(was.to_slot).source != id) return;
     disturb(was.to, was.to_rank, now);
@@ -122,17 +122,17 @@ void World::transfer_ended(std::uint32_t id, Time at) {
   if (s.kind == Source::Kind::advance) {  // now the rest of it, and the request itself
     const Source was = s;
     end_source(id);
-    disturb(was.from, was.from_rank, at);
+    disturb(was.from, was.from_rank, now_);
     rank_of(was.from, was.from_rank).depart(was.from_slot, was.request);
     return;
   }
   const Source was = s;
   end_source(id);
   if (was.kind == Source::Kind::copied) ++copies_;
-  disturb(was.to, was.to_rank, at);
+  disturb(was.to, was.to_rank, now_);
   rank_of(was.to, was.to_rank).pulled(was.to_slot, true);
   if (was.kind != Source::Kind::handed) return;
-  disturb(was.from, was.from_rank, at);
+  disturb(was.from, was.from_rank, now_);
   rank_of(was.from, was.from_rank).release_handed(was.from_slot, at);
 }
 
