@@ -1,5 +1,4 @@
 // The instance with the least work in flight; ties go to the first.
-#include <algorithm>
 #include <array>
 
 #include "policies/router/router.h"
@@ -17,17 +16,15 @@ class LeastLoaded final : public Router {
   struct Params {
     Load by = Load::requests;
     static constexpr Rows kFields{
-        field("by", &Params::by, any, "what counts as load: requests or tokens in flight")};
+        field("by", &Params::by, any,
+              "what counts as load: requests in flight, or their prompt and output tokens (known "
+              "beforehand, as no real router does)")};
   };
   LeastLoaded(Params p, const Context&) : params_(p) {}
-  std::size_t pick(const RoutedRequest&, std::span<const InstanceView> instances) override {
-    const auto load = [this](const InstanceView& v) {
-      return params_.by == Load::requests ? v.in_flight : v.in_flight_tokens;
-    };
-    const auto best =
-        std::min_element(instances.begin(), instances.end(),
-                         [&](const auto& a, const auto& b) { return load(a) < load(b); });
-    return static_cast<std::size_t>(best - instances.begin());
+  std::size_t pick(const RoutedRequest&, std::span<const InstanceView> instances,
+                   std::span<double> scores) override {
+    if (params_.by == Load::requests) return least_requests(instances, scores);
+    return least(instances, scores, [&](std::size_t i) { return instances[i].in_flight_tokens; });
   }
 
  private:

@@ -10,7 +10,9 @@ class RoundRobin final : public Router {
     static constexpr Rows<> kFields{};
   };
   RoundRobin(Params, const Context&) {}
-  std::size_t pick(const RoutedRequest&, std::span<const InstanceView> instances) override {
+  std::size_t pick(const RoutedRequest&, std::span<const InstanceView> instances,
+                   std::span<double>) override {
+    while (!instances[next_ % instances.size()].up) ++next_;
     return next_++ % instances.size();
   }
 

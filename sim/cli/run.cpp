@@ -102,23 +102,29 @@ void measure_quality_of(const LoadedScenario& loaded, const BuiltRun& run,
   options.quality_metrics = std::move(measured.metrics);
 }
 
-int run_one(const std::string& file, const po::variables_map& v) {
+// The runs of one file and what they share.
+struct Job {
+  const po::variables_map& v;
+  std::string database;
+  std::optional<Recorder> recorder;
+  std::vector<NamedResult> results;
+};
+
+void run_variant(const LoadedScenario& loaded, bool alone, Job& job) {
+  const po::variables_map& v = job.v;
   Diagnostics d;
-  const LoadedScenario loaded = load_scenario(file, list_option(v, "set"), d);
   SimulateOptions options;
   const ThisMachine machine = measured_machine(options.kernel_timings);
   BuiltRun run = build_run(loaded, v.count("print") == 0, d, machine);
   d.throw_if_any();
   if (v.count("print") > 0) {
-    fmt::print("{}", to_yaml(run.resolved));
-    return 0;
+    fmt::print("{}{}", alone ? "" : "---\n", to_yaml(run.resolved));
+    return;
   }
   options.reproducible = v.count("reproducible") > 0;
   options.exact_steps = v.count("exact") > 0;
-  if (v.count("no-database") == 0) {
-    options.database = option_or(v, "output", default_output(run.scenario.name, "run"));
-    if (v.count("output") == 0) std::filesystem::create_directories("out");
-  }
+  options.database = job.database;
+  options.shared = &job.recorder;
   const std::string timeline = option_or(v, "timeline", std::string());
   std::ofstream timeline_file;
   if (!timeline.empty()) timeline_file = open_timeline(timeline, run);
@@ -131,17 +137,49 @@ int run_one(const std::string& file, const po::variables_map& v) {
   };
   options.baseline = without_offload(loaded, machine);
   measure_quality_of(loaded, run, options);
-  const SimulateResult result = simulate(run, options);
+  SimulateResult result = simulate(run, options);
   line.clear();
-  fmt::print("{}", v.count("json") > 0 ? summary_json(run, result) : summary_table(run, result));
-  std::fflush(stdout);
+  if (v.count("json") == 0) {
+    fmt::print("{}{}", job.results.empty() ? "" : "\n", summary_table(run, result));
+    std::fflush(stdout);
+  } else if (alone) {
+    fmt::print("{}", summary_json(run, result));
+  }
   const double rate =
       static_cast<double>(result.outcome.injected) / std::max(result.wall_seconds, 1e-9);
   fmt::print(stderr, "{:.3f} s, {:.0f} requests/s{}\n", result.wall_seconds, rate,
-             options.database.empty()
+             !alone || job.database.empty()
                  ? ""
-                 : fmt::format(", written to {0} (kvsim report {0} draws it)", options.database));
+                 : fmt::format(", written to {0} (kvsim report {0} draws it)", job.database));
   if (!timeline.empty()) finish_timeline(std::move(timeline_file), timeline, run, result);
+  if (!alone) job.results.push_back({run.scenario.name, std::move(result.metrics)});
+}
+
+int run_one(const std::string& file, const po::variables_map& v) {
+  Diagnostics d;
+  const std::vector<LoadedScenario> all = load_variants(file, list_option(v, "set"), d);
+  d.throw_if_any();
+  const bool alone = all.size() == 1;
+  if (!alone && v.count("timeline") > 0)
+    throw InputError("kvsim run: --timeline names one file, but there are several variants");
+  for (const LoadedScenario& each : all)
+    build_run(each, false, d);  // mistakes of the last come first
+  d.throw_if_any();
+  Job job{v, "", std::nullopt, {}};
+  if (v.count("no-database") == 0 && v.count("print") == 0) {
+    std::string name = all.front().value.name;
+    if (!alone) name.resize(name.find(": "));
+    job.database = option_or(v, "output", default_output(name));
+    if (v.count("output") == 0) std::filesystem::create_directories("out");
+  }
+  for (const LoadedScenario& each : all) run_variant(each, alone, job);
+  if (job.recorder) job.recorder->complete();
+  if (job.results.empty()) return 0;
+  fmt::print("{}", v.count("json") > 0 ? variants_json(job.results) : variants_table(job.results));
+  std::fflush(stdout);
+  if (!job.database.empty())
+    fmt::print(stderr, "{} runs written to {} (kvsim query {} @runs lists them)\n",
+               job.results.size(), job.database, job.database);
   return 0;
 }
 
@@ -162,13 +200,18 @@ int run_run(const po::variables_map& v) {
 int run_check(const po::variables_map& v) {
   for (const std::string& file : scenario_files(v, "check")) {
     Diagnostics d;
-    const LoadedScenario loaded = load_scenario(file, list_option(v, "set"), d);
-    const BuiltRun run = build_run(loaded, true, d);
+    const auto all = load_variants(file, list_option(v, "set"), d);
+    std::vector<std::string> notes;
+    for (const LoadedScenario& each : all) {
+      const BuiltRun run = build_run(each, true, d);
+      if (d.empty()) run_question(each, run.model, false, d);
+      for (const std::string& note : run.notes)
+        if (std::find(notes.begin(), notes.end(), note) == notes.end()) notes.push_back(note);
+    }
     d.throw_if_any();
-    run_question(loaded, run.model, false, d);
-    d.throw_if_any();
-    fmt::print("{}: good\n", file);
-    for (const std::string& note : run.notes) fmt::print("  note: {}\n", note);
+    fmt::print("{}: good{}\n", file,
+               all.size() > 1 ? fmt::format(", {} runs", all.size()) : std::string());
+    for (const std::string& note : notes) fmt::print("  note: {}\n", note);
   }
   return 0;
 }
@@ -186,6 +229,8 @@ extern const Command kRunCommand{
     "bars\n"
     "  kvsim run scenarios/quickstart.yaml --timeline out/timeline.json   open it in "
     "ui.perfetto.dev\n"
+    "  kvsim run scenarios/examples/fleet-prefix-routing.yaml      its variants, one after the "
+    "other\n"
     "  kvsim query out/quickstart.db @latency           ask the result",
     declare_run,
     run_run};

@@ -69,6 +69,44 @@ std::string bytes_text(double bytes) {
   return fmt::format("{:.0f} B", bytes);
 }
 
+std::string metric_json(const Metric& m) {
+  return fmt::format(
+      "{{\"scope\": {}, \"name\": {}, \"statistic\": {}, \"value\": {}, \"unit\": {}}}",
+      json_string(m.scope), json_string(m.name), json_string(m.statistic), m.value,
+      json_string(m.unit));
+}
+
+std::string peer_line(const std::vector<Metric>& m) {
+  if (!find(m, "handovers")) return "";
+  std::string out = fmt::format(
+      "handover   {} requests went on at another instance, {} between "
+      "instances in all",
+      number(find(m, "handovers"), 0), bytes_text(find(m, "peer_bytes").value_or(0)));
+  if (find(m, "handover_ms", "mean"))
+    out += fmt::format("; each waited {} ms for it in the mean, {} at p99",
+                       number(find(m, "handover_ms", "mean"), 2),
+                       number(find(m, "handover_ms", "p99"), 2));
+  if (find(m, "prefix_copies").value_or(0) > 0)
+    out += fmt::format("; {} prefixes copied, {} tokens", number(find(m, "prefix_copies"), 0),
+                       number(find(m, "peer_hit_tokens"), 0));
+  return out + "\n";
+}
+
+// How evenly several instances worked, and what the router's decisions cost.
+std::string fleet_line(const std::vector<Metric>& m) {
+  if (!find(m, "load_jain")) return "";
+  std::string out = fmt::format(
+      "fleet      busy time of the instances: Jain {}, most / mean {}; requests {}, {}",
+      number(find(m, "load_jain"), 4), number(find(m, "load_max_over_mean"), 3),
+      number(find(m, "requests_jain"), 4), number(find(m, "requests_max_over_mean"), 3));
+  if (find(m, "regret_ms", "mean"))
+    out +=
+        fmt::format("; {} of the decisions were the best, regret {} ms in the mean, {} at most",
+                    percent(find(m, "best_choice_rate")), number(find(m, "regret_ms", "mean"), 1),
+                    number(find(m, "regret_ms", "max"), 1));
+  return out + "\n";
+}
+
 std::string host_line(const std::vector<Metric>& m) {
   const auto swaps = find(m, "swaps_out"), prompts = find(m, "layered_prompts");
   if (!swaps && !prompts) return "";
@@ -182,10 +220,16 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
   const std::vector<Metric>& m = result.metrics;
   const RunOutcome& o = result.outcome;
   const Scenario& s = run.scenario;
-  std::string out = fmt::format("{}: {} on {} x {}", s.name, run.model.name,
-                                s.deployment.replicas * run.parallel.gpus(), run.device.name);
-  if (s.deployment.replicas > 1)
-    out += fmt::format(" ({} instances, {})", s.deployment.replicas, s.router.name);
+  std::string out = fmt::format("{}: {} on ", s.name, run.model.name);
+  for (const BuiltRun* part : parts_of(run)) {
+    if (part != &run) out += " + ";
+    out += fmt::format("{} x {}", part->scenario.deployment.replicas * part->parallel.gpus(),
+                       part->device.name);
+    if (part->role != PoolRole::mixed)
+      out += fmt::format(" for {}", part->role == PoolRole::prefill ? "prefill" : "decode");
+  }
+  if (instances_of(run) > 1)
+    out += fmt::format(" ({} instances, {})", instances_of(run), s.router.name);
   out += fmt::format(", {}, cost {}\n", s.engine.preset, s.cost.name);
   const double completed = find(m, "completed").value_or(0);
   out += fmt::format("requests   {} in, {:.0f} finished, {:.0f} rejected or timed out", o.injected,
@@ -212,6 +256,8 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
       number(find(m, "iterations"), 0), number(find(m, "preemptions"), 0), run.engine.kv_blocks,
       percent(find(m, "peak_kv_usage")));
   out += hybrid_line(run.engine, m);
+  out += fleet_line(m);
+  out += peer_line(m);
   out += host_line(m);
   out += token_line(m);
   out += tier_lines(m, o);
@@ -224,16 +270,46 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
   return out;
 }
 
+std::string variants_table(const std::vector<NamedResult>& results) {
+  std::size_t width = 10;
+  for (const NamedResult& r : results)
+    width = std::max(width, r.name.size() - r.name.find(": ") - 2);
+  std::string out =
+      fmt::format("\n{:<{}} {:>8} {:>8} {:>9} {:>11} {:>13} {:>13}\n", "", width, "hits", "Jain",
+                  "max/mean", "regret, ms", "TTFT mean, ms", "TTFT p99, ms");
+  for (const NamedResult& r : results) {
+    const auto& m = r.metrics;
+    out += fmt::format(
+        "{:<{}} {:>8} {:>8} {:>9} {:>11} {:>13} {:>13}\n", r.name.substr(r.name.find(": ") + 2),
+        width, percent(find(m, "prefix_hit_rate")), number(find(m, "load_jain"), 4),
+        number(find(m, "load_max_over_mean"), 3), number(find(m, "regret_ms", "mean"), 1),
+        number(find(m, "ttft_ms", "mean"), 1), number(find(m, "ttft_ms", "p99"), 1));
+  }
+  return out;
+}
+
+std::string variants_json(const std::vector<NamedResult>& results) {
+  std::string out = "[";
+  for (const NamedResult& r : results) {
+    out += fmt::format("{}{{\"name\": {}, \"metrics\": [", out.size() > 1 ? ",\n" : "",
+                       json_string(r.name));
+    bool first = true;
+    for (const Metric& m : r.metrics) {
+      out += fmt::format("{}\n  {}", first ? "" : ",", metric_json(m));
+      first = false;
+    }
+    out += "]}";
+  }
+  return out + "]\n";
+}
+
 std::string summary_json(const BuiltRun& run, const SimulateResult& result) {
   std::string out =
       fmt::format("{{\"name\": {}, \"digest\": \"{:016x}\", \"injected\": {}, \"metrics\": [",
                   json_string(run.scenario.name), result.outcome.digest, result.outcome.injected);
   bool first = true;
   for (const Metric& m : result.metrics) {
-    out += fmt::format(
-        "{}\n  {{\"scope\": {}, \"name\": {}, \"statistic\": {}, \"value\": {}, \"unit\": {}}}",
-        first ? "" : ",", json_string(m.scope), json_string(m.name), json_string(m.statistic),
-        m.value, json_string(m.unit));
+    out += fmt::format("{}\n  {}", first ? "" : ",", metric_json(m));
     first = false;
   }
   return out + "\n]}\n";

@@ -77,7 +77,9 @@ struct EngineConfig {
   KvForms* forms = nullptr;                       // not owned; null: KV stays as it was computed
   // Host memory outside the tiers that KV of admitted requests may move to, of one rank.
   std::int64_t host_blocks = 0, host_block_bytes = 0;  // bytes: of one block on all its GPUs
-  bool swap = false;         // preempted requests move there instead of being computed again
+  bool swap = false;        // preempted requests move there instead of being computed again
+  bool hands_over = false;  // only prompts are computed here: with its first token a request goes
+                            // on to another instance
   bool exact_steps = false;  // take the per-sequence path always (slow; the results are the same)
 
   // Of the tokens of a sequence, and of the pool for all that it keeps of them.

@@ -23,7 +23,9 @@ enum class EventKind : std::uint8_t {
   transfer,  // the next end of a transfer, or change of its rate
   answer,    // a request set aside may have its answer
   fault,     // something breaks
-  repair     // and works again
+  repair,    // and works again
+  publish,   // what a pool's prefix caches hold goes to its router
+  migrate    // a pool's router may ask for live requests to be moved
 };
 
 struct Event {
@@ -54,6 +56,7 @@ class EventQueue {
     std::push_heap(heap_.begin(), heap_.end(), Event::later);
   }
   [[nodiscard]] bool empty() const { return heap_.empty(); }
+  [[nodiscard]] std::size_t size() const { return heap_.size(); }
   [[nodiscard]] const Event& top() const { return heap_.front(); }
   Event pop() {
     std::pop_heap(heap_.begin(), heap_.end(), Event::later);

@@ -127,8 +127,7 @@ ObjectId NodePool::add(Hold& hold, Cursor& c, std::int64_t until) {
     c.at += s.count - 1;
     last_block = c.identity();
     ++c.at;
-    std::int64_t& seen = seen_[s.key];
-    seen = std::max(seen, s.start + s.count);
+    cached(s);
   }
   const ObjectId id = intern(last_block, until - 1);
   Node& node = nodes_[id];
@@ -145,6 +144,22 @@ ObjectId NodePool::add(Hold& hold, Cursor& c, std::int64_t until) {
   policy_->on_miss(a);
   policy_->on_insert(a);
   return id;
+}
+
+void NodePool::cached(const Span& s) {
+  Known& k = known_[s.key];
+  const std::int64_t end = s.start + s.count;
+  const bool grew = end > k.seen, longer = s.start <= k.leading && end > k.leading;
+  if (grew) k.seen = end;
+  if (longer) k.leading = end;
+  if (cached_ && (grew || (hears_all_ && longer))) cached_(s.key, k.leading, k.seen);
+}
+
+void NodePool::left(const Span& s) {
+  Known& k = known_[s.key];
+  if (s.start >= k.leading) return;
+  k.leading = s.start;
+  if (hears_all_) cached_(s.key, k.leading, k.seen);
 }
 
 void NodePool::adopt(Hold& hold, ObjectId child) {
@@ -210,6 +225,7 @@ void NodePool::remove(ObjectId id) {
   for (std::uint32_t i = n.first; i != kNone; i = spans_[i].next) {
     const Span s = spans_[i];
     if (leaving_) leaving_(s.key, s.start, s.count, at);
+    left(s);
     at += s.count;
     free_spans_.push_back(i);
   }
@@ -224,8 +240,11 @@ void NodePool::remove(ObjectId id) {
 
 bool NodePool::reset() {
   if (free_ != total_) return false;
-  for (ObjectId id = 1; id < nodes_.size(); ++id)
-    if (nodes_[id].resident) policy_->on_remove(id);
+  for (ObjectId id = 1; id < nodes_.size(); ++id) {
+    if (!nodes_[id].resident) continue;
+    policy_->on_remove(id);
+    for (std::uint32_t i = nodes_[id].first; i != kNone; i = spans_[i].next) left(spans_[i]);
+  }
   std::fill(nodes_.begin(), nodes_.end(), Node{});
   std::fill(objects_.pins.begin(), objects_.pins.end(), 0);
   std::fill(objects_.children.begin(), objects_.children.end(), 0);
@@ -247,9 +266,9 @@ std::int64_t NodePool::seen_blocks(std::span<const ContentChunk> content, std::i
     if (begin >= most) break;
     const std::int64_t end = std::min(c.end, most);
     if (end > from && end > begin) {
-      const auto at = seen_.find(c.key);
-      if (at == seen_.end()) break;
-      seen = std::max(seen, std::min(end, begin + at->second));
+      const auto at = known_.find(c.key);
+      if (at == known_.end()) break;
+      seen = std::max(seen, std::min(end, begin + at->second.seen));
       if (seen < end) break;
     }
     begin = c.end;

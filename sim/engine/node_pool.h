@@ -102,11 +102,19 @@ class NodePool : public KvPool {
   void lock(ObjectId);
   void move_to(Hold&, ObjectId);
   void evict_one();
+  void cached(const Span&);
+  void left(const Span&);
   void remove(ObjectId);
 
   std::vector<std::uint32_t> free_spans_;
   boost::unordered_flat_map<std::uint64_t, ObjectId> ids_;
-  boost::unordered_flat_map<std::uint64_t, std::int64_t> seen_;  // blocks of a chunk ever cached
+  // Of a chunk: blocks ever cached; blocks from its start that are cached without a gap (a policy
+  // that evicts from the middle makes it an underestimate, as what lies behind the gap is
+  // forgotten).
+  struct Known {
+    std::int64_t seen = 0, leading = 0;
+  };
+  boost::unordered_flat_map<std::uint64_t, Known> known_;
   std::int64_t resident_ = 0, tick_ = 0;
 };
 

@@ -5,6 +5,7 @@
 
 #include "sim/base/check.h"
 #include "sim/base/hash.h"
+#include "sim/engine/content.h"
 #include "sim/engine/node_pool.h"
 
 namespace kvsim {
@@ -44,7 +45,7 @@ std::uint32_t Rank::new_slot() {
   return slot;
 }
 
-void Rank::enqueue(const Request& r, Time visible) {
+void Rank::enqueue(const Request& r, Time visible, Promise promise) {
   const std::uint32_t slot = new_slot();
   Sequence& s = sequences_[slot];
   auto content = std::move(s.content);  // keep the capacity of the slot's last user
@@ -68,14 +69,13 @@ void Rank::enqueue(const Request& r, Time visible) {
   s.outcome.prompt_tokens = s.prompt;
   s.outcome.output_tokens = s.output;
   s.outcome.arrival = r.arrival;
+  s.outcome.first_instance = totals_.instance;
+  s.source = promise.source;
+  s.source_tokens = promise.source == Sequence::kNoSource ? 0 : promise.tokens;
+  s.outcome.promised_tokens = promise.tokens;
+  s.outcome.promised_ns = to_ns(promise.work);
   add(s.outcome.ttft_ns, Interval::front_end, to_ns(visible - r.arrival));
-  // Segments to blocks: a block belongs to the segment that holds its last token.
-  s.content.clear();
-  std::int64_t tokens = 0;
-  for (const Segment& segment : r.segments) {
-    tokens += segment.tokens;
-    s.content.push_back({segment.key, tokens / config_.block_tokens});
-  }
+  const std::int64_t tokens = to_content(r, config_.block_tokens, s.content);
   s.known_output = tokens > s.prompt && !config_.publish_computed;
   const std::int64_t all = config_.token_blocks(s.prompt + s.output);
   if (s.content.empty() || s.content.back().end < all)
@@ -102,6 +102,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   if (traits_.preempts && waiting() > 0) make_way(out, now, ahead);
   const std::int64_t displaced = out.preemptions;
   if (config_.memory.parks && layers_move) settle_layers(now, ahead);
+  const bool departs = departing_ && plan_departure(now, ahead);
   if (config_.request_timeout > Duration{0}) drop_expired(now);
   const std::size_t before = waiting_.size(), aside = skipped_.size(), out_there = swapped_.size();
   switch (config_.batch.order) {
@@ -119,12 +120,12 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
       plan_either(out, now, ahead);
       break;
   }
-  out.plain = out.prefills.empty() && !out.skips_prompts && out.preemptions == 0 &&
-              out.starved.empty() && out.late.empty() && waiting_.size() == before &&
-              skipped_.size() == aside && swapped_.size() == out_there && !layers_move &&
-              layered_.empty() && draining_ == 0 && prefilling_.empty() && !queue_may_move() &&
-              !writes_back_ && out.mapping_ns + out.mapping_ahead_ns + out.restore_ns == 0 &&
-              !(tiers_ && tiers_->copying());
+  out.plain =
+      out.prefills.empty() && !out.skips_prompts && out.preemptions == 0 && out.starved.empty() &&
+      out.late.empty() && waiting_.size() == before && skipped_.size() == aside &&
+      swapped_.size() == out_there && !departs && !layers_move && layered_.empty() &&
+      draining_ == 0 && prefilling_.empty() && !queue_may_move() && !writes_back_ &&
+      out.mapping_ns + out.mapping_ahead_ns + out.restore_ns == 0 && !(tiers_ && tiers_->copying());
   if (!layered_.empty()) plan_layers(out);
   finish_plan(out);
   if (!out.finishing.empty() || out.shape.decodes == 0) out.plain = false;
@@ -426,7 +427,7 @@ void Rank::finish_plan(Plan& out) {
     out.pieces.push_back(p.piece);
     if (!p.piece.samples) continue;
     std::erase(prefilling_, p.slot);
-    if (++s.sampled == s.output) {
+    if (++s.sampled == s.output || config_.hands_over) {
       out.finishing.push_back(p.slot);
     } else {
       start_decoding(p.slot);

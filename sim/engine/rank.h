@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -32,6 +33,39 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
 
   Rank(const EngineConfig&, std::uint32_t instance, std::uint32_t rank, Done, SeenElsewhere,
        DurationHistogram& itl, const StepEstimator&);
+  // Hears of first tokens, under the same condition. Before the first request.
+  void on_first_token(Done hear) { first_token_ = std::move(hear); }
+  // Other instances, as a rank sees them. Calls come while the rank changes: they must not call
+  // back into it.
+  class Peers {
+   public:
+    // The sequence left the batch; its KV stays until release_handed().
+    virtual void handed(Rank&, std::uint32_t slot, Time) = 0;
+    // KV of `tokens` of a source's is to come; ends with pulled().
+    virtual void pull(Rank&, std::uint32_t slot, std::uint32_t source, std::int64_t tokens,
+                      Time) = 0;
+    // Nobody waits for the source any more; what was on its way stops.
+    virtual void drop(std::uint32_t source, Time) = 0;
+    // What was on its way stops; the source may be asked again.
+    virtual void stop(std::uint32_t source, Time) = 0;
+    // The KV of a handed sequence is lost.
+    virtual void lost(Rank&, std::uint32_t slot, Time) = 0;
+
+   protected:
+    ~Peers() = default;
+  };
+  void attach_peers(Peers& peers) { peers_ = &peers; }
+  [[nodiscard]] const Sequence& sequence(std::uint32_t slot) const { return sequences_[slot]; }
+  void release_handed(std::uint32_t slot, Time now);
+  // The KV of a sequence's source has come, or never will.
+  void pulled(std::uint32_t slot, bool good);
+  // The sequence that decodes with the least KV, if one may move.
+  [[nodiscard]] std::optional<std::uint32_t> lightest() const;
+  [[nodiscard]] std::int64_t computed(std::uint32_t slot) const {
+    return group_.contains(slot) ? group_.computed(slot) : sequences_[slot].computed;
+  }
+  // It leaves at the next boundary of iterations, if it still is the same request and decodes.
+  void depart(std::uint32_t slot, std::uint64_t index) { departing_ = {slot, index}; }
   // KV may also come from and go to tiers below the GPU. Before the first request.
   void attach(const OffloadConfig&, std::vector<RankTiers::Level>, Transfers&);
   // KV of admitted requests may move to host memory and back. Before the first request.
@@ -41,7 +75,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   [[nodiscard]] const char* refuse(const Request&, Time now);
   // Accepts a request; its TTFT intervals so far (front end) are given by visible -
   // request.arrival.
-  void enqueue(const Request&, Time visible);
+  void enqueue(const Request&, Time visible, Promise = {});
   // Decides the next iteration at `now`; `ahead` = an iteration is running whose samples are not
   // known yet.
   void plan(Plan& out, Time now, bool ahead);
@@ -73,12 +107,16 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
     return static_cast<std::int64_t>(waiting_.size() + skipped_.size() + swapped_.size());
   }
   // Requests set aside until KV from below has come.
-  [[nodiscard]] bool waits_for_tiers() const { return !skipped_.empty() || skipping_ > 0; }
+  [[nodiscard]] bool waits_for_tiers() const {
+    return !skipped_.empty() || skipping_ > 0 || handed_ > 0;
+  }
   // When one of them may have an answer although no transfer ends.
   [[nodiscard]] Time next_answer(Time now) const {
     return skipped_.empty() || !tiers_ ? kNever : tiers_->next_answer(now);
   }
-  [[nodiscard]] bool loading(std::uint32_t slot) const { return tiers_ && tiers_->loading(slot); }
+  [[nodiscard]] bool loading(std::uint32_t slot) const {
+    return sequences_[slot].pulling || (tiers_ && tiers_->loading(slot));
+  }
   [[nodiscard]] bool copying(std::uint64_t copy) const { return tiers_ && tiers_->copying(copy); }
   [[nodiscard]] RankTiers* tiers() { return tiers_.get(); }
   // Copies of the iterations; null without host memory.
@@ -107,7 +145,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   // empty. No iteration may be planned or running. Gives the cached blocks that were lost.
   std::int64_t evacuate(Time now, std::vector<Sequence>& out);
   // A request from another rank's evacuate().
-  void accept(Sequence&&, Time now);
+  std::uint32_t accept(Sequence&&, Time now);  // gives its slot
   // Aborts unless every list, count and reference agrees. O(everything).
   void check_invariants();
 
@@ -149,6 +187,11 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   enum class Verdict : std::uint8_t { stop, aside, in };
   Verdict admit(std::uint32_t slot, Plan&, Time now, std::int64_t& budget, bool ahead);
   Verdict admit_new(std::uint32_t slot, Plan&, Time now, std::int64_t& budget);
+  std::optional<Verdict> admit_from_peer(std::uint32_t slot, Time now);
+  void drop_source(Sequence&, Time now);
+  void hand_over(std::uint32_t slot, Time at);
+  void keep_handed(std::uint32_t slot);
+  bool plan_departure(Time now, bool ahead);
   Verdict admit_loaded(std::uint32_t slot, Plan&, Time now, std::int64_t& budget);
   void join(std::uint32_t slot, std::int64_t tokens, Plan&, Time now);
   bool cut_to_budget(std::int64_t& tokens, std::int64_t budget) const;
@@ -302,7 +345,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   std::uint32_t new_slot();
 
   const EngineConfig& config_;
-  Done done_;
+  Done done_, first_token_;
   SeenElsewhere seen_elsewhere_;
   DurationHistogram& itl_;
   const StepEstimator& steps_;
@@ -344,6 +387,9 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   Time planning_{};                     // instant of the present plan
   bool was_lost_ = false;               // its cache was lost to a fault
   bool writes_back_ = false;            // evictions from the GPU start transfers
+  Peers* peers_ = nullptr;
+  std::int64_t handed_ = 0;
+  std::optional<std::pair<std::uint32_t, std::uint64_t>> departing_;
   std::int64_t known_outputs_running_ = 0, starved_ = 0, draining_ = 0;
   std::uint64_t admissions_ = 0;
   // When the last of them were, the next in place admissions_ % size.

@@ -40,9 +40,12 @@ void Rank::account(const Plan& plan, Time start, Time end, Spent spent) {
 }
 
 void Rank::close_lost(Time end) {
-  for (const std::uint32_t slot : closing_)
-    if (sequences_[slot].lost && sequences_[slot].lost_at == kNever)
-      close_segment(sequences_[slot], end);
+  for (const std::uint32_t slot : closing_) {
+    Sequence& s = sequences_[slot];
+    if (!s.lost || s.lost_at != kNever) continue;
+    close_segment(s, end);
+    if (s.state == Sequence::State::handed) peers_->handed(*this, slot, end);
+  }
   closing_.clear();
 }
 
@@ -60,8 +63,8 @@ void Rank::account_plain(std::int64_t n, std::int64_t decodes, std::int64_t gpu_
 // preemption.
 void Rank::account_first_piece(Sequence& s, Time start) {
   if (s.resuming) {
-    add(intervals(s), Interval::preempted, to_ns(start - s.lost_at));
-    s.resuming = false;
+    add(intervals(s), s.moved ? Interval::handover : Interval::preempted, to_ns(start - s.lost_at));
+    s.resuming = s.moved = false;
     s.lost_at = kNever;
   } else {
     std::int64_t named = 0;  // of the time in the queue
@@ -95,6 +98,7 @@ void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, Spent 
   if (s.outcome.first_token == kNever) {
     add(s.outcome.ttft_ns, Interval::back_end, to_ns(config_.back_end));
     s.outcome.first_token = end + config_.back_end;
+    if (first_token_) first_token_(s.outcome);
   } else {
     itl_.add(to_ns(end - s.late_since), 1);
   }
@@ -127,6 +131,7 @@ void Rank::close_segment(Sequence& s, Time at) {
 
 void Rank::finish(std::uint32_t slot, Time at) {
   Sequence& s = sequences_[slot];
+  if (s.sampled < s.output) return hand_over(slot, at);
   if (s.state == Sequence::State::waiting) {  // preempted while its last token was on its way
     const auto at_queue = std::find(waiting_.begin(), waiting_.end(), slot);
     KVSIM_CHECK(at_queue != waiting_.end(), "slot {} waits in no queue", slot);
@@ -164,6 +169,7 @@ void Rank::finish(std::uint32_t slot, Time at) {
 void Rank::retire(std::uint32_t slot, Time now) {
   if (traits_.hears_tokens) tell_tokens(slot);
   if (scheduler_) scheduler_->left(request_of(slot));
+  if (sequences_[slot].source != Sequence::kNoSource) drop_source(sequences_[slot], now);
   if (tiers_) tiers_->forget(prompt_of(slot, sequences_[slot].prompt, 0, now));
   sequences_[slot].state = Sequence::State::none;
   sequences_[slot].lost = false;  // closing_ may still name the slot
@@ -245,7 +251,9 @@ void Rank::check_invariants() {
   decoding.reserve(static_cast<std::size_t>(group_.size()));
   for (std::uint32_t slot = 0; slot < sequences_.size(); ++slot) {
     const Sequence& s = sequences_[slot];
-    if (s.state != Sequence::State::running && s.fetch == Sequence::Fetch::none) continue;
+    if (s.state != Sequence::State::running && s.state != Sequence::State::handed &&
+        s.fetch == Sequence::Fetch::none)
+      continue;
     if (group_.contains(slot)) {
       decoding.push_back(s.hold);
       decoding.back().blank = blocks_at(s, group_.computed(slot)) - s.hold.hashed;

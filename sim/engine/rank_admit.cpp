@@ -109,6 +109,8 @@ Rank::Verdict Rank::admit(std::uint32_t slot, Plan& out, Time now, std::int64_t&
   Sequence& s = sequences_[slot];
   if (loading(slot)) return set_aside(s, s.aside_for, now);
   if (s.fetch == Sequence::Fetch::ready) return admit_loaded(slot, out, now, budget);
+  if (s.source != Sequence::kNoSource)
+    if (const auto verdict = admit_from_peer(slot, now)) return *verdict;
   if (known_outputs_running_ > 0) publish_known_outputs(ahead);
   return admit_new(slot, out, now, budget);
 }
@@ -381,6 +383,7 @@ std::int64_t Rank::evacuate(Time now, std::vector<Sequence>& out) {
   for (const std::uint32_t slot : waiting_) {
     Sequence& s = sequences_[slot];
     end_waits(s, now);
+    if (std::exchange(s.pulling, false)) peers_->stop(s.source, now);
     if (s.fetch != Sequence::Fetch::none) {  // admitted, but never in a batch
       pool_.release(s.hold);
       s.fetch = Sequence::Fetch::none;
@@ -389,10 +392,17 @@ std::int64_t Rank::evacuate(Time now, std::vector<Sequence>& out) {
     s.settled = false;
     s.offered = 0;
     out.push_back(s);
+    s.source = Sequence::kNoSource;  // it goes with the sequence
     retire(slot, now);
   }
   waiting_.clear();
   closing_.clear();
+  departing_.reset();
+  for (std::uint32_t slot = 0; slot < sequences_.size(); ++slot) {
+    if (sequences_[slot].state != Sequence::State::handed) continue;
+    peers_->lost(*this, slot, now);
+    release_handed(slot, now);
+  }
   memory_.lose_all();
   load_reserve_ = 0;
   const std::int64_t cached = pool_.cached_free();
@@ -402,7 +412,7 @@ std::int64_t Rank::evacuate(Time now, std::vector<Sequence>& out) {
   return cached;
 }
 
-void Rank::accept(Sequence&& given, Time now) {
+std::uint32_t Rank::accept(Sequence&& given, Time now) {
   const std::uint32_t slot = new_slot();
   Sequence& s = sequences_[slot];
   s = std::move(given);
@@ -413,6 +423,7 @@ void Rank::accept(Sequence&& given, Time now) {
   s.outcome.rank = totals_.rank;
   wait_first(slot, now);
   if (tiers_) tiers_->arrived(prompt_of(slot, s.prompt, 0, now));
+  return slot;
 }
 
 }  // namespace kvsim

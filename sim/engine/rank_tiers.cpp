@@ -163,6 +163,7 @@ void RankTiers::transfer_ended(std::uint32_t j, Time at) {
       break;
     case Kind::to_host:  // host_copies.h
     case Kind::from_host:
+    case Kind::handover:  // world_peers.cpp
       break;
   }
 }

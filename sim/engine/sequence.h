@@ -15,7 +15,8 @@ namespace kvsim {
 // Token counts as the scheduler plans them: an iteration counts when it is planned, before it has
 // run.
 struct Sequence {
-  enum class State : std::uint8_t { none, waiting, running };
+  // handed: it goes on elsewhere, its KV is here until it has been fetched.
+  enum class State : std::uint8_t { none, waiting, running, handed };
   State state = State::none;
   bool draining = false;      // its last token is planned; it leaves when that iteration ends
   bool starved = false;       // decodes, but had no part in the last planned iteration
@@ -58,6 +59,13 @@ struct Sequence {
   Time aside_since = kNever;  // set aside, waiting for a fetch
   TierKind aside_for{};
 
+  // KV that another instance has: which transfer of the world, and tokens that it brings.
+  static constexpr std::uint32_t kNoSource = 0xffffffffU;
+  std::uint32_t source = kNoSource;
+  std::int64_t source_tokens = 0;
+  bool pulling = false;  // it is on its way
+  bool moved = false;    // lost its place in a batch by going on elsewhere
+
   // Accounting. Times are of iterations that ran.
   RequestOutcome outcome;
   Time visible{};               // to the scheduler
@@ -68,6 +76,13 @@ struct Sequence {
   std::int64_t starved_gpu = 0, starved_host = 0, starved_stall = 0;
   bool decoding_since_mark = false;
   [[nodiscard]] std::int64_t known() const { return prompt + sampled; }
+};
+
+// What was expected of a request when it was routed.
+struct Promise {
+  std::int64_t tokens = 0;                     // found cached
+  Duration work{};                             // to compute the rest
+  std::uint32_t source = Sequence::kNoSource;  // of these tokens, when they must be copied
 };
 
 struct PlannedPrefill {

@@ -421,11 +421,12 @@ void StepGroup::commit(std::size_t n) {
   carry_ = carries_[done_];
 }
 
-void StepGroup::sync(Time now) {
-  if (!busy_ || ends_.empty()) return;
+bool StepGroup::sync(Time now) {
+  if (!busy_ || ends_.empty()) return false;
   std::size_t n = 0;
   while (done_ + n + 1 < ends_.size() && ends_[done_ + n] <= now) ++n;
   commit(n);
+  return n > 0;
 }
 
 void StepGroup::interrupt(Time now) {

@@ -16,13 +16,19 @@ constexpr std::uint64_t kCheckEvery = 1 << 16;
 
 World::World(std::vector<InstanceSpec> specs, std::unique_ptr<Router> router, TraceSource& trace,
              Options options)
-    : options_(std::move(options)), router_(std::move(router)), trace_(trace) {
-  for (InstanceSpec& s : specs) build_instance(std::move(s));
-  views_.resize(instances_.size());
+    : options_(std::move(options)), trace_(trace) {
+  listener_ = transfers_.add_listener(*this);
+  const std::size_t entry = specs.size() - options_.decode.instances;
+  build_pool(std::move(router), entry);
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    if (i == entry) build_pool(std::move(options_.decode.router), options_.decode.instances);
+    build_instance(std::move(specs[i]), *pools_.back());
+  }
   if (options_.tiers) build_tiers();
+  if (options_.peers) show_peers();
 }
 
-void World::build_instance(InstanceSpec spec) {
+void World::build_instance(InstanceSpec spec, Pool& pool) {
   auto owned = std::make_unique<Instance>();
   Instance& in = *owned;
   in.spec = std::move(spec);
@@ -32,8 +38,11 @@ void World::build_instance(InstanceSpec spec) {
   estimators_.push_back(std::make_unique<CostEstimator>(
       *in.spec.cost, options_.tiers ? options_.tiers->offload.project_share : 0));
   for (std::size_t r = 0; r < ranks; ++r) {
-    const auto seen = [this, id, r](std::span<const ContentChunk> content, std::int64_t from,
-                                    std::int64_t most) {
+    const auto seen = [this, &pool, id, r](std::span<const ContentChunk> content, std::int64_t from,
+                                           std::int64_t most) {
+      // What only its own request may use stands in no directory.
+      if (instances_[id]->spec.engine.forms == nullptr)
+        return pool.known.seen_blocks(content, from, most);
       std::int64_t best = 0;
       for (std::size_t i = 0; i < instances_.size(); ++i)
         for (std::size_t k = 0; k < instances_[i]->ranks.size(); ++k)
@@ -44,6 +53,9 @@ void World::build_instance(InstanceSpec spec) {
     in.ranks.push_back(std::make_unique<Rank>(
         in.spec.engine, id, static_cast<std::uint32_t>(r),
         [this](const RequestOutcome& o) { request_done(o); }, seen, out_.itl, *estimators_.back()));
+    in.ranks.back()->on_first_token([this](const RequestOutcome& o) { first_token(o); });
+    in.ranks.back()->attach_peers(*this);
+    hear_caches(pool, *in.ranks.back(), id - pool.first);
   }
   in.seen_waiting.assign(ranks, 0);
   in.seen_running.assign(ranks, 0);
@@ -54,7 +66,12 @@ void World::build_instance(InstanceSpec spec) {
     if (!in.spec.lockstep || r == 0) lanes.emplace_back();
     lanes.back().push_back(in.ranks[r].get());
     in.groups.push_back(groups_.size() + lanes.size() - 1);
+    pool.groups.push_back(in.groups.back());
   }
+  pool.steps.push_back(estimators_.back().get());
+  InstanceView& view = views_.emplace_back();
+  view.kv_tokens =
+      in.spec.engine.kv_blocks * in.spec.engine.block_tokens * static_cast<std::int64_t>(ranks);
   for (auto& l : lanes) {
     groups_.push_back(std::make_unique<Group>(
         Group{StepGroup(in.spec.engine, std::move(l), *in.spec.cost, out_.itl), 0, false, id}));
@@ -111,18 +128,11 @@ const char* World::misfit(const Request& r, const EngineConfig& e) const {
   return nullptr;
 }
 
-void World::reject(const Request& r, std::uint32_t instance, const char* reason) {
-  RequestOutcome o;
-  o.index = r.index;
-  o.session = r.session;
-  o.turn = r.turn;
-  o.tenant = r.tenant;
-  o.instance = instance;
+void World::reject(const Request& r, std::uint32_t instance, Promise promise, const char* reason) {
+  if (promise.source != Sequence::kNoSource) drop(promise.source, now_);
+  RequestOutcome o = outcome_of(r, instance, promise);
   o.outcome = Outcome::rejected;
   o.reason = reason;
-  o.prompt_tokens = r.prompt_tokens;
-  o.output_tokens = r.output_tokens;
-  o.arrival = r.arrival;
   o.last_token = now_;
   request_done(o);
 }
@@ -132,8 +142,7 @@ void World::on_arrival(Time now) {
   trace_.pop(scratch_);
   ++injected_;
   ++inside_;
-  const auto i = route({scratch_.index, scratch_.session, scratch_.prompt_tokens});
-  if (i) {
+  if (const auto i = route_arrival()) {
     place(*i, now);
   } else {
     stranded_.push_back(scratch_);
@@ -141,35 +150,18 @@ void World::on_arrival(Time now) {
   push_arrival();
 }
 
-// The router's choice among the instances that are up; nothing when none is.
-std::optional<std::size_t> World::route(const RoutedRequest& r) {
-  if (down_ == 0) {
-    const std::size_t i = router_->pick(r, views_);
-    KVSIM_CHECK(i < instances_.size(), "the router chose instance {} of {}", i, instances_.size());
-    return i;
-  }
-  alive_.clear();
-  alive_views_.clear();
-  for (std::size_t i = 0; i < instances_.size(); ++i) {
-    if (instances_[i]->faults > 0) continue;
-    alive_.push_back(i);
-    alive_views_.push_back(views_[i]);
-  }
-  if (alive_.empty()) return std::nullopt;
-  const std::size_t i = router_->pick(r, alive_views_);
-  KVSIM_CHECK(i < alive_.size(), "the router chose instance {} of {}", i, alive_.size());
-  return alive_[i];
-}
-
 // scratch_ goes to instance i.
 void World::place(std::size_t i, Time now) {
   Instance& in = *instances_[i];
-  ++views_[i].in_flight;
-  views_[i].in_flight_tokens += scratch_.prompt_tokens + scratch_.output_tokens;
-  if (const char* reason = misfit(scratch_, in.spec.engine)) {
-    reject(scratch_, static_cast<std::uint32_t>(i), reason);
+  const auto id = static_cast<std::uint32_t>(i);
+  charge(i, outcome_of(scratch_, id, promise_));
+  const char* reason = misfit(scratch_, in.spec.engine);
+  if (reason == nullptr && pools_.size() > 1)  // where it will go on
+    reason = misfit(scratch_, instances_[pools_.back()->first]->spec.engine);
+  if (reason != nullptr) {
+    reject(scratch_, id, promise_, reason);
   } else if (in.spec.engine.front_end == Duration{0}) {
-    deliver(scratch_, in, now);
+    deliver(scratch_, in, promise_, now);
   } else {
     std::uint32_t slot = 0;
     if (free_routed_.empty()) {
@@ -180,7 +172,8 @@ void World::place(std::size_t i, Time now) {
       free_routed_.pop_back();
     }
     std::swap(routed_[slot].request, scratch_);
-    routed_[slot].instance = static_cast<std::uint32_t>(i);
+    routed_[slot].instance = id;
+    routed_[slot].promise = promise_;
     queue_.push({now + in.spec.engine.front_end, Phase::arrival, EventKind::visible, slot, 0, 0});
   }
 }
@@ -188,19 +181,19 @@ void World::place(std::size_t i, Time now) {
 void World::on_visible(std::uint32_t slot, Time now) {
   Routed& r = routed_[slot];
   if (instances_[r.instance]->faults > 0) {  // lost on the way
-    --views_[r.instance].in_flight;
-    views_[r.instance].in_flight_tokens -= r.request.prompt_tokens + r.request.output_tokens;
-    const auto other = route({r.request.index, r.request.session, r.request.prompt_tokens});
+    discharge(r.instance, outcome_of(r.request, r.instance, r.promise));
+    if (r.promise.source != Sequence::kNoSource) drop(r.promise.source, now);
+    const auto other = route(*pools_.front(), r.request);
     if (!other) {
       stranded_.push_back(r.request);
       free_routed_.push_back(slot);
       return;
     }
     r.instance = static_cast<std::uint32_t>(*other);
-    ++views_[*other].in_flight;
-    views_[*other].in_flight_tokens += r.request.prompt_tokens + r.request.output_tokens;
+    r.promise = promise_;
+    charge(*other, outcome_of(r.request, r.instance, r.promise));
   }
-  deliver(r.request, *instances_[r.instance], now);
+  deliver(r.request, *instances_[r.instance], r.promise, now);
   free_routed_.push_back(slot);
 }
 
@@ -226,18 +219,18 @@ std::size_t World::pick_rank(Instance& in) {
   return best;
 }
 
-void World::deliver(const Request& r, Instance& in, Time visible) {
+void World::deliver(const Request& r, Instance& in, Promise promise, Time visible) {
   const std::size_t rank = pick_rank(in);
   const std::size_t group = in.groups[rank];
   groups_[group]->steps.interrupt(now_);
   if (const char* reason = in.ranks[rank]->refuse(r, now_)) {
-    reject(r, in.ranks[rank]->totals().instance, reason);
+    reject(r, in.ranks[rank]->totals().instance, promise, reason);
     reschedule(group);
     return;
   }
   ++in.in_flight[rank];
   groups_[group]->steps.begin_at(r.arrival_fraction);
-  in.ranks[rank]->enqueue(r, visible);
+  in.ranks[rank]->enqueue(r, visible, promise);
   see_queues(in);
   reschedule(group);
   wake(group, now_);
@@ -285,6 +278,7 @@ void World::wake(std::size_t group, Time now) {
 void World::on_step_end(std::uint32_t group, Time now) {
   Group& g = *groups_[group];
   g.steps.complete(now);
+  if (!handed_.empty()) place_handed(now);
   for (const auto& [index, at] : ended_) trace_.finished(index, at);
   if (!ended_.empty()) {
     ended_.clear();
@@ -303,6 +297,7 @@ void World::on_schedule(std::uint32_t group, Time now) {
   g.schedule_pending = false;
   g.steps.schedule(now);
   see_queues(*instances_[g.instance]);
+  if (!handed_.empty()) place_handed(now);
   reschedule(group);
   if (!g.steps.busy() && instances_[g.instance]->faults > 0) {
     evacuate(group, now);
@@ -328,9 +323,9 @@ void World::request_done(const RequestOutcome& o) {
   ++completed_;
   --inside_;
   Instance& in = *instances_[o.instance];
-  InstanceView& v = views_[o.instance];
-  --v.in_flight;
-  v.in_flight_tokens -= o.prompt_tokens + o.output_tokens;
+  discharge(o.instance, o);
+  if (!advanced_.empty())
+    std::erase_if(advanced_, [&](const Advance& a) { return a.request == o.index; });
   if (o.outcome != Outcome::rejected) --in.in_flight[o.rank];
   ended_.emplace_back(o.index, o.last_token == kNever ? now_ : std::max(o.last_token, now_));
   digest_.add(o.index);
@@ -373,9 +368,7 @@ void World::on_sample(Time now) {
     out_.tier_samples.push_back({now, options_.tiers->stores[i].tier, store_number_[i],
                                  stores_[i]->resident(), stores_[i]->totals().read_bytes,
                                  stores_[i]->totals().written_bytes});
-  // With nothing else to come, nothing would ever end the sampling: run() says what is stuck.
-  if ((inside_ > 0 || arrival_at_ != kNever) && !queue_.empty())
-    queue_.push({now + options_.sample_every, Phase::sample, EventKind::sample, 0, 0, 0});
+  tick(EventKind::sample, 0, options_.sample_every);
 }
 
 void World::on_reset(Time now) {
@@ -391,7 +384,7 @@ void World::check_invariants() {
   for (const auto& in : instances_)
     for (const auto& r : in->ranks) r->check_invariants();
   for (const auto& s : stores_) s->check(false);
-  for (const auto& p : pools_)
+  for (const auto& p : tier_pools_)
     if (p) p->check();
   KVSIM_CHECK(injected_ == completed_ + inside_, "{} requests came in, {} are over, {} inside",
               injected_, completed_, inside_);
@@ -417,7 +410,16 @@ void World::dispatch(const Event& e) {
       on_schedule(e.target, e.at);
       break;
     case EventKind::sample:
+      --ticks_;
       on_sample(e.at);
+      break;
+    case EventKind::publish:
+      --ticks_;
+      on_publish(e.target, e.at);
+      break;
+    case EventKind::migrate:
+      --ticks_;
+      on_migrate(e.target, e.at);
       break;
     case EventKind::reset:
       on_reset(e.at);
@@ -440,8 +442,7 @@ void World::dispatch(const Event& e) {
 RunOutcome World::run() {
   bool stopped = false;
   push_arrival();
-  if (options_.sample_every > Duration{0})
-    queue_.push({now_ + options_.sample_every, Phase::sample, EventKind::sample, 0, 0, 0});
+  begin_ticks();
   fault_states_.resize(options_.faults.size());
   evacuating_.resize(instances_.size());
   for (std::uint32_t f = 0; f < options_.faults.size(); ++f) push_fault(f, options_.faults[f].at);
@@ -459,7 +460,7 @@ RunOutcome World::run() {
       ended_.clear();
       push_arrival();
     }
-    if (options_.tiers) schedule_transfers();
+    if (options_.tiers || options_.peers) schedule_transfers();
     if ((++events_ & (kCheckEvery - 1)) == 0 && options_.check_often) check_invariants();
     if ((events_ & 0xfff) == 0 && options_.progress && !options_.progress(now_, completed_)) {
       stopped = true;
@@ -498,6 +499,10 @@ void World::finish_outcome() {
     }
   }
   if (options_.tiers) report_tiers();
+  out_.handovers = handovers_;
+  out_.copies = copies_;
+  out_.peer_bytes = handover_bytes_;
+  if (options_.peers) digest_.add(handover_bytes_);
   out_.end = now_;
   out_.digest = digest_.value();
   if (options_.flush && !out_.requests.empty()) {

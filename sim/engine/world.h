@@ -13,6 +13,7 @@
 #include "sim/engine/event_queue.h"
 #include "sim/engine/fault.h"
 #include "sim/engine/step_group.h"
+#include "sim/state/prefix_directory.h"
 #include "traces/trace_source.h"
 
 namespace kvsim {
@@ -52,17 +53,40 @@ struct InstanceSpec {
   CostModel* cost = nullptr;   // not owned; may be shared by instances
 };
 
-class World {
+// KV that goes from one instance to another: after the prompt, with a request that moves, or a
+// cached prefix.
+struct PeerSystem {
+  // The way between two instances; their ranks share it.
+  std::function<TransferPath(std::uint32_t from, std::uint32_t to)> way;
+  std::int64_t token_bytes = 0;  // KV of a token on all GPUs of an instance
+  // What was computed layer by layer is sent while the rest computes: this many layers; 1 = all at
+  // the end. The links are not charged for what is sent before.
+  std::int64_t layers = 1;
+};
+
+// The last instances only take over from the first ones, which only compute prompts.
+struct DecodeStage {
+  std::size_t instances = 0;
+  std::unique_ptr<Router> router;
+  // Prompts with at most so many tokens to compute (cached ones apart) are computed there at once.
+  std::int64_t local_prefill = 0;
+};
+
+class World final : private Rank::Peers, private Transfers::Listener {
  public:
   struct Options {
     Duration sample_every{};  // state of every rank; 0 = never
     bool record_iterations = false;
     bool record_transfers = false;
+    // Decisions of routers are recorded and judged, with so many of the alternatives; 0 = not.
+    std::int64_t record_decisions = 0;
     bool check_often = false;  // all invariants every few thousand events, not only at the end
     std::vector<Time>
         resets;  // instants at which every rank's prefix cache is reset, if no block is in use
     std::optional<TierSystem> tiers;
     std::vector<FaultPlan> faults;
+    std::optional<PeerSystem> peers;
+    DecodeStage decode;
     // Hears completed requests in batches; when unset they stay in the outcome.
     std::function<void(std::span<const RequestOutcome>)> flush;
     // Called now and then with simulated time and completed requests; false stops the run.
@@ -94,9 +118,27 @@ class World {
   struct Routed {  // a request between the router and the scheduler
     Request request;
     std::uint32_t instance = 0;
+    Promise promise;
+  };
+  // Instances behind one router, and what they have in their prefix caches.
+  struct Pool {
+    std::uint32_t first = 0, count = 0;
+    std::unique_ptr<Router> router;
+    Router::Traits traits;
+    bool hears = false;                    // of prefix caches at all
+    PrefixDirectory known{{}};             // by rank, what is so
+    std::optional<PrefixDirectory> told;   // what the router has heard of it
+    std::vector<std::uint32_t> instances;  // by rank: its instance within the pool
+    std::vector<std::size_t> groups;       // by rank: its step group
+    // Of the present request: tokens by instance that the router knows of, and in truth.
+    std::vector<std::int64_t> promised, cached;
+    std::vector<const StepEstimator*> steps;
+    std::vector<double> scores;
   };
 
-  void build_instance(InstanceSpec);
+  void build_pool(std::unique_ptr<Router>, std::size_t instances);
+  void build_instance(InstanceSpec, Pool&);
+  void hear_caches(Pool&, Rank&, std::uint32_t instance);
   void push_arrival();
   void on_arrival(Time);
   void on_visible(std::uint32_t routed, Time);
@@ -114,12 +156,58 @@ class World {
   void lose_store(std::size_t, FaultRecord&, bool forgets, Time);
   void evacuate(std::size_t group, Time);
   void reroute(Sequence&&, Time);
+  void hand_to(Sequence&&, std::optional<std::size_t> instance, Time);
   void place_stranded(Time);
   void reject_stranded();
   [[nodiscard]] bool all_gone() const;
   // A link is down: what waits for it may never go on.
   [[nodiscard]] bool is_cut_off() const;
-  [[nodiscard]] std::optional<std::size_t> route(const RoutedRequest&);
+  // Routing (world_route.cpp).
+  [[nodiscard]] std::optional<std::size_t> route(Pool&, RoutedRequest);
+  [[nodiscard]] std::optional<std::size_t> route(Pool&, const Request&);
+  void find_prefixes(Pool&, const RoutedRequest&);
+  void spread(Pool&, std::vector<std::int64_t>& to);
+  void judge(const Pool&, const RoutedRequest&, std::size_t chosen);
+  [[nodiscard]] std::vector<DecisionRecord::Alternative> weigh(const Pool&, const RoutedRequest&);
+  void begin_ticks();
+  void tick(EventKind, std::uint32_t target, Duration after);
+  [[nodiscard]] bool goes_on() const;
+  void on_publish(std::uint32_t pool, Time);
+  void charge(std::size_t instance, const RequestOutcome&);
+  void discharge(std::size_t instance, const RequestOutcome&);
+  [[nodiscard]] static RequestOutcome outcome_of(const Request&, std::uint32_t instance, Promise);
+  void first_token(const RequestOutcome&);
+  [[nodiscard]] std::optional<std::size_t> route_arrival();
+  void show_peers();
+  // Between instances (world_peers.cpp).
+  struct Source {
+    enum class Kind : std::uint8_t { unused, handed, copied, advance };
+    Kind kind = Kind::unused;
+    bool flowing = false;
+    std::uint32_t from = 0, to = 0;            // instances
+    std::uint32_t from_rank = 0, to_rank = 0;  // within them
+    std::uint32_t from_slot = 0, to_slot = 0;
+    std::uint64_t request = 0;
+    std::int64_t tokens = 0, ahead = 0;  // that it has; of these, sent before it was asked
+    std::int64_t bytes = 0;              // on their way
+    Time since{};
+    FlowId flow;
+  };
+  void handed(Rank&, std::uint32_t slot, Time) override;
+  void pull(Rank&, std::uint32_t slot, std::uint32_t source, std::int64_t tokens, Time) override;
+  void drop(std::uint32_t source, Time) override;
+  void stop(std::uint32_t source, Time) override;
+  void lost(Rank&, std::uint32_t slot, Time) override;
+  void transfer_ended(std::uint32_t job, Time at) override;
+  std::uint32_t new_source(Source::Kind, std::uint32_t from);
+  void end_source(std::uint32_t source);
+  void disturb(std::uint32_t instance, std::uint32_t rank, Time);
+  void begin_flow(Source&, std::uint32_t job, std::int64_t tokens, Time);
+  void place_handed(Time);
+  void on_migrate(std::uint32_t pool, Time);
+  [[nodiscard]] Rank& rank_of(std::uint32_t instance, std::uint32_t rank) {
+    return *instances_[instance]->ranks[rank];
+  }
   void place(std::size_t instance, Time);
   void build_tiers();
   RankTiers::Level level(const TierWay&, bool shared);
@@ -127,10 +215,10 @@ class World {
   void schedule_transfers();
   void report_tiers();
   void dispatch(const Event&);
-  void reject(const Request&, std::uint32_t instance, const char* reason);
+  void reject(const Request&, std::uint32_t instance, Promise, const char* reason);
   [[nodiscard]] const char* misfit(const Request&, const EngineConfig&) const;
   std::size_t pick_rank(Instance&);
-  void deliver(const Request&, Instance&, Time visible);
+  void deliver(const Request&, Instance&, Promise, Time visible);
   void wake(std::size_t group, Time);
   void reschedule(std::size_t group);
   void see_queues(const Instance&);
@@ -139,18 +227,35 @@ class World {
   void finish_outcome();
 
   Options options_;
-  std::unique_ptr<Router> router_;
   TraceSource& trace_;
   std::vector<std::unique_ptr<Instance>> instances_;
   std::vector<std::unique_ptr<Group>> groups_;
+  std::vector<std::unique_ptr<Pool>> pools_;
   std::vector<InstanceView> views_;
   EventQueue queue_;
+  std::size_t ticks_ = 0;  // events in the queue that come again whatever happens
+  Promise promise_;        // of the last request that was routed
+  std::vector<Source> sources_;
+  std::vector<std::uint32_t> free_sources_;
+  std::vector<std::pair<Rank*, std::uint32_t>> handed_;  // to be placed
+  std::vector<Migration> migrations_;
+  struct Advance {  // KV of a request that is still at work was sent
+    std::uint64_t request = 0;
+    std::uint32_t to = 0;
+    std::int64_t tokens = 0;
+  };
+  std::vector<Advance> advanced_;
+  std::uint32_t listener_ = 0;
+  std::int64_t handover_bytes_ = 0, handovers_ = 0, copies_ = 0;
+  std::vector<ContentChunk> content_;
+  std::vector<PrefixDirectory::Holder> matches_;
   std::vector<std::unique_ptr<StepEstimator>> estimators_;  // by instance, for policies
   FlowNetwork network_;
   Transfers transfers_{network_};
   std::vector<std::unique_ptr<TierStore>> stores_;
-  std::vector<std::unique_ptr<TierPool>> pools_;  // by tier; none where each store is for itself
-  std::vector<std::uint32_t> store_number_;       // within its tier
+  std::vector<std::unique_ptr<TierPool>>
+      tier_pools_;                           // by tier; none where each store is for itself
+  std::vector<std::uint32_t> store_number_;  // within its tier
   Time transfer_at_ = kNever;
   std::uint32_t transfer_generation_ = 0;
   Time now_{};
@@ -167,8 +272,6 @@ class World {
   std::vector<std::size_t> evacuating_;  // by instance: the record its loss is booked on
   std::vector<Request> stranded_;
   std::vector<Sequence> stranded_sequences_, moved_;
-  std::vector<InstanceView> alive_views_;
-  std::vector<std::size_t> alive_;
   int down_ = 0;  // instances
   int gone_ = 0;  // instances that do not come back
   std::vector<Routed> routed_;

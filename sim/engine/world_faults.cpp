@@ -65,6 +65,7 @@ void World::on_repair(std::uint32_t f, Time now) {
         Instance& in = *instances_[t];
         if (--in.faults > 0) break;
         --down_;
+        views_[t].up = true;
         for (const std::size_t g : in.groups) {
           if (!groups_[g]->steps.busy() && groups_[g]->steps.has_work()) evacuate(g, now);
           groups_[g]->steps.close(false);
@@ -91,6 +92,7 @@ void World::lose_instance(std::uint32_t i, FaultRecord& record, Time now) {
   Instance& in = *instances_[i];
   if (in.faults++ > 0) return;  // it is down already
   ++down_;
+  views_[i].up = false;
   evacuating_[i] = static_cast<std::size_t>(&record - out_.faults.data());
   for (const auto& rank : in.ranks) {
     if (rank->host() != nullptr) record.transfers_failed += rank->host()->cancel(now);
@@ -139,27 +141,44 @@ void World::evacuate(std::size_t g, Time now) {
     record.requests_moved += static_cast<std::int64_t>(moved_.size());
     for (Sequence& s : moved_) {
       --in.in_flight[r];
-      --views_[id].in_flight;
-      views_[id].in_flight_tokens -= s.outcome.prompt_tokens + s.outcome.output_tokens;
+      discharge(id, s.outcome);
       reroute(std::move(s), now);
     }
   }
 }
 
-void World::reroute(Sequence&& s, Time now) {
-  const auto i = route({s.outcome.index, s.outcome.session, s.outcome.prompt_tokens});
+void World::reroute(Sequence&& s, Time now) { hand_to(std::move(s), std::nullopt, now); }
+
+// To this instance, or to one of the router's choice.
+void World::hand_to(Sequence&& s, std::optional<std::size_t> i, Time now) {
+  if (!i) {
+    RoutedRequest r{s.outcome.index, s.outcome.session, s.outcome.tenant, s.outcome.prompt_tokens,
+                    now};
+    r.content = s.content;
+    i = route(*pools_[s.outcome.handovers > 0 ? pools_.size() - 1 : 0], r);
+    // What it has of its own is worth more than a copy of what others have.
+    if (promise_.source != Sequence::kNoSource) drop(promise_.source, now);
+  }
   if (!i) {
     stranded_sequences_.push_back(std::move(s));
     return;
   }
   Instance& in = *instances_[*i];
-  ++views_[*i].in_flight;
-  views_[*i].in_flight_tokens += s.outcome.prompt_tokens + s.outcome.output_tokens;
+  s.outcome.promised_tokens = promise_.tokens;
+  s.outcome.promised_ns = to_ns(promise_.work);
+  s.outcome.instance = static_cast<std::uint32_t>(*i);
+  charge(*i, s.outcome);
   const std::size_t rank = pick_rank(in);
   ++in.in_flight[rank];
   const std::size_t g = in.groups[rank];
   groups_[g]->steps.interrupt(now);
-  in.ranks[rank]->accept(std::move(s), now);
+  const std::uint32_t id = s.source;
+  const std::uint32_t slot = in.ranks[rank]->accept(std::move(s), now);
+  if (id != Sequence::kNoSource) {
+    sources_[id].to = static_cast<std::uint32_t>(*i);
+    sources_[id].to_rank = static_cast<std::uint32_t>(rank);
+    sources_[id].to_slot = slot;
+  }
   reschedule(g);
   wake(g, now);
 }
@@ -172,7 +191,7 @@ void World::place_stranded(Time now) {
   std::vector<Request> requests;
   requests.swap(stranded_);
   for (Request& r : requests) {
-    const auto i = route({r.index, r.session, r.prompt_tokens});
+    const auto i = route(*pools_.front(), r);
     std::swap(scratch_, r);
     place(*i, now);
   }
@@ -197,14 +216,12 @@ bool World::is_cut_off() const {
 void World::reject_stranded() {
   constexpr const char* kReason = "no instance was up";
   for (const Request& r : stranded_) {
-    ++views_[0].in_flight;  // as if placed, so that the counts agree
-    views_[0].in_flight_tokens += r.prompt_tokens + r.output_tokens;
-    reject(r, 0, kReason);
+    charge(0, outcome_of(r, 0, {}));  // as if placed, so that the counts agree
+    reject(r, 0, {}, kReason);
   }
   for (const Sequence& s : stranded_sequences_) {
     RequestOutcome o = s.outcome;
-    ++views_[o.instance].in_flight;
-    views_[o.instance].in_flight_tokens += o.prompt_tokens + o.output_tokens;
+    charge(o.instance, o);
     o.outcome = Outcome::rejected;
     o.reason = kReason;
     o.last_token = now_;

@@ -9,11 +9,11 @@ void World::build_tiers() {
   for (const TierSystem::Link& l : t.links) network_.add_link(l.bandwidth);
   std::vector<std::uint32_t> of_tier(t.offload.tiers.size(), 0);
   for (const TierConfig& tier : t.offload.tiers)
-    pools_.push_back(tier.pooled ? std::make_unique<TierPool>() : nullptr);
+    tier_pools_.push_back(tier.pooled ? std::make_unique<TierPool>() : nullptr);
   for (TierSystem::Store& s : t.stores) {
     stores_.push_back(std::make_unique<TierStore>(std::move(s.options)));
     store_number_.push_back(of_tier[s.tier]++);
-    if (pools_[s.tier]) pools_[s.tier]->join(*stores_.back());
+    if (tier_pools_[s.tier]) tier_pools_[s.tier]->join(*stores_.back());
   }
   std::vector<int> users(stores_.size(), 0);
   for (const auto& ways : t.ranks)
@@ -45,7 +45,7 @@ RankTiers::Level World::level(const TierWay& w, bool shared) {
   RankTiers::Level l;
   l.out = w.out;
   l.shared = shared;
-  l.pool = pools_[options_.tiers->stores[w.store].tier].get();
+  l.pool = tier_pools_[options_.tiers->stores[w.store].tier].get();
   if (l.pool == nullptr) {
     l.sources.push_back({stores_[w.store].get(), w.in, {}});
     return l;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <utility>
 
@@ -280,6 +281,63 @@ void form_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
     rows.value(fmt::format("token_policy_{}_time", name), d(ns) / 1e9, "s");
 }
 
+// How evenly the instances worked: Jain's index (1 = evenly, 1/n = one of n did all) and the most
+// over the mean, of the time in iterations and of requests served.
+void balance_rows(Rows& rows, const RunOutcome& run) {
+  std::map<std::uint32_t, std::pair<double, double>> loads;  // time, requests
+  for (const RankTotals& r : run.ranks) loads[r.instance].first += static_cast<double>(r.busy_ns);
+  for (const RequestOutcome& r : run.requests)
+    if (r.outcome == Outcome::finished) ++loads[r.instance].second;
+  if (loads.size() < 2) return;
+  const auto n = static_cast<double>(loads.size());
+  const auto add = [&](const char* name, auto get) {
+    double sum = 0, squares = 0, most = 0;
+    for (const auto& [instance, load] : loads) {
+      const double x = get(load);
+      sum += x, squares += x * x, most = std::max(most, x);
+    }
+    rows.ratio(fmt::format("{}_jain", name), sum * sum, n * squares, "ratio");
+    rows.ratio(fmt::format("{}_max_over_mean", name), most * n, sum, "ratio");
+  };
+  add("load", [](const auto& l) { return l.first; });
+  add("requests", [](const auto& l) { return l.second; });
+}
+
+// KV that went between instances.
+void peer_rows(Rows& rows, const RunOutcome& run) {
+  if (run.handovers == 0 && run.copies == 0) return;
+  std::int64_t tokens = 0;
+  std::vector<double> waits;
+  for (const RequestOutcome& r : run.requests) {
+    tokens += r.peer_tokens;
+    if (r.handovers > 0 && r.outcome == Outcome::finished)
+      waits.push_back(
+          static_cast<double>(r.after_ns[static_cast<std::size_t>(Interval::handover)]) / 1e6);
+  }
+  rows.count("handovers", run.handovers);
+  rows.count("prefix_copies", run.copies);
+  rows.count("peer_bytes", run.peer_bytes, "bytes");
+  rows.count("peer_hit_tokens", tokens, "tokens");
+  rows.summary("handover_ms", kvsim::summarize(std::move(waits)), "ms");
+}
+
+// What the routers' decisions cost beside the best (RecordSpec::decisions).
+void regret_rows(Rows& rows, const RunOutcome& run) {
+  if (run.decisions.empty()) return;
+  std::vector<double> regret;
+  double best = 0, wrong = 0, promised = 0;
+  for (const DecisionRecord& d : run.decisions) {
+    const std::int64_t ns = d.chosen.cost_ns - d.best_ns;
+    regret.push_back(static_cast<double>(ns) / 1e6);
+    best += ns == 0 ? 1 : 0;
+    promised += static_cast<double>(d.chosen.promised_tokens);
+    wrong += std::abs(static_cast<double>(d.chosen.promised_tokens - d.chosen.cached_tokens));
+  }
+  rows.summary("regret_ms", kvsim::summarize(std::move(regret)), "ms");
+  rows.value("best_choice_rate", best / static_cast<double>(run.decisions.size()), "ratio");
+  rows.ratio("index_error", wrong, promised, "ratio");
+}
+
 // What the KV memory held while iterations ran; ranks weighted by that time.
 void memory_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
   double all = 0, reserved = 0, unfilled = 0, stranded = 0, mapping = 0;  // tokens * ns
@@ -369,6 +427,9 @@ std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo) {
   tier_rows(rows, run, totals);
   host_rows(rows, run);
   snapshot_rows(rows, run.ranks);
+  balance_rows(rows, run);
+  regret_rows(rows, run);
+  peer_rows(rows, run);
   const auto simulated_ns = static_cast<double>(to_ns(run.end));
   rank_rows(rows, run.ranks, simulated_ns, true);
   std::map<std::uint32_t, std::vector<RankTotals>> instances;

@@ -91,14 +91,20 @@ void Recorder::append(std::span<const IterationRecord> rows) { append_rows(rows)
 void Recorder::append(std::span<const InstanceSample> rows) { append_rows(rows); }
 void Recorder::append(std::span<const TierSample> rows) { append_rows(rows); }
 void Recorder::append(std::span<const TransferRecord> rows) { append_rows(rows); }
+void Recorder::append(std::span<const DecisionRecord> rows) { append_rows(rows); }
 
-void Recorder::finish(const RunOutcome& outcome, std::span<const Metric> metrics,
-                      const std::optional<Provenance>& provenance) {
+void Recorder::begin_run(const RunHeader& header) {
+  guarded([&] { writer_.emplace(*db_, header); });
+}
+
+void Recorder::end_run(const RunOutcome& outcome, std::span<const Metric> metrics,
+                       const std::optional<Provenance>& provenance) {
   append(outcome.requests);
   append(outcome.iterations);
   append(outcome.samples);
   append(outcome.tier_samples);
   append(outcome.transfers);
+  append(outcome.decisions);
   guarded([&] {
     for (const TierTotals& t : outcome.tiers) writer_->write(t);
     for (std::size_t i = 0; i < outcome.links.size(); ++i) writer_->write(i, outcome.links[i]);
@@ -106,10 +112,15 @@ void Recorder::finish(const RunOutcome& outcome, std::span<const Metric> metrics
     for (const RankTotals& t : outcome.ranks) writer_->write(t);
     for (const Metric& m : metrics) writer_->write(m);
     if (provenance) writer_->write(*provenance);
-    create_indices(*db_);
     writer_->finish(outcome);
-    db_->exec("COMMIT");
     writer_.reset();
+  });
+}
+
+void Recorder::complete() {
+  guarded([&] {
+    create_indices(*db_);
+    db_->exec("COMMIT");
     db_->close();
     remove_quietly(unfinished_ + "-journal");
     publish(unfinished_, path_);
@@ -117,9 +128,15 @@ void Recorder::finish(const RunOutcome& outcome, std::span<const Metric> metrics
   db_.reset();
 }
 
+void Recorder::finish(const RunOutcome& outcome, std::span<const Metric> metrics,
+                      const std::optional<Provenance>& provenance) {
+  end_run(outcome, metrics, provenance);
+  complete();
+}
+
 void Recorder::fail(const std::string& error) {
   guarded([&] {
-    writer_->fail(error);
+    if (writer_) writer_->fail(error);
     db_->exec("COMMIT");
     writer_.reset();
     db_->close();

@@ -42,8 +42,15 @@ class Recorder {
   void append(std::span<const InstanceSample>);
   void append(std::span<const TierSample>);
   void append(std::span<const TransferRecord>);
+  void append(std::span<const DecisionRecord>);
 
-  // Writes what the outcome holds, the metrics and the indices; then the file appears at `path`.
+  // Another run of the same file, after end_run().
+  void begin_run(const RunHeader&);
+  // Writes what the outcome holds and the metrics: the run is finished.
+  void end_run(const RunOutcome&, std::span<const Metric>, const std::optional<Provenance>&);
+  // After the last run: the indices; then the file appears at `path`.
+  void complete();
+  // The end of the only run.
   void finish(const RunOutcome&, std::span<const Metric>, const std::optional<Provenance>&);
   void fail(const std::string& error);
 

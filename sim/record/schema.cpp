@@ -74,6 +74,10 @@ TableInfo request_table() {
                {"hit_tokens", "INTEGER NOT NULL", "found in the prefix cache at first admission"},
                {"queried_tokens", "INTEGER NOT NULL", "looked up at first admission"},
                {"recomputed_tokens", "INTEGER NOT NULL", "computed again after preemptions"},
+               {"peer_tokens", "INTEGER NOT NULL",
+                "copied from another instance's cache at first admission"},
+               {"first_instance", "INTEGER NOT NULL", "that it was routed to first"},
+               {"handovers", "INTEGER NOT NULL", "from one instance to another, with its KV"},
                {"preemptions", "INTEGER NOT NULL", "how often it lost its KV blocks"},
                {"swaps", "INTEGER NOT NULL", "how often its KV was kept in host memory then"},
                {"arrival_ns", "INTEGER NOT NULL", "since the start of the run"},
@@ -249,23 +253,25 @@ TableInfo link_table() {
 }
 
 TableInfo transfer_table() {
-  return {"transfer",
-          "one row a transfer of KV, when the scenario asks for them",
-          {kRunId,
-           {"instance", "INTEGER NOT NULL", "serving engine, from 0"},
-           {"rank", "INTEGER NOT NULL", "data-parallel rank in the instance"},
-           {"kind", "TEXT NOT NULL",
-            "load: to the GPU; promote: up a tier; store: from the GPU; demote: down a tier; "
-            "replicate: what was read from another node, to this one; "
-            "to_host, from_host: KV of admitted requests, outside the tiers (both 0 below)"},
-           {"from_tier", "INTEGER NOT NULL", "0 = the GPU"},
-           {"to_tier", "INTEGER NOT NULL", "0 = the GPU"},
-           {"start_ns", "INTEGER NOT NULL", "since the start of the run"},
-           {"end_ns", "INTEGER NOT NULL", "since the start of the run"},
-           {"bytes", "INTEGER NOT NULL", "moved"},
-           {"chunks", "INTEGER NOT NULL", "moved"},
-           {"failed", "INTEGER NOT NULL", "1: ended by a fault"}},
-          ""};
+  return {
+      "transfer",
+      "one row a transfer of KV, when the scenario asks for them",
+      {kRunId,
+       {"instance", "INTEGER NOT NULL", "serving engine, from 0"},
+       {"rank", "INTEGER NOT NULL", "data-parallel rank in the instance"},
+       {"kind", "TEXT NOT NULL",
+        "load: to the GPU; promote: up a tier; store: from the GPU; demote: down a tier; "
+        "replicate: what was read from another node, to this one; "
+        "to_host, from_host: KV of admitted requests, outside the tiers (both 0 below); handover: "
+        "between instances (likewise)"},
+       {"from_tier", "INTEGER NOT NULL", "0 = the GPU"},
+       {"to_tier", "INTEGER NOT NULL", "0 = the GPU"},
+       {"start_ns", "INTEGER NOT NULL", "since the start of the run"},
+       {"end_ns", "INTEGER NOT NULL", "since the start of the run"},
+       {"bytes", "INTEGER NOT NULL", "moved"},
+       {"chunks", "INTEGER NOT NULL", "moved"},
+       {"failed", "INTEGER NOT NULL", "1: ended by a fault"}},
+      ""};
 }
 
 TableInfo fault_table() {
@@ -284,6 +290,44 @@ TableInfo fault_table() {
            {"goodput_least_per_s", "REAL NOT NULL", "of the windows after"},
            {"recovery_ns", "INTEGER", "until a window reaches 95 % of before; NULL = not seen"}},
           ""};
+}
+
+// What a router and the truth say of one instance when a request is routed.
+std::vector<Column> weighed_columns() {
+  return {{"score", "REAL", "the router's own, the least is best; NULL = it did not look"},
+          {"in_flight", "INTEGER NOT NULL", "requests there"},
+          {"pending_tokens", "INTEGER NOT NULL",
+           "prompt tokens of requests there without a first token, less what was promised"},
+          {"promised_tokens", "INTEGER NOT NULL", "of the prompt, cached there as the router knew"},
+          {"cached_tokens", "INTEGER NOT NULL", "of the prompt, cached there in truth"},
+          {"cost_ns", "INTEGER NOT NULL",
+           "to compute all that waits there, and of this prompt what is not cached"}};
+}
+
+TableInfo decision_table() {
+  TableInfo t{"decision",
+              "one row a decision of a router, when the scenario asks for them",
+              {kRunId,
+               {"request", "INTEGER NOT NULL", "index in the workload"},
+               {"at_ns", "INTEGER NOT NULL", "since the start of the run"},
+               {"instance", "INTEGER NOT NULL", "that was chosen"}},
+              ""};
+  for (const Column& c : weighed_columns()) t.columns.push_back(c);
+  t.columns.push_back({"best_instance", "INTEGER NOT NULL", "with the least cost of all"});
+  t.columns.push_back({"best_cost_ns", "INTEGER NOT NULL", "cost_ns less this is the regret"});
+  return t;
+}
+
+TableInfo alternative_table() {
+  TableInfo t{"alternative",
+              "instances that a decision did not choose, the cheapest of them",
+              {kRunId,
+               {"request", "INTEGER NOT NULL", "index in the workload"},
+               {"at_ns", "INTEGER NOT NULL", "of the decision"},
+               {"instance", "INTEGER NOT NULL", "that was not chosen"}},
+              ""};
+  for (const Column& c : weighed_columns()) t.columns.push_back(c);
+  return t;
 }
 
 TableInfo kernel_timing_table() {
@@ -317,11 +361,12 @@ TableInfo metric_table() {
 
 const std::vector<TableInfo>& schema_tables() {
   static const std::vector<TableInfo> kTables = [] {
-    std::vector<TableInfo> all{
-        run_table(),       provenance_table(),    param_table(),    request_table(),
-        iteration_table(), sample_table(),        instance_table(), tier_table(),
-        tier_hit_table(),  tier_sample_table(),   link_table(),     transfer_table(),
-        fault_table(),     kernel_timing_table(), quality_table(),  metric_table()};
+    std::vector<TableInfo> all{run_table(),           provenance_table(), param_table(),
+                               request_table(),       iteration_table(),  sample_table(),
+                               instance_table(),      tier_table(),       tier_hit_table(),
+                               tier_sample_table(),   link_table(),       transfer_table(),
+                               fault_table(),         decision_table(),   alternative_table(),
+                               kernel_timing_table(), quality_table(),    metric_table()};
     all.insert(all.end(), study_tables().begin(), study_tables().end());
     return all;
   }();
@@ -368,6 +413,7 @@ void create_schema(Database& db) {
 void create_indices(Database& db) {
   db.exec("CREATE UNIQUE INDEX IF NOT EXISTS request_by_index ON request (run_id, request)");
   db.exec("CREATE INDEX IF NOT EXISTS iteration_by_time ON iteration (run_id, start_ns)");
+  db.exec("CREATE INDEX IF NOT EXISTS decision_by_request ON decision (run_id, request)");
   db.exec("CREATE INDEX IF NOT EXISTS instance_sample_by_time ON instance_sample (run_id, at_ns)");
 }
 

@@ -34,22 +34,23 @@ TableInfo study_goal_table() {
 }
 
 TableInfo trial_table() {
-  return {"trial",
-          "one row a run of the study, in the order of its design",
-          {{"trial", "INTEGER PRIMARY KEY", "counts from 1"},
-           {"point", "INTEGER NOT NULL", "counts from 1; trials of a point differ in their seed"},
-           {"seed", "INTEGER", "NULL = the scenario's own"},
-           {"status", "TEXT NOT NULL CHECK (status IN ('finished', 'failed'))", "failed: see error"},
-           {"error", "TEXT", "why a trial failed"},
-           {"scenario_digest", "TEXT NOT NULL", "as in table run; empty when it could not be read"},
-           {"event_digest", "TEXT NOT NULL", "as in table run"},
-           {"feasible", "INTEGER",
-            "1: the means over the seeds of its point keep every constraint; NULL: the study is "
-            "not finished, or every trial of the point failed"},
-           {"on_front", "INTEGER",
-            "1: feasible, and no other feasible point is at least as good in every objective and "
-            "better in one; NULL as above, or no objectives"}},
-          ""};
+  return {
+      "trial",
+      "one row a run of the study, in the order of its design",
+      {{"trial", "INTEGER PRIMARY KEY", "counts from 1"},
+       {"point", "INTEGER NOT NULL", "counts from 1; trials of a point differ in their seed"},
+       {"seed", "INTEGER", "NULL = the scenario's own"},
+       {"status", "TEXT NOT NULL CHECK (status IN ('finished', 'failed'))", "failed: see error"},
+       {"error", "TEXT", "why a trial failed"},
+       {"scenario_digest", "TEXT NOT NULL", "as in table run; empty when it could not be read"},
+       {"event_digest", "TEXT NOT NULL", "as in table run"},
+       {"feasible", "INTEGER",
+        "1: the means over the seeds of its point keep every constraint; NULL: the study is "
+        "not finished, or every trial of the point failed"},
+       {"on_front", "INTEGER",
+        "1: feasible, and no other feasible point is at least as good in every objective and "
+        "better in one; NULL as above, or no objectives"}},
+      ""};
 }
 
 TableInfo trial_param_table() {

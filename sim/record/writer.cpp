@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "sim/base/check.h"
 #include "sim/base/hash.h"
 #include "sim/record/schema.h"
@@ -81,7 +83,9 @@ RunWriter::RunWriter(Database& db, const RunHeader& h)
       tier_sample_(insert("tier_sample")),
       link_(insert("link")),
       transfer_(insert("transfer")),
-      fault_(insert("fault")) {
+      fault_(insert("fault")),
+      decision_(insert("decision")),
+      alternative_(insert("alternative")) {
   Statement run = insert("run");
   const std::string digest = digest_text(hash_text(h.scenario_text));
   Row row(run);  // what is known at the end stays NULL
@@ -107,8 +111,9 @@ void RunWriter::write(const RequestOutcome& r) {
   Row row(request_);
   row << r.index << r.session << r.turn << r.tenant << r.instance << r.rank
       << name_of(enum_names(Outcome{}), r.outcome) << r.reason << r.prompt_tokens << r.output_tokens
-      << r.hit_tokens << r.queried_tokens << r.recomputed_tokens << r.preemptions << r.swaps
-      << r.arrival << r.scheduled << r.first_token << r.last_token;
+      << r.hit_tokens << r.queried_tokens << r.recomputed_tokens << r.peer_tokens
+      << r.first_instance << r.handovers << r.preemptions << r.swaps << r.arrival << r.scheduled
+      << r.first_token << r.last_token;
   for (const std::int64_t ns : r.ttft_ns) row << ns;
   for (const std::int64_t ns : r.after_ns) row << ns;
   for (const std::int64_t tokens : r.miss_tokens) row << tokens;
@@ -157,6 +162,25 @@ void RunWriter::write(const FaultRecord& f) {
       << f.goodput_least;
   f.recovery.count() > 0 ? row << std::optional(f.recovery) : row.null();
   row.run();
+}
+
+void RunWriter::write(const DecisionRecord& d) {
+  const auto weighed = [](Row& row, const DecisionRecord::Alternative& a) {
+    row << a.instance;
+    std::isnan(a.score) ? row.null() : row << a.score;
+    row << a.in_flight << a.pending_tokens << a.promised_tokens << a.cached_tokens << a.cost_ns;
+  };
+  Row row(decision_);
+  row << d.request << d.at;
+  weighed(row, d.chosen);
+  row << d.best_instance << d.best_ns;
+  row.run();
+  for (const DecisionRecord::Alternative& a : d.others) {
+    Row other(alternative_);
+    other << d.request << d.at;
+    weighed(other, a);
+    other.run();
+  }
 }
 
 void RunWriter::write(const IterationRecord& i) {

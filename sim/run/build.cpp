@@ -15,6 +15,7 @@
 #include "sim/run/build_memory.h"
 #include "sim/run/build_offload.h"
 #include "sim/run/build_pool.h"
+#include "sim/run/build_pools.h"
 #include "sim/run/build_tiers.h"
 #include "sim/run/build_tokens.h"
 #include "sim/scenario/catalog.h"
@@ -254,18 +255,15 @@ class Builder {
     out_.base_dir = loaded.base_dir;
   }
 
-  BuiltRun build(bool with_trace) {
+  // `alone`: these are all instances of the run.
+  BuiltRun build(bool with_trace, bool alone = true) {
     const std::size_t before = d_.all().size();
     build_parts();
     if (d_.all().size() == before) {
       build_cost();
       size_engine();
     }
-    report(d_, {}, "router", [&] {
-      out_.router = Registry::instance().make<Router>(
-          s().router.name, s().router.params,
-          {static_cast<std::size_t>(s().deployment.replicas), Rng(s().seed, "router")});
-    });
+    if (alone) report(d_, {}, "router", [&] { make_router(out_, s().deployment.replicas); });
     if (with_trace) {
       TraceSource::Context c;
       c.block_tokens = out_.engine.block_tokens;
@@ -597,7 +595,11 @@ BuiltRun::~BuiltRun() = default;
 
 BuiltRun build_run(const LoadedScenario& loaded, bool with_trace, Diagnostics& d,
                    const ThisMachine& machine) {
-  return Builder(loaded, d, machine).build(with_trace);
+  const auto build = [&](const LoadedScenario& one, bool trace, bool alone) {
+    return Builder(one, d, machine).build(trace, alone);
+  };
+  return loaded.value.deployment.pools.empty() ? with_peers(build(loaded, with_trace, true), d)
+                                               : build_pools(loaded, with_trace, build, d);
 }
 
 }  // namespace kvsim

@@ -22,6 +22,14 @@
 namespace kvsim {
 
 class TokenForms;  // sim/run/token_forms.h
+struct BuiltRun;
+
+// Instances beside those of the run itself.
+struct BuiltPool {
+  std::string name;
+  PoolRole role = PoolRole::mixed;
+  std::unique_ptr<BuiltRun> run;
+};
 
 struct BuiltRun {
   BuiltRun();
@@ -51,6 +59,11 @@ struct BuiltRun {
   std::vector<std::string> notes;                 // what holds at a price that the run charges
   std::optional<TierSystem> tiers;                // below the GPU
   std::vector<FaultPlan> faults;
+  // deployment.pools: the first is the run's own parts; those that decode come last.
+  std::vector<BuiltPool> pools;
+  PoolRole role = PoolRole::mixed;
+  std::optional<PeerSystem> peers;
+  std::unique_ptr<Router> decode_router;
   Tree
       resolved;  // the scenario with model and hardware spelled out: its text is the run's identity
   std::string base_dir;
@@ -59,6 +72,10 @@ struct BuiltRun {
 
 // Measures `device` ("cpu" or "vulkan") of this machine for a model, or reads what was kept of it.
 using ThisMachine = std::function<DeviceSpec(const std::string& device, const ModelWork&)>;
+
+// All instances of a run, pool by pool.
+std::vector<const BuiltRun*> parts_of(const BuiltRun&);
+[[nodiscard]] int instances_of(const BuiltRun&);
 
 // Mistakes go to Diagnostics; the result is usable only when there are none. `with_trace` opens the
 // trace. Without `machine` a scenario whose hardware is this machine can be checked, but not run.

@@ -107,6 +107,19 @@ double Bill::least_price() const {
   return price + electricity.value_or(0) * idle_watts() / 1000;
 }
 
+namespace {
+// Of the pools together; watts are of the mean GPU.
+void add_pool(Bill& bill, const Bill& pool) {
+  const double gpus = bill.gpus + pool.gpus;
+  const auto mean = [&](double a, double b) { return (a * bill.gpus + b * pool.gpus) / gpus; };
+  bill.gpu_idle_watts = mean(bill.gpu_idle_watts, pool.gpu_idle_watts);
+  bill.gpu_busy_watts = mean(bill.gpu_busy_watts, pool.gpu_busy_watts);
+  bill.gpus += pool.gpus;
+  bill.gpu_price += pool.gpu_price;
+  bill.host_watts += pool.host_watts;
+}
+}  // namespace
+
 Bill bill_of(const BuiltRun& run) {
   const EconomicsSpec& e = run.scenario.economics;
   Bill bill;
@@ -124,6 +137,7 @@ Bill bill_of(const BuiltRun& run) {
   bill.host_watts = bill.gpus * d.busy_power.value * e.host_share.value;
   bill.pue = e.pue;
   if (e.electricity) bill.electricity = e.electricity->value;
+  for (const BuiltPool& p : run.pools) add_pool(bill, bill_of(*p.run));
   if (!run.tiers) return bill;
   const Drives drives = drives_of(run);
   for (const TierSystem::Store& s : run.tiers->stores) {

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <ctime>
 
-#include "sim/record/recorder.h"
 #include "sim/run/build_faults.h"
 #include "sim/run/economics.h"
 
@@ -48,6 +47,32 @@ RunHeader header_of(const BuiltRun& run, const SimulateOptions& options) {
   return h;
 }
 
+std::vector<InstanceSpec> instances_for(BuiltRun& run, bool exact_steps) {
+  std::vector<InstanceSpec> all;
+  const auto add = [&](BuiltRun& part) {
+    part.engine.exact_steps = exact_steps;
+    const bool lockstep = part.parallel.data > 1 && part.model.moe.has_value();
+    for (int i = 0; i < part.scenario.deployment.replicas; ++i)
+      all.push_back({part.engine, part.parallel.data, lockstep,
+                     part.scenario.engine.data_balancing == Balancing::waiting, part.cost.get()});
+  };
+  add(run);
+  for (BuiltPool& p : run.pools) add(*p.run);
+  return all;
+}
+
+// The instances that take over, when there are such.
+DecodeStage decode_stage_of(BuiltRun& run) {
+  DecodeStage stage;
+  for (const BuiltPool& p : run.pools)
+    if (p.role == PoolRole::decode)
+      stage.instances += static_cast<std::size_t>(p.run->scenario.deployment.replicas);
+  stage.router = std::move(run.decode_router);
+  if (run.scenario.deployment.handover)
+    stage.local_prefill = run.scenario.deployment.handover->local_prefill;
+  return stage;
+}
+
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> flat_params(const Tree& resolved) {
@@ -78,18 +103,17 @@ std::vector<Metric> without_offload(const LoadedScenario& loaded, const ThisMach
 SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   const auto started = std::chrono::steady_clock::now();
   const std::string started_utc = utc_now();
-  std::optional<Recorder> recorder;
+  std::optional<Recorder> own;
+  std::optional<Recorder>& recorder = options.shared != nullptr ? *options.shared : own;
   if (run.is_unmeasured)
     throw InputError("cost.device: this machine has not been measured",
                      "only `kvsim run` measures; elsewhere name a file of `kvsim kernels calibrate "
                      "-o FILE` as deployment.hardware");
-  if (!options.database.empty()) recorder.emplace(options.database, header_of(run, options));
-  run.engine.exact_steps = options.exact_steps;
-  std::vector<InstanceSpec> instances;
-  const bool lockstep = run.parallel.data > 1 && run.model.moe.has_value();
-  for (int i = 0; i < run.scenario.deployment.replicas; ++i)
-    instances.push_back({run.engine, run.parallel.data, lockstep,
-                         run.scenario.engine.data_balancing == Balancing::waiting, run.cost.get()});
+  if (recorder)
+    recorder->begin_run(header_of(run, options));
+  else if (!options.database.empty())
+    recorder.emplace(options.database, header_of(run, options));
+  std::vector<InstanceSpec> instances = instances_for(run, options.exact_steps);
   World::Options world_options;
   world_options.sample_every = run.scenario.record.sample_every;
   const bool iteration_rows = run.scenario.record.iterations == RecordLevel::all;
@@ -103,6 +127,10 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   world_options.record_transfers = transfer_rows || options.keep_timeline;
   world_options.tiers = std::move(run.tiers);
   world_options.faults = std::move(run.faults);
+  world_options.peers = std::move(run.peers);
+  world_options.decode = decode_stage_of(run);
+  if (run.scenario.record.decisions == RecordLevel::all)
+    world_options.record_decisions = run.scenario.record.alternatives;
   SimulateResult result;
   try {
     World world(std::move(instances), std::move(run.router), *run.trace, std::move(world_options));
@@ -129,7 +157,8 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
         provenance =
             Provenance{host_name(), started_utc,
                        std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count()};
-      recorder->finish(result.outcome, result.metrics, provenance);
+      recorder->end_run(result.outcome, result.metrics, provenance);
+      if (options.shared == nullptr) recorder->complete();
       set_aside();
     }
   } catch (const InputError& e) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "sim/record/metrics.h"
+#include "sim/record/recorder.h"
 #include "sim/record/schema_quality.h"
 #include "sim/record/writer.h"
 #include "sim/run/build.h"
@@ -16,7 +17,9 @@ namespace kvsim {
 inline constexpr const char* kVersion = "0.1.0";
 
 struct SimulateOptions {
-  std::string database;       // empty: nothing is written
+  std::string database;  // empty: nothing is written
+  // Several runs in one file: made at the first, completed by who gave it.
+  std::optional<Recorder>* shared = nullptr;
   bool reproducible = false;  // leave host, date and wall time out of the database
   // Simulated time and completed requests, now and then; false stops the run.
   std::function<bool(Time, std::uint64_t)> progress;

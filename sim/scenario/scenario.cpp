@@ -295,6 +295,9 @@ LoadedScenario read_scenario(Tree tree, const std::string& base_dir,
   apply_cache_preset(tree, d);
   Reader r(d);
   read_fields(out.value, tree, r);
+  if (!out.value.variants.is_null())
+    r.error_at(out.value.variants.place(), "variants", "this file describes several runs",
+               "`kvsim run` and `kvsim check` take it; for others keep one of them");
   if (out.value.workload.trace.has_value() && !out.value.workload.generate.is_null())
     r.error_at(tree.find("workload")->place(), "workload", "has both 'trace' and 'generate'",
                "keep one of them");

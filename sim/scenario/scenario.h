@@ -54,11 +54,66 @@ struct InterconnectSpec {
       field("latency", &InterconnectSpec::latency, any, "of one message")};
 };
 
+enum class PoolRole : std::uint8_t { mixed, prefill, decode };
+constexpr auto enum_names(PoolRole) {
+  return std::array<std::pair<PoolRole, const char*>, 3>{
+      {{PoolRole::mixed, "mixed"}, {PoolRole::prefill, "prefill"}, {PoolRole::decode, "decode"}}};
+}
+
+// Like instances. What is not given is the scenario's.
+struct PoolSpec {
+  std::string name;
+  PoolRole role = PoolRole::mixed;
+  int replicas = 1;
+  Tree hardware, parallel, interconnect, engine, cache, cost;
+  static constexpr Rows kFields{
+      field("name", &PoolSpec::name, any, "of the pool"),
+      field("role", &PoolSpec::role, any,
+            "mixed: serves requests from beginning to end; prefill: computes prompts and their "
+            "first token; decode: takes over from there"),
+      field("replicas", &PoolSpec::replicas, between(1, 4096), "instances"),
+      field("hardware", &PoolSpec::hardware, any, "as deployment.hardware"),
+      field("parallel", &PoolSpec::parallel, any, "as deployment.parallel"),
+      field("interconnect", &PoolSpec::interconnect, any, "as deployment.interconnect"),
+      field("engine", &PoolSpec::engine, any, "keys of engine that differ"),
+      field("cache", &PoolSpec::cache, any, "keys of cache that differ"),
+      field("cost", &PoolSpec::cost, any, "cost model, with all of its parameters")};
+};
+
+enum class HandoverMode : std::uint8_t { pull, layers };
+constexpr auto enum_names(HandoverMode) {
+  return std::array<std::pair<HandoverMode, const char*>, 2>{
+      {{HandoverMode::pull, "pull"}, {HandoverMode::layers, "layers"}}};
+}
+
+// KV from instance to instance.
+struct HandoverSpec {
+  HandoverMode mode = HandoverMode::pull;
+  std::optional<Bandwidth> bandwidth;
+  std::optional<Duration> latency;
+  std::int64_t local_prefill = 0;
+  Choice<"router", "policy"> router{"least-tokens"};
+  static constexpr Rows kFields{
+      field("mode", &HandoverSpec::mode, any,
+            "pull: all of it once the instance that takes over has room (vLLM with NIXL); layers: "
+            "layer by layer while the prompt is computed, so that little is left then"),
+      field("bandwidth", &HandoverSpec::bandwidth, any,
+            "of an instance, each direction; default: its share of the node's network adapters, "
+            "between instances of one node the links of its GPUs"),
+      field("latency", &HandoverSpec::latency, any, "of a transfer; default: the network's"),
+      field("local_prefill", &HandoverSpec::local_prefill,
+            between<std::int64_t>(0, std::int64_t{1} << 40),
+            "prompts with at most so many tokens to compute are computed where they are decoded"),
+      field("router", &HandoverSpec::router, any, "who takes over")};
+};
+
 struct DeploymentSpec {
   Tree hardware = Tree::scalar("h100-sxm");
   int replicas = 1;
   ParallelSpec parallel;
   InterconnectSpec interconnect;
+  std::vector<PoolSpec> pools;
+  std::optional<HandoverSpec> handover;
   static constexpr Rows kFields{
       field("hardware", &DeploymentSpec::hardware, any,
             "node or device of the catalogue, a path to such a file, or a mapping {base: NAME, "
@@ -66,7 +121,12 @@ struct DeploymentSpec {
       field("replicas", &DeploymentSpec::replicas, between(1, 4096), "instances behind the router"),
       field("parallel", &DeploymentSpec::parallel, any, "how one instance spreads over its GPUs"),
       field("interconnect", &DeploymentSpec::interconnect, any,
-            "overrides the catalogue's link between the GPUs of an instance")};
+            "overrides the catalogue's link between the GPUs of an instance"),
+      field("pools", &DeploymentSpec::pools, any,
+            "several sets of like instances, in place of replicas"),
+      field("handover", &DeploymentSpec::handover, any,
+            "how KV goes from one instance to another: between prefill and decode pools, with "
+            "routers that copy prefixes or move requests")};
 };
 
 // Rules of admission that hold whatever the policy.
@@ -265,7 +325,8 @@ constexpr auto enum_names(RecordLevel) {
 
 struct RecordSpec {
   RecordLevel requests = RecordLevel::all, iterations = RecordLevel::none;
-  RecordLevel transfers = RecordLevel::none;
+  RecordLevel transfers = RecordLevel::none, decisions = RecordLevel::none;
+  std::int64_t alternatives = 3;
   Duration sample_every{std::chrono::seconds(10)};
   static constexpr Rows kFields{
       field("requests", &RecordSpec::requests, any, "a row per request"),
@@ -273,6 +334,11 @@ struct RecordSpec {
             "a row per iteration (large; turns fast-forwarding off)"),
       field("transfers", &RecordSpec::transfers, any,
             "a row per transfer of KV between tiers (totals of links and tiers are always kept)"),
+      field("decisions", &RecordSpec::decisions, any,
+            "a row per decision of a router, judged by what the instances really held (costs time "
+            "with many instances)"),
+      field("alternatives", &RecordSpec::alternatives, between<std::int64_t>(1, 4096),
+            "of a decision: how many instances that were not chosen are kept, the cheapest"),
       field("sample_every", &RecordSpec::sample_every, any,
             "a row per rank with its queue, batch and KV use this often; 0 = never")};
 };
@@ -341,6 +407,7 @@ struct Scenario {
   RecordSpec record;
   Tree quality;
   std::optional<MeasuredSpec> measured;
+  Tree variants;
   static constexpr Rows kFields{
       field("kvsim", &Scenario::kvsim, between(1, 1), "version of this file format"),
       field("name", &Scenario::name, any, "names the result file"),
@@ -363,7 +430,10 @@ struct Scenario {
             "tensors that cache.token_policies are measured on, and what of it (`kvsim show "
             "quality`)"),
       field("measured", &Scenario::measured, any,
-            "measurements to compare with (`kvsim validate`)")};
+            "measurements to compare with (`kvsim validate`)"),
+      field("variants", &Scenario::variants, any,
+            "several runs in one file and one database: {AXIS: {NAME: {keys that differ}, ...}, "
+            "...}; every combination of one name of each axis is run")};
 };
 KVSIM_FIELDS_ELSEWHERE(Scenario)
 
@@ -378,6 +448,9 @@ struct LoadedScenario {
 // to Diagnostics, all at once.
 LoadedScenario load_scenario(const std::string& path, const std::vector<std::string>& overrides,
                              Diagnostics&);
+// Every run of a file, one unless it has `variants`; names go on with the variant's.
+std::vector<LoadedScenario> load_variants(const std::string& path,
+                                          const std::vector<std::string>& overrides, Diagnostics&);
 // The same for a tree that somebody built (tests, gallery); `base_dir` for relative paths.
 LoadedScenario read_scenario(Tree, const std::string& base_dir,
                              const std::vector<std::string>& overrides, Diagnostics&);

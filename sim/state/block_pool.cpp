@@ -188,6 +188,23 @@ void BlockPool::take_hit(Hold& hold, std::span<const ContentChunk> content) {
   while (hold.chunk < content.size() && content[hold.chunk].end <= hold.hashed) ++hold.chunk;
 }
 
+// The first block at or behind `at` that no run of the node holds.
+std::int64_t BlockPool::covered_from(const Node& node, std::int64_t at) const {
+  for (std::uint32_t r = node.first; r != kNone;) {
+    const Run& run = runs_[r];
+    const bool here = run.start <= at && at < run.start + run.blocks;
+    if (here) at = run.start + run.blocks;
+    r = here ? node.first : run.node_next;
+  }
+  return at;
+}
+
+void BlockPool::tell(Node& node, std::int64_t leading, bool grew) {
+  const bool tells = grew || (hears_all_ && leading != node.leading);
+  node.leading = leading;
+  if (tells) cached_(node.key, leading, node.seen);
+}
+
 void BlockPool::pop(std::int64_t n) {
   KVSIM_CHECK(n >= 0 && n <= free_, "taking {} blocks of {} free", n, free_);
   free_ -= n;
@@ -206,10 +223,15 @@ void BlockPool::pop(std::int64_t n) {
     }
     run.blocks -= k;  // the last blocks of a run go first
     n -= k;
-    if (run.blocks > 0) continue;
-    dequeue(r);
-    if (run.node != kNone) unlink_from_node(r);
-    drop_run(r);
+    const std::uint32_t node = run.node;
+    const std::int64_t gone = run.start + run.blocks;
+    if (run.blocks == 0) {
+      dequeue(r);
+      if (node != kNone) unlink_from_node(r);
+      drop_run(r);
+    }
+    if (hears_all_ && node != kNone && gone < nodes_[node].leading)
+      tell(nodes_[node], covered_from(nodes_[node], gone), false);
   }
 }
 
@@ -224,6 +246,7 @@ void BlockPool::publish(Hold& hold, std::span<const ContentChunk> content, std::
     if (n > 0) {
       const std::uint32_t node = node_of(content[hold.chunk].key, begin);
       const std::int64_t start = hold.hashed - begin;
+      const bool grew = start + n > nodes_[node].seen;
       nodes_[node].seen = std::max(nodes_[node].seen, start + n);
       hold.hashed += n;
       hold.blank -= n;
@@ -242,6 +265,10 @@ void BlockPool::publish(Hold& hold, std::span<const ContentChunk> content, std::
         runs_[r].blocks = n;
         append_to_node(r);
         hold.pieces.push_back({r, n});
+      }
+      if (cached_ && (grew || hears_all_)) {
+        Node& told = nodes_[node];
+        tell(told, start <= told.leading ? covered_from(told, told.leading) : told.leading, grew);
       }
     }
     if (hold.hashed == content[hold.chunk].end) ++hold.chunk;
@@ -277,7 +304,10 @@ bool BlockPool::reset() {
   if (free_ != total_) return false;
   runs_.clear();
   free_runs_.clear();
-  for (Node& n : nodes_) n.first = n.last = kNone;
+  for (Node& n : nodes_) {
+    n.first = n.last = kNone;
+    if (hears_all_ && n.leading > 0) tell(n, 0, false);
+  }
   head_ = tail_ = kNone;
   free_ = cached_free_ = 0;
   ++resets_;

@@ -55,8 +55,10 @@ class BlockPool final : public KvPool {
   struct Node {
     std::uint64_t key = 0;
     std::uint32_t first = kNone, last = kNone;
-    std::int64_t seen = 0;   // blocks of the chunk ever published
-    std::int64_t begin = 0;  // blocks of the sequence before the chunk
+    std::int64_t seen = 0;     // blocks of the chunk ever published
+    std::int64_t begin = 0;    // blocks of the sequence before the chunk
+    std::int64_t leading = 0;  // blocks from its start that are cached without a gap; kept for who
+                               // hears of it
   };
   struct Found {
     std::uint32_t run;
@@ -76,6 +78,8 @@ class BlockPool final : public KvPool {
   void add_blank(std::int64_t n);
   bool find_in_node(const Node&, std::int64_t from, std::int64_t end, std::int64_t& reached);
   void release_piece(const Piece&);
+  [[nodiscard]] std::int64_t covered_from(const Node&, std::int64_t at) const;
+  void tell(Node&, std::int64_t leading, bool grew);
 
   Options options_;
   std::vector<Run> runs_;

@@ -50,10 +50,20 @@ class KvPool {
   using Leaving = std::function<void(std::uint64_t key, std::int64_t first, std::int64_t count,
                                      std::int64_t at)>;
 
+  // Hears of the content chunks that are cached: the blocks from the chunk's start without a gap,
+  // and the most of it that was ever cached.
+  using Cached = std::function<void(std::uint64_t key, std::int64_t leading, std::int64_t seen)>;
+
   virtual ~KvPool() = default;
   KvPool(const KvPool&) = delete;
   KvPool& operator=(const KvPool&) = delete;
   void on_leaving(Leaving hear) { leaving_ = std::move(hear); }
+  // Before the first request. Calls are made when `seen` grows and, if `all`, whenever `leading`
+  // changes.
+  void on_cached(Cached hear, bool all) {
+    cached_ = std::move(hear);
+    hears_all_ = all;
+  }
   // The instant of the calls that follow.
   void set_now(Time now) { now_ = now; }
 
@@ -94,6 +104,8 @@ class KvPool {
   std::int64_t total_, free_ = 0, cached_free_ = 0, evicted_ = 0, resets_ = 0;
   Time now_{};
   Leaving leaving_;
+  Cached cached_;
+  bool hears_all_ = false;
 };
 
 }  // namespace kvsim

@@ -35,9 +35,10 @@ enum class Interval : std::uint8_t {
   fetch_ssd,       // the same, from SSD
   fetch_remote,    // the same, from a remote pool
   preempted,       // from losing its KV blocks until it is scheduled again
+  handover,        // from leaving one instance until it is scheduled at another, which has its KV
   back_end         // after the iteration: detokenise and stream the token out
 };
-inline constexpr std::size_t kIntervals = 14;
+inline constexpr std::size_t kIntervals = 15;
 constexpr auto enum_names(Interval) {
   return std::array{std::pair{Interval::front_end, "front_end"},
                     std::pair{Interval::queue, "queue"},
@@ -52,6 +53,7 @@ constexpr auto enum_names(Interval) {
                     std::pair{Interval::fetch_ssd, "fetch_ssd"},
                     std::pair{Interval::fetch_remote, "fetch_remote"},
                     std::pair{Interval::preempted, "preempted"},
+                    std::pair{Interval::handover, "handover"},
                     std::pair{Interval::back_end, "back_end"}};
 }
 
@@ -100,11 +102,36 @@ struct RequestOutcome {
   std::array<std::int64_t, kMaxTiers> far_tokens{};   // of these, from another node's memory
   std::int64_t queried_tokens = 0;                    // known tokens at first admission
   std::int64_t recomputed_tokens = 0;                 // computed again after preemptions
+  std::int64_t peer_tokens = 0;      // copied from another instance's cache at first admission
+  std::uint32_t first_instance = 0;  // that it was routed to first
+  std::uint32_t handovers = 0;       // from one instance to another, with its KV
   Time arrival{}, scheduled = kNever, first_token = kNever, last_token = kNever;
   std::array<std::int64_t, kIntervals> ttft_ns{};   // up to the first token
   std::array<std::int64_t, kIntervals> after_ns{};  // from there to the last
   std::array<std::int64_t, kMissCauses> miss_tokens{};
   const char* reason = "";  // of a rejection or time-out; static text
+  // When it was routed: tokens that the router's index promised, and the time it took for the rest.
+  std::int64_t promised_tokens = 0, promised_ns = 0;
+};
+
+// One decision of a router (recorded on request), and how good it was: what each instance would
+// have cost is judged by what they really had cached and by the work in front of it.
+struct DecisionRecord {
+  struct Alternative {
+    std::uint32_t instance = 0;
+    double score = 0;  // the router's own, the least is best; NaN = not looked at
+    std::int64_t in_flight = 0, pending_tokens = 0;
+    std::int64_t promised_tokens = 0, cached_tokens = 0;  // by the router's index, and in truth
+    std::int64_t cost_ns =
+        0;  // to compute all that waits there, and of this prompt what is not cached
+  };
+  std::uint64_t request = 0;
+  Time at{};
+  Alternative chosen;
+  std::vector<Alternative> others;  // the least costly of them, in order
+  // Of the best instance, chosen or not; chosen.cost_ns - best_ns is the regret.
+  std::uint32_t best_instance = 0;
+  std::int64_t best_ns = 0;
 };
 
 // What the KV memory of a rank is used for at some instant.
@@ -288,7 +315,7 @@ struct LinkUse {
   double flow_seconds = 0;  // integral of the number of flows: / busy = mean while busy
 };
 
-// The last two: KV of admitted requests, outside the tiers.
+// The last three: KV of admitted requests, outside the tiers; handover: between instances.
 enum class TransferKind : std::uint8_t {
   load,
   promote,
@@ -296,14 +323,18 @@ enum class TransferKind : std::uint8_t {
   demote,
   replicate,
   to_host,
-  from_host
+  from_host,
+  handover
 };
 constexpr auto enum_names(TransferKind) {
-  return std::array{
-      std::pair{TransferKind::load, "load"},           std::pair{TransferKind::promote, "promote"},
-      std::pair{TransferKind::store, "store"},         std::pair{TransferKind::demote, "demote"},
-      std::pair{TransferKind::replicate, "replicate"}, std::pair{TransferKind::to_host, "to_host"},
-      std::pair{TransferKind::from_host, "from_host"}};
+  return std::array{std::pair{TransferKind::load, "load"},
+                    std::pair{TransferKind::promote, "promote"},
+                    std::pair{TransferKind::store, "store"},
+                    std::pair{TransferKind::demote, "demote"},
+                    std::pair{TransferKind::replicate, "replicate"},
+                    std::pair{TransferKind::to_host, "to_host"},
+                    std::pair{TransferKind::from_host, "from_host"},
+                    std::pair{TransferKind::handover, "handover"}};
 }
 
 // Everything a run produced.
@@ -317,6 +348,9 @@ struct RunOutcome {
   std::vector<TierSample> tier_samples;
   std::vector<TransferRecord> transfers;
   std::vector<FaultRecord> faults;
+  std::vector<DecisionRecord> decisions;
+  // KV that went from instance to instance: requests that went with it, prefixes copied, bytes.
+  std::int64_t handovers = 0, copies = 0, peer_bytes = 0;
   DurationHistogram itl;  // all gaps between consecutive tokens, pooled
   std::uint64_t injected = 0;
   Time end{};  // last event
