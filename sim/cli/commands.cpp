@@ -14,13 +14,14 @@ namespace kvsim {
 
 extern const Command kRunCommand, kCheckCommand, kPlanCommand, kCompareCommand, kStudyCommand,
     kGalleryCommand, kReportCommand, kListCommand, kShowCommand, kSchemaCommand, kQueryCommand,
-    kTraceCommand, kCacheCommand, kQualityCommand, kValidateCommand, kCalibrateCommand, kKernelsCommand, kDocCommand;
+    kTraceCommand, kCacheCommand, kQualityCommand, kValidateCommand, kCalibrateCommand,
+    kKernelsCommand, kDocCommand;
 
 const std::vector<const Command*>& commands() {
   static const std::vector<const Command*> all{
-      &kRunCommand,     &kCheckCommand,  &kPlanCommand,  &kCompareCommand,  &kStudyCommand,
-      &kGalleryCommand, &kReportCommand, &kListCommand,  &kShowCommand,     &kSchemaCommand,
-      &kQueryCommand,   &kTraceCommand,  &kCacheCommand, &kValidateCommand, &kCalibrateCommand,
+      &kRunCommand,     &kCheckCommand,   &kPlanCommand,  &kCompareCommand,  &kStudyCommand,
+      &kGalleryCommand, &kReportCommand,  &kListCommand,  &kShowCommand,     &kSchemaCommand,
+      &kQueryCommand,   &kTraceCommand,   &kCacheCommand, &kValidateCommand, &kCalibrateCommand,
       &kQualityCommand, &kKernelsCommand, &kDocCommand};
   return all;
 }

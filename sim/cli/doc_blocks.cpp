@@ -52,7 +52,8 @@ std::string_view line_at(std::string_view text, std::size_t at) {
 }  // namespace
 
 std::vector<std::string> block_names() {
-  std::vector<std::string> names{"verbs", "scenario", "generate", "quality", "study", "database", "plugins"};
+  std::vector<std::string> names{"verbs", "scenario", "generate", "quality",
+                                 "study", "database", "plugins"};
   for (const std::string& kind : entry_kinds()) names.push_back("list " + kind);
   return names;
 }

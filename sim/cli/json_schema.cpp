@@ -214,8 +214,8 @@ std::optional<Tree> special(const std::string& path) {
   if (path == "quality") {
     const Tree defaults = write_fields(quality::QualitySpec{});
     return alternatives(
-        "anyOf", {one_of_names({"none"}), object_schema(describe_fields<quality::QualitySpec>(),
-                                                        "(quality)", &defaults)});
+        "anyOf", {one_of_names({"none"}),
+                  object_schema(describe_fields<quality::QualitySpec>(), "(quality)", &defaults)});
   }
   if (path == "engine.preset") return one_of_names(catalog_ids(CatalogKind::preset));
   if (path == "cache.preset") return one_of_names(catalog_ids(CatalogKind::cache_preset));

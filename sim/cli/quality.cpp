@@ -56,7 +56,6 @@ quality::Question read_file(const std::string& path, const po::variables_map& v,
   if (tree.find("quality") == nullptr)
     d.add(tree.place(), "quality", "the file does not say what to measure",
           "for example: quality: {policies: [h2o, snapkv], budgets: [50 %, 20 %]}");
-  d.throw_if_any();
   const Reader::Scope scope(r, "quality");
   quality::Question q = read_question(file.quality, folder, file.seed, like, r);
   d.throw_if_any();

@@ -15,6 +15,7 @@ namespace fs = std::filesystem;
 
 namespace {
 constexpr const char* kMagic = "kvsim quality";
+constexpr const char* kEnd = "end\n";  // a file without it was cut
 
 std::optional<Measure> measure_named(const std::string& name) {
   for (const auto& [measure, text] : enum_names(Measure{}))
@@ -34,13 +35,13 @@ std::string to_text(const std::string& question, const Measured& m) {
     text += fmt::format("{} {} {} {} {} {:.17g}\n", name, v.statistic, v.layer, v.head, v.step,
                         v.value);
   }
-  return text;
+  return text + kEnd;
 }
 
 std::optional<Measured> from_text(const std::string& text, const std::string& question) {
   const std::string head =
       fmt::format("{} {} {}\n{}\n", kMagic, kResultVersion, question.size(), question);
-  if (text.compare(0, head.size(), head) != 0) return std::nullopt;
+  if (text.compare(0, head.size(), head) != 0 || !text.ends_with(kEnd)) return std::nullopt;
   std::istringstream in(text.substr(head.size()));
   Measured m;
   std::size_t count = 0;

@@ -142,6 +142,9 @@ class HeadMaker {
     is_retrieval_ = seeks != 0;
     has_sinks_ = p.sinks > 0 && layer >= p.sinkless_layers && p.sink_mass.value > 0;
     root_ = std::sqrt(static_cast<double>(dim_));
+    for (std::size_t i = 0; i < pairs_; ++i)
+      frequencies_.push_back(
+          std::pow(p.theta, -static_cast<double>(i) / static_cast<double>(pairs_)));
     // Reserved: the slowest pairs.
     sink_ = dim_ - 1, weight_ = dim_ - 2;
     for (std::int64_t i = 0; i < p.outlier_channels; ++i) offsets_.push_back(pairs_ - 1 - size(i));
@@ -248,41 +251,48 @@ class HeadMaker {
     if (has_sinks_) ask_for_sinks(g);
     for (std::size_t i = 0; i < s_.needles.size() && is_retrieval_; ++i) ask_for_needle(i, g);
   }
-  // ln of the sum of exp of the logits of the tokens that query t sees: from `first` on, but for
-  // `without`; of the sinks alone.
-  [[nodiscard]] double others(std::size_t t, std::size_t g, std::size_t first,
-                              std::size_t without = SIZE_MAX) {
+  // ln of the sum of exp of the logits that query t gives to tokens [from, to).
+  [[nodiscard]] double weight_of(std::size_t t, std::size_t g, std::size_t from, std::size_t to) {
     double sum = 0;
-    for (std::size_t s = first; s <= t; ++s)
-      if (s != without) sum += std::exp(logit(t, g, s));
+    for (std::size_t s = from; s < to; ++s) sum += std::exp(logit(t, g, s));
     return std::log(std::max(sum, 1e-300));
   }
-  [[nodiscard]] double sinks(std::size_t t, std::size_t g) {
-    double sum = 0;
-    for (std::size_t s = 0; s < size(p_.sinks); ++s) sum += std::exp(logit(t, g, s));
-    return std::log(std::max(sum, 1e-300));
-  }
-  // Rotation of the slow pairs is left out: over such contexts it is small.
+  // As it will be once both are rotated.
   [[nodiscard]] double logit(std::size_t t, std::size_t g, std::size_t s) {
     const float *q = query(t, g), *k = key(s);
-    double sum = 0;
-    for (std::size_t d = 0; d < dim_; ++d) {
-      if (d % pairs_ < pairs_ / 4) continue;
-      sum += double{q[d]} * double{k[d]};
-    }
     const auto apart = static_cast<double>(t - s);
-    for (std::size_t i = 0; i < pairs_ / 4; ++i)
-      sum += double{q[i]} * double{k[i]} * std::cos(apart * frequency(i));
+    const std::size_t turned = p_.rope ? pairs_ : pairs_ / 4;
+    double sum = 0;
+    for (std::size_t i = 0; i < pairs_; ++i) {
+      const double a = double{q[i]}, b = double{q[i + pairs_]};
+      const double c = double{k[i]}, d = double{k[i + pairs_]};
+      if (i >= turned) {
+        sum += a * c + b * d;
+        continue;
+      }
+      const double angle = apart * frequencies_[i];
+      sum += (a * c + b * d) * std::cos(angle) + (b * c - a * d) * std::sin(angle);
+    }
     return sum / root_;
   }
+  // Asks so much that the needle gets its share: what it asks draws others a little too.
   void ask_for_needle(std::size_t i, std::size_t g) {
     const Needle& n = s_.needles[i];
     const auto t = size(s_.prompt + n.step), at = size(n.position);
     float* q = query(t, g);
     for (const std::size_t d : content_) q[d] = 0;
-    const double wanted = std::log(p_.needle_mass.value / (1 - p_.needle_mass.value)) +
-                          others(t, g, 0, at) - logit(t, g, at);
-    ask(q, needles_[i], std::max(wanted, 0.0));
+    std::vector<double> rest(t + 1), own(t + 1);
+    for (std::size_t s = 0; s <= t; ++s) rest[s] = logit(t, g, s);
+    ask(q, needles_[i], 1);
+    for (std::size_t s = 0; s <= t; ++s) own[s] = logit(t, g, s) - rest[s];
+    double low = 0, high = 100;
+    for (int step = 0; step < 40; ++step) {
+      const double asked = (low + high) / 2, most = rest[at] + asked * own[at];
+      double sum = 0;
+      for (std::size_t s = 0; s <= t; ++s) sum += std::exp(rest[s] + asked * own[s] - most);
+      (1 / sum < p_.needle_mass.value ? low : high) = asked;
+    }
+    ask(q, needles_[i], low);
   }
   void ask_for_sinks(std::size_t g) {
     // Heads differ in how much they look there.
@@ -293,7 +303,8 @@ class HeadMaker {
     std::int64_t count = 0;
     double apart = 0;  // of the others' and the sinks' own sums of weights, in nats
     for (std::int64_t t = n - 1; t > p_.sinks && count < kSamples; ++count) {
-      apart += others(size(t), g, size(p_.sinks)) - sinks(size(t), g);
+      apart += weight_of(size(t), g, size(p_.sinks), size(t + 1)) -
+               weight_of(size(t), g, 0, size(p_.sinks));
       t -= std::max<std::int64_t>(1, n / 16);
     }
     if (count == 0) return;
@@ -302,14 +313,11 @@ class HeadMaker {
       query(t, g)[sink_] = static_cast<float>(wanted * root_ / double{kSinkKey});
   }
 
-  [[nodiscard]] double frequency(std::size_t pair) const {
-    return std::pow(p_.theta, -static_cast<double>(pair) / static_cast<double>(pairs_));
-  }
   // Rotary halves: pair i is (i, i + dim / 2). Without rope only the pairs that tell distances.
   void turn(std::vector<float>& rows, std::int64_t heads, std::size_t head) {
     const std::size_t last = p_.rope ? pairs_ : pairs_ / 4;
     for (std::size_t i = 0; i < last; ++i) {
-      const double f = frequency(i);
+      const double f = frequencies_[i];
       for (std::size_t t = 0; t < tokens(); ++t) {
         float* x = &rows[(t * size(heads) + head) * dim_];
         const double angle = f * static_cast<double>(t), c = std::cos(angle), s = std::sin(angle);
@@ -329,7 +337,7 @@ class HeadMaker {
   std::size_t sink_ = 0, weight_ = 0;
   std::vector<std::size_t> offsets_, content_;
   std::vector<std::vector<double>> centres_, needles_;
-  std::vector<double> rank_;
+  std::vector<double> rank_, frequencies_;
 };
 
 Sequence Synthetic::sequence(std::int32_t index, const Compute& compute) const {

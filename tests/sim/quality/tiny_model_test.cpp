@@ -1,7 +1,7 @@
 // A real small model: perplexity under policies beside an independent float64 pass, where its files
 // are at hand (../shared/tiny-model).
-#include "tests/traces/trace_fixture.h"
 #include "tests/sim/quality/quality_fixture.h"
+#include "tests/traces/trace_fixture.h"
 
 namespace kvsim::quality {
 namespace {
