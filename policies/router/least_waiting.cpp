@@ -1,7 +1,5 @@
 // Vidur's least outstanding requests: the instance whose waiting queue is the shortest; who runs
 // does not count. Ties go to the first.
-#include <algorithm>
-
 #include "policies/router/router.h"
 
 namespace kvsim {
@@ -13,11 +11,9 @@ class LeastWaiting final : public Router {
     static constexpr Rows<> kFields{};
   };
   LeastWaiting(Params, const Context&) {}
-  std::size_t pick(const RoutedRequest&, std::span<const InstanceView> instances) override {
-    const auto best = std::min_element(
-        instances.begin(), instances.end(),
-        [](const InstanceView& a, const InstanceView& b) { return a.waiting < b.waiting; });
-    return static_cast<std::size_t>(best - instances.begin());
+  std::size_t pick(const RoutedRequest&, std::span<const InstanceView> instances,
+                   std::span<double> scores) override {
+    return least(instances, scores, [&](std::size_t i) { return instances[i].waiting; });
   }
 };
 

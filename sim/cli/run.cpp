@@ -169,7 +169,7 @@ int run_one(const std::string& file, const po::variables_map& v) {
   if (v.count("no-database") == 0 && v.count("print") == 0) {
     std::string name = all.front().value.name;
     if (!alone) name.resize(name.find(": "));
-    job.database = option_or(v, "output", default_output(name));
+    job.database = option_or(v, "output", default_output(name, "run"));
     if (v.count("output") == 0) std::filesystem::create_directories("out");
   }
   for (const LoadedScenario& each : all) run_variant(each, alone, job);

@@ -66,7 +66,7 @@ std::optional<Rank::Verdict> Rank::admit_from_peer(std::uint32_t slot, Time now)
   if (!s.admitted) {
     RankTiers::Match brings;
     brings.blocks = config_.blocks_for(missing);
-    record_admission(s, hit.blocks, brings, nullptr);
+    record_admission(s, Found{hit, hit.blocks, 0}, brings, nullptr);
     s.outcome.peer_tokens = missing;
   }
   s.hold.owner = {s.outcome.session, s.outcome.tenant, s.priority};

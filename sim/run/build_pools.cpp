@@ -140,6 +140,14 @@ class PeerLinks {
 };
 
 void add_peers(BuiltRun& run, Diagnostics& d) {
+  for (const BuiltRun* part : parts_of(run)) {
+    if (!part->hybrid && !part->forms) continue;
+    d.add({}, part->forms ? "cache.token_policies" : "cache.hybrid",
+          "between instances goes the KV of every token and layer as it was computed",
+          part->forms ? "remove them, or what moves KV: handover, migration, copies"
+                      : "set allocation: uniform, or remove handover, migration, copies");
+    return;
+  }
   PeerLinks links(run);
   if (!links.reach_each_other()) {
     d.add(
