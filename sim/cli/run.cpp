@@ -168,6 +168,7 @@ int run_check(const po::variables_map& v) {
     run_question(loaded, run.model, false, d);
     d.throw_if_any();
     fmt::print("{}: good\n", file);
+    for (const std::string& note : run.notes) fmt::print("  note: {}\n", note);
   }
   return 0;
 }

@@ -90,7 +90,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   out.clear();
   planning_ = now;
   pool_.set_now(now);
-  stranded_ = 0;
+  stranded_ = given_up_ = 0;
   slack_known_ = false;
   const bool layers_move = !layered_.empty();
   displaced_.clear();
@@ -373,11 +373,13 @@ void Rank::publish(Sequence& s, std::int64_t full) {
 }
 
 void Rank::publish_known_outputs(bool ahead) {
+  if (!config_.prefix_caching) return;
   for (std::size_t i = 0; i < static_cast<std::size_t>(group_.size()); ++i) {
     const std::uint32_t slot = group_.slot_at(i);
     Sequence& s = sequences_[slot];
     if (!s.known_output) continue;
     const std::int64_t computed = group_.computed(slot);
+    if ((computed - (ahead ? 1 : 0)) / config_.block_tokens <= s.hold.hashed) continue;
     s.hold.blank = blocks_at(s, computed) - s.hold.hashed;
     publish(s, (computed - (ahead ? 1 : 0)) / config_.block_tokens);
   }
@@ -424,7 +426,8 @@ void Rank::finish_plan(Plan& out) {
   out.shape.prefills = out.pieces;
   out.empty = out.shape.decodes == 0 && out.prefills.empty();
   out.occupancy = occupancy();
-  totals_.peak_blocks = std::max(totals_.peak_blocks, used_blocks());
+  out.occupancy.used_blocks += given_up_;
+  totals_.peak_blocks = std::max(totals_.peak_blocks, out.occupancy.used_blocks);
 }
 
 void Rank::start_decoding(std::uint32_t slot) {

@@ -291,6 +291,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   std::int64_t skipping_ = 0;      // running requests with a load under way
   std::int64_t failed_tokens_ = 0;
   std::int64_t stranded_ = 0;           // KvOccupancy, since the present plan
+  std::int64_t given_up_ = 0;           // blocks of prompts that the present plan compresses
   std::int64_t draining_unfilled_ = 0;  // of sequences whose last token is planned
   Time planning_{};                     // instant of the present plan
   bool was_lost_ = false;               // its cache was lost to a fault

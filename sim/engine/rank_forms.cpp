@@ -24,6 +24,7 @@ bool Rank::shares(const Sequence& s) const {
 // All that is known is computed: from here on the KV is in its compressed form.
 void Rank::turn(Sequence& s) {
   const std::int64_t after = s.curve->decoding(s.computed - s.prompt);
+  const std::int64_t used = used_blocks();
   s.turned = true;
   ++totals_.forms.turned;
   if (config_.forms->turn() == KvForms::Turn::in_place) {
@@ -33,12 +34,13 @@ void Rank::turn(Sequence& s) {
                 "{} blocks are held, the compressed form takes {}", s.hold.blocks(), after);
     s.hold.blank = after - s.hold.hashed;
     pool_.release(over);
-    return;
+  } else {
+    s.hold.blank -= after;
+    KVSIM_CHECK(s.hold.blank >= 0, "{} blocks are held of {}", s.hold.blank + after, after);
+    pool_.release(s.hold);
+    s.hold.blank = after;
   }
-  s.hold.blank -= after;
-  KVSIM_CHECK(s.hold.blank >= 0, "{} blocks are held of {}", s.hold.blank + after, after);
-  pool_.release(s.hold);
-  s.hold.blank = after;
+  given_up_ += used - used_blocks();
   if (!is_private()) return;
   std::int64_t begin = 0;
   for (const ContentChunk& c : s.content) {

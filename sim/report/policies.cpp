@@ -1,7 +1,9 @@
-// Eviction policies: of the tiers of runs, and replayed beside the optimum by `kvsim cache -o`.
+// Policies: eviction of the tiers of runs, and replayed beside the optimum by `kvsim cache -o`;
+// what token policies kept and cost.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "sim/record/render.h"
@@ -53,6 +55,35 @@ Table tier_policies(const Source& source) {
           {"run", "tier", "policy", "capacity", "peak use", "hit rate", "evicted blocks or chunks"},
           {}};
   for (const Run& run : source.runs()) policy_rows(run, t);
+  return t;
+}
+
+// What token policies kept and read, and the time of what they did besides.
+Table token_policies(const Source& source) {
+  Table t{"token-policies",
+          "Token policies",
+          "Means over decode steps: bytes of KV a token of the sequence, how many times fewer than "
+          "uncompressed, what a step reads of it. Times are of the work itself, some of which "
+          "passes behind other work.",
+          {"run", "KV a token", "reduction", "read a step"},
+          {}};
+  const std::array works{"score", "index", "restore", "merge",      "encode",
+                         "fetch", "far",   "prompt",  "prompt_link"};
+  const auto metric = [](const Run& run, const char* work) {
+    return run.metric(fmt::format("token_policy_{}_time", work));
+  };
+  std::vector<const char*> shown;  // that took any time in any run
+  for (const char* work : works)
+    for (const Run& run : source.runs())
+      if (metric(run, work) > 0 && (shown.empty() || shown.back() != work)) shown.push_back(work);
+  for (const char* work : shown) t.columns.push_back(fmt::format("{}, s", words(work)));
+  for (const Run& run : source.runs()) {
+    const double reduction = run.metric("kv_reduction");
+    if (!(reduction > 0)) continue;
+    t.rows.push_back({text_cell(run.label), count_cell(run.metric("kv_bytes_per_token")),
+                      number_cell(reduction, 2), percent_cell(run.metric("kv_read_share"))});
+    for (const char* work : shown) t.rows.back().push_back(number_cell(metric(run, work), 3));
+  }
   return t;
 }
 
@@ -141,8 +172,9 @@ void add_replays(File& file, std::size_t number, Section& section) {
 }  // namespace
 
 std::optional<Section> policy_section(const Source& source) {
-  Section section{"policies", "Eviction policies", "", {}};
+  Section section{"policies", "Policies", "", {}};
   if (Table t = tier_policies(source); !t.rows.empty()) section.parts.emplace_back(std::move(t));
+  if (Table t = token_policies(source); !t.rows.empty()) section.parts.emplace_back(std::move(t));
   std::size_t number = 0;
   for (const auto& file : source.files())
     if (file->has_rows("policy_replay")) add_replays(*file, ++number, section);

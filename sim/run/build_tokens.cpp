@@ -57,7 +57,7 @@ class TokenBuilder {
     around.per_head_lists = cache.block_lists == BlockLists::head;
     around.recompute = run_.scenario.engine.preemption.mode == PreemptionMode::recompute;
     around.tensor_parallel = run_.parallel.tensor;
-    if (run_.node.host_memory.count() > 0) {
+    if (run_.node.host_memory > Bytes{0}) {
       const std::int64_t ranks = instances_per_node(run_) * run_.parallel.data;
       around.host_bytes = to_double(run_.node.host_memory) / d(std::max<std::int64_t>(1, ranks));
       around.longest = *run_.scenario.engine.max_model_len;
@@ -66,7 +66,8 @@ class TokenBuilder {
       if (f.error)
         error(f.text, f.hint, f.section);
       else
-        run_.notes.push_back(fmt::format("{} (rule {}): {}", f.section, f.rule, f.text));
+        run_.notes.push_back(
+            fmt::format("{}.{}: {} (rule {} of policies/token)", kKey, f.section, f.text, f.rule));
     }
     check_model(p);
     if (cache.memory.name != "paged")
@@ -100,7 +101,8 @@ class TokenBuilder {
     }
     if (around_pipeline(p))
       run_.notes.push_back(fmt::format(
-          "{}: pipeline stages hold different numbers of tokens; their mean is counted", section));
+          "{}.{}: pipeline stages hold different numbers of tokens; their mean is counted", kKey,
+          section));
   }
   [[nodiscard]] bool around_pipeline(const token::TokenPolicies& p) const {
     return run_.parallel.pipeline > 1 && p.budget && p.budget->by.name != "uniform";

@@ -113,7 +113,7 @@ TokenForms::Sample TokenForms::sample(const KvCurve& c, std::int64_t prompt,
   const double rate = p.low_rank ? rates_.matrix_flops : rates_.vector_flops;
   const double reading = f.read_bytes / rates_.kv_bytes * 1e9;
   set(TokenLoad::restore, std::max(0.0, f.restore_flops / rate * 1e9 - reading));
-  set(TokenLoad::fetch, fetch_ns(f.fetch_bytes, f.fetches));
+  set(TokenLoad::fetch, fetch_ns(f.fetch_bytes, d(layers_)));
   if (f.far_bytes > 0)
     set(TokenLoad::far, f.far_bytes / rates_.far_bytes * 1e9 + fetch_ns(f.query_bytes, 1));
   set(TokenLoad::kept, f.stored.total() / token);

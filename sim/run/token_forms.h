@@ -5,7 +5,9 @@
 //
 //   work of the GPU    max(flops / rate, bytes / (bandwidth e_m)), a launch per kernel and layer
 //   restore            what is left of it beyond the time that reading the KV takes
-//   fetch              bytes / (b c / (c + c_half)), c = bytes of a piece; a latency per layer
+//   fetch              bytes / (b c / (c + c_half)), c = bytes of a layer: what is scattered there
+//   is
+//                      gathered by the host, or read through mapped memory; a latency per layer
 //   far                bytes read where they lie / bandwidth there, queries over the host link
 #include <map>
 

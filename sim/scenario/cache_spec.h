@@ -124,7 +124,9 @@ struct TierSpec {
       field("replicate", &TierSpec::replicate, any,
             "copies that nodes keep of chunks which they read from others; placement: local"),
       field("dtype", &TierSpec::dtype, any,
-            "precision in which this tier stores KV; empty = that of the GPU"),
+            "precision in which this tier stores KV; int4, int3 and int2 come in groups of 64 "
+            "numbers "
+            "with a scale and a zero of 16 bits; empty = as on the GPU"),
       field("convert", &TierSpec::convert, any,
             "bytes read and written a second while KV is converted to dtype and back, which each "
             "transfer pays for; 0 = the memory bandwidth of the GPU, of a staged tier that of the "

@@ -60,7 +60,7 @@ TEST(RegistryDeathTest, TwoPluginsOfOneNameStopTheProgram) {
   info.kind = "router";
   info.name = "round-robin";
   info.text = "an impostor";
-  EXPECT_DEATH(Registry::instance().add(info),
+  EXPECT_DEATH(Registry::instance().add(std::move(info)),
                "two plug-ins of kind 'router' are called 'round-robin'.*an impostor");
 }
 
