@@ -152,7 +152,7 @@ int run_study(const std::string& file, const po::variables_map& v, bool resumes,
   StudyProgress progress(plan.trials(), plan.trials() - left);
   work.job = [&](std::size_t trial) {
     TrialInput input = plan.input(trial);
-    return TrialJob{trial, plan.base_path(), std::move(input.sets), input.seed};
+    return TrialJob{trial, plan.base_path(), std::move(input.sets), input.seed, input.quality};
   };
   work.done = [&](std::size_t trial, TrialResult&& result) {
     store.write(trial, result);

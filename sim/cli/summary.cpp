@@ -154,6 +154,19 @@ std::string token_line(const std::vector<Metric>& m) {
   return out + (times.empty() ? "" : "; work besides: " + times) + "\n";
 }
 
+// What that does to attention, as measured on tensors (docs/quality.md).
+std::string quality_line(const std::vector<Metric>& m) {
+  const auto error = find(m, "quality", "out_err"), mass = find(m, "quality", "mass"),
+             perplexity = find(m, "quality", "perplexity");
+  std::string out;
+  if (error)
+    out += fmt::format(", output error {} (p99 {})", number(error, 3),
+                       number(find(m, "quality", "out_err_p99"), 3));
+  if (mass) out += fmt::format(", {} of the attention kept", percent(mass));
+  if (perplexity) out += fmt::format(", perplexity {}", number(perplexity, 3));
+  return out.empty() ? "" : "quality    measured on tensors: " + out.substr(2) + "\n";
+}
+
 // Hits and traffic of each tier below the GPU, then the link that is queued for the most.
 std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
   std::string out = o.tiers.empty() ? "" : "tiers     ";
@@ -260,6 +273,7 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
   out += peer_line(m);
   out += host_line(m);
   out += token_line(m);
+  out += quality_line(m);
   out += tier_lines(m, o);
   if (s.slo.ttft || s.slo.tpot || s.slo.e2e)
     out += fmt::format("SLO        {} of the requests meet it, goodput {} requests/s\n",

@@ -211,6 +211,7 @@ TrialResult run_job(const TrialJob& job, const std::atomic<bool>& cancelled) {
   TrialInput input;
   input.sets = job.sets;
   input.seed = job.seed;
+  input.quality = job.quality;
   input.cancelled = &cancelled;
   try {
     return run_trial(job.scenario, input);

@@ -16,6 +16,7 @@ struct TrialJob {
   std::string scenario;
   std::vector<std::string> sets;
   std::optional<std::uint64_t> seed;
+  bool quality = false;  // as of TrialInput
 };
 
 // Runs one job; must be safe to call from several threads. The flag asks it to end early, its

@@ -92,6 +92,7 @@ void put(Out& out, const TrialJob& j) {
   for (const std::string& s : j.sets) out.text(s);
   out.number(j.seed ? 1 : 0);
   out.number(j.seed.value_or(0));
+  out.number(j.quality ? 1 : 0);
 }
 
 void get(In& in, TrialJob& j) {
@@ -102,6 +103,7 @@ void get(In& in, TrialJob& j) {
   const bool has_seed = in.number() != 0;
   const std::uint64_t seed = in.number();
   if (has_seed) j.seed = seed;
+  j.quality = in.number() != 0;
 }
 
 }  // namespace

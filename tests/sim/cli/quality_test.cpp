@@ -13,7 +13,7 @@ quality:
   source: {kind: synthetic, layers: 2, q_heads: 2, kv_heads: 1, dim: 32}
   prompt: 64
   steps: 4
-  policies: [h2o, {label: codes, pipeline: [{quantize: {bits: 4, residual: 8}}]}]
+  policies: [h2o, {label: codes, pipeline: [{quantize: {bits: 4, key_axis: token}}]}]
   budgets: [100 %, 50 %]
 )";
 
