@@ -15,7 +15,7 @@ namespace {
 constexpr std::int64_t kScanTokens = 256;
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t blocks_of(Bytes what, Bytes block) { return ceil_div(what.count(), block.count()); }
+std::int64_t blocks_of(Bytes what, Bytes block) { return (what + block - Bytes{1}) / block; }
 
 class HybridBuilder {
  public:
