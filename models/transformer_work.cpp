@@ -315,7 +315,7 @@ void TransformerWork::add_recurrent(const Group& g, const StepShape& s, const Ba
   out.push_back(w);
   const StateElements e = state_elements(m_);
   const double elements = d(e.state + e.conv) / split_.tensor;
-  const double bytes = d(layer_state_bytes(m_, split_.tensor).count());
+  const double bytes = to_double(layer_state_bytes(m_, split_.tensor));
   const auto add = [&](Operator op, double sequences, double updates) {
     Work state;
     state.op = op;
@@ -333,7 +333,10 @@ void TransformerWork::add_recurrent(const Group& g, const StepShape& s, const Ba
 void TransformerWork::add_memory(const Group& g, const StepShape& s, const Batch& b,
                                  std::vector<Work>& out) const {
   const double elements = d(m_.memory->state_elements) / split_.tensor;
-  const double bytes = d(layer_memory_bytes(m_, split_.tensor).count());
+  if (m_.memory->parameters > 0)
+    out.push_back(product(Operator::qkv_proj, g.layers, tokens(b, g.like), d(m_.hidden),
+                          d(m_.memory->parameters) / d(m_.hidden) / split_.tensor, linear_));
+  const double bytes = to_double(layer_memory_bytes(m_, split_.tensor));
   const auto add = [&](Operator op, double sequences, double updates) {
     Work w;
     w.op = op;

@@ -15,11 +15,13 @@ namespace kvsim {
 namespace {
 
 Tree number(std::int64_t n) { return Tree::scalar(std::to_string(n)); }
-double gib(Bytes b) { return static_cast<double>(b.count()) / 0x1p30; }
+Tree number(Bytes b) { return number(b.count()); }
+std::string whole(Bytes b) { return grouped(static_cast<std::uint64_t>(to_double(b))); }
+double gib(Bytes b) { return to_double(b) / 0x1p30; }
 
 std::string bytes_text(Bytes b) {
-  const auto v = static_cast<double>(b.count());
-  if (v < 1024) return fmt::format("{} B", b.count());
+  const double v = to_double(b);
+  if (v < 1024) return fmt::format("{:.0f} B", v);
   if (v < 0x1p20) return fmt::format("{:.4g} KiB", v / 1024);
   return v < 0x1p30 ? fmt::format("{:.4g} MiB", v / 0x1p20) : fmt::format("{:.4g} GiB", v / 0x1p30);
 }
@@ -56,7 +58,7 @@ void add_weights(const ModelSpec& m, TextTable& table, Tree& json) {
   const Bytes bytes = weight_bytes(m, published);
   table.row(
       {"weights", fmt::format("{:.2f} GiB in {} as published", gib(bytes), name_of(m.weights))});
-  json.set("weight_bytes", number(bytes.count()));
+  json.set("weight_bytes", number(bytes));
 }
 
 // Contexts that the table shows, the longest last.
@@ -90,7 +92,7 @@ Kept kept_by(const KvGroup& g, const ModelSpec& m, const std::vector<std::int64_
           ? fmt::format("{} tokens", grouped(static_cast<std::uint64_t>(m.encoder->main_tokens)))
           : "every token";
   const Bytes each = Bytes{2 * g.elements} * g.layers;
-  k.per_token = Bytes{each.count() / pool};
+  k.per_token = Bytes{2 * g.elements * g.layers / pool};
   for (std::int64_t n : lengths) {
     if (m.encoder) n = std::min(n, m.encoder->main_tokens);
     k.at.push_back(each * ((g.window > 0 ? std::min(n, g.window) : n) / pool));
@@ -128,21 +130,17 @@ std::vector<Kept> kept_of(const ModelSpec& m, const std::vector<std::int64_t>& l
 void add_cache(const ModelSpec& m, TextTable& table, Tree& json) {
   const Bytes token = kv_token_bytes(m, Dtype::bf16);
   const Bytes state = sequence_state_bytes(m);
-  table.row(
-      {"KV cache",
-       fmt::format("{} bytes per token in bf16, {} in fp8",
-                   grouped(static_cast<std::uint64_t>(token.count())),
-                   grouped(static_cast<std::uint64_t>(kv_token_bytes(m, Dtype::fp8).count())))});
+  table.row({"KV cache", fmt::format("{} bytes per token in bf16, {} in fp8", whole(token),
+                                     whole(kv_token_bytes(m, Dtype::fp8)))});
   if (state > Bytes{0})
-    table.row({"state", fmt::format("{} bytes per sequence, whatever its length",
-                                    grouped(static_cast<std::uint64_t>(state.count())))});
+    table.row({"state", fmt::format("{} bytes per sequence, whatever its length", whole(state))});
   if (m.prefill_layers > 0)
     table.row({"prefill", fmt::format("a prompt's tokens pass {} of {} layers, its last one all",
                                       m.prefill_layers, m.layers)});
   if (m.prefill_passes > 1)
     table.row({"prefill", fmt::format("{} passes over a prompt", m.prefill_passes)});
-  json.set("kv_token_bytes", number(token.count()));
-  json.set("state_bytes", number(state.count()));
+  json.set("kv_token_bytes", number(token));
+  json.set("state_bytes", number(state));
 }
 
 // What a sequence keeps, by group of layers and length.
@@ -166,8 +164,8 @@ std::string cache_table(const ModelSpec& m, Tree& json) {
     one.set("window", number(k.window));
     one.set("layers", number(k.layers));
     one.set("readers", number(k.readers));
-    one.set("token_bytes", number(k.per_token.count()));
-    one.set("sequence_bytes", number(k.per_sequence.count()));
+    one.set("token_bytes", number(k.per_token));
+    one.set("sequence_bytes", number(k.per_sequence));
     groups.push(std::move(one));
   }
   std::vector<std::string> sum{"", "one sequence", "", bytes_text(kv_token_bytes(m, Dtype::bf16)),
@@ -176,7 +174,7 @@ std::string cache_table(const ModelSpec& m, Tree& json) {
   for (const std::int64_t n : lengths) {
     const Bytes b = kv_sequence_bytes(m, n, Dtype::bf16);
     sum.push_back(bytes_text(b));
-    sizes.set(std::to_string(n), number(b.count()));
+    sizes.set(std::to_string(n), number(b));
   }
   table.row(sum);
   json.set("kv_groups", std::move(groups));

@@ -208,7 +208,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   };
   void record_admission(Sequence&, const Found&, const RankTiers::Match&, const RankTiers::Prompt*);
   [[nodiscard]] Found find(std::span<const ContentChunk>, std::int64_t most);
-  void want_snapshots(Sequence&, const Found&) const;
+  std::int64_t want_snapshots(Sequence&, const Found&, std::int64_t from) const;
   [[nodiscard]] std::int64_t until_snapshot(const Sequence&, std::int64_t from) const;
   void save_snapshots(const Sequence&, std::int64_t from, std::int64_t to, Time now);
   void save_output_snapshot(const Sequence&, Time now);

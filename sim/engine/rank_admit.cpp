@@ -186,10 +186,7 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   const std::int64_t found =
       std::min(hit_tokens + (below.recompute + below.blocks) * bt, known - 1);
   std::int64_t n = split ? below.recompute * bt : known - found;
-  if (config_.hybrid.on) {
-    want_snapshots(s, front);
-    n = std::min(n, until_snapshot(s, found));
-  }
+  if (config_.hybrid.on) n = std::min(n, want_snapshots(s, front, found));
   if (!async && !cut_to_budget(n, budget)) return Verdict::stop;
   if (!keeps_pace(s, now)) return Verdict::stop;
   const std::int64_t promised = promised_blocks(), later = output_left(s, s.sampled);

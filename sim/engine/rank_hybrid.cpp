@@ -21,12 +21,14 @@ Rank::Found Rank::find(std::span<const ContentChunk> content, std::int64_t most)
 }
 
 // Before its last token, and where what is known to others ends: there the next one that parts
-// from it begins.
-void Rank::want_snapshots(Sequence& s, const Found& front) const {
+// from it begins. Gives the tokens up to the first of them, from where it is computed.
+std::int64_t Rank::want_snapshots(Sequence& s, const Found& front, std::int64_t from) const {
   const SnapshotRules& r = config_.snapshots;
-  if (r.slots == 0) return;
-  s.snapshot_last = (s.known() - 1) / r.align * r.align;
-  s.snapshot_junction = (front.blocks + front.useless) * config_.block_tokens / r.align * r.align;
+  if (r.slots > 0) {
+    s.snapshot_last = (s.known() - 1) / r.align * r.align;
+    s.snapshot_junction = (front.blocks + front.useless) * config_.block_tokens / r.align * r.align;
+  }
+  return until_snapshot(s, from);
 }
 
 // Tokens of a piece that begins after `from` tokens and must end where a state is to be saved.

@@ -186,8 +186,9 @@ bool Rank::queue_may_move() const {
       (traits_.preempts || (has_slot && !batch_full_)))
     return true;
   // A node that leaves as a whole may shorten the head's hit, and so its first piece, by more
-  // blocks than were needed.
-  if (config_.pool.make_policy && !config_.full_sequence_admission && has_slot) return true;
+  // blocks than were needed; so may the last block before a snapshot.
+  if ((config_.pool.make_policy || snapshots_) && !config_.full_sequence_admission && has_slot)
+    return true;
   // Whose turn it is matters while a place in the batch is free, and to whom it is taken from.
   if (traits_.moves && (traits_.preempts || (has_slot && waiting() > 1))) return true;
   // Tokens that running requests produce may become prefix hits of the head.

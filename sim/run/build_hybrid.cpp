@@ -15,7 +15,7 @@ namespace {
 constexpr std::int64_t kScanTokens = 256;
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t blocks_of(Bytes what, Bytes block) { return ceil_div(what.count(), block.count()); }
+std::int64_t blocks_of(Bytes what, Bytes block) { return (what + block - Bytes{1}) / block; }
 
 class HybridBuilder {
  public:
@@ -32,6 +32,12 @@ class HybridBuilder {
     const bool states = whole.states > Bytes{0}, windows = whole.windowed > Bytes{0};
     if (spec_.allocation == LayerAllocation::automatic)
       spec_.allocation = states ? LayerAllocation::grouped : LayerAllocation::uniform;
+    if (!states && !windows) {
+      if (spec_.snapshots.room.value > 0)
+        error("snapshots.room", "every layer of the model keeps every token: nothing to save",
+              "remove it");
+      return;
+    }
     if (spec_.allocation == LayerAllocation::uniform) {
       if (states)
         error("allocation", "states take room, which uniform allocation has none of",
@@ -39,12 +45,6 @@ class HybridBuilder {
       if (spec_.snapshots.room.value > 0)
         error("snapshots.room", "with uniform allocation every token is kept: nothing to save",
               "set cache.hybrid.allocation: grouped, or remove it");
-      return;
-    }
-    if (!states && !windows) {
-      if (spec_.snapshots.room.value > 0)
-        error("snapshots.room", "every layer of the model keeps every token: nothing to save",
-              "remove it");
       return;
     }
     if (!check(whole)) return;

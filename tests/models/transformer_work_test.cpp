@@ -285,6 +285,10 @@ TEST(TransformerWork, RecurrentLayers) {
 TEST(TransformerWork, TwoFlopsPerActiveWeight) {
   for (const std::string& name : test::catalogue_names()) {
     const ModelSpec m = catalogue(name);
+    // Models whose prompts skip weights, pass them more than once, or share them between layers.
+    if (m.prefill_layers > 0 || m.prefill_passes > 1 || m.pool_tokens > 0 || m.encoder ||
+        m.shared_blocks > 0)
+      continue;
     const std::vector<PrefillPiece> pieces{{64, 0, false}};
     StepShape s;
     s.prefills = pieces;

@@ -59,8 +59,7 @@ TEST(ModelLevel, SnapshotsAreWhatHybridsHit) {
 }
 
 TEST(ModelLevel, WindowsGiveMemoryBack) {
-  const std::vector<std::string> uniform{"cache.hybrid.allocation=uniform",
-                                         "cache.hybrid.snapshots.room=0%"};
+  const std::vector<std::string> uniform{"cache.hybrid.allocation=uniform"};
   const Sums grouped = sums(outcome(model_level("grouped-windows"), {}));
   const Sums plain = sums(outcome(model_level("grouped-windows"), uniform));
   EXPECT_EQ(grouped.preemptions, 0);
