@@ -238,12 +238,16 @@ void apply_preset(Tree& root, Diagnostics& d) {
                              "engine.preset", d);
   preset.erase("text");
   preset.erase("source");
-  // What else of the KV cache belongs to the engine goes under what the file says of it.
+  // What else of the KV cache belongs to the engine goes under what the file says of it; another
+  // memory manager or list of tiers takes the place of the engine's.
   if (const Tree* under = preset.find("cache")) {
+    Tree cache = *under;
     const Tree* given = root.find("cache");
+    for (const char* key : {"memory", "tiers"})
+      if (given != nullptr && given->find(key) != nullptr) cache.erase(key);
     if (given == nullptr || given->is_null() || given->is_map())
       root.set("cache",
-               Tree::merged(*under, given == nullptr || given->is_null() ? Tree::map() : *given));
+               Tree::merged(cache, given == nullptr || given->is_null() ? Tree::map() : *given));
     preset.erase("cache");
   }
   Tree merged = Tree::merged(std::move(preset), engine == nullptr ? Tree::map() : *engine);
