@@ -226,6 +226,17 @@ void apply_override(Tree& root, const std::string& text, Diagnostics& d) {
   }
 }
 
+// What of the KV cache belongs to an engine goes under what the file says of it; another memory
+// manager or list of tiers takes the place of the engine's.
+void apply_cache_of_engine(Tree& root, Tree cache) {
+  const Tree* found = root.find("cache");
+  const Tree given = found == nullptr || found->is_null() ? Tree::map() : *found;
+  if (!given.is_map()) return;  // reported by the reader
+  for (const char* key : {"memory", "tiers"})
+    if (given.find(key) != nullptr) cache.erase(key);
+  root.set("cache", Tree::merged(std::move(cache), given));
+}
+
 // The engine's preset goes under what the file says.
 void apply_preset(Tree& root, Diagnostics& d) {
   Tree* engine = root.find("engine");
@@ -238,17 +249,13 @@ void apply_preset(Tree& root, Diagnostics& d) {
                              "engine.preset", d);
   preset.erase("text");
   preset.erase("source");
-  // What else of the KV cache belongs to the engine goes under what the file says of it.
-  if (const Tree* under = preset.find("cache")) {
-    const Tree* given = root.find("cache");
-    if (given == nullptr || given->is_null() || given->is_map())
-      root.set("cache",
-               Tree::merged(*under, given == nullptr || given->is_null() ? Tree::map() : *given));
-    preset.erase("cache");
-  }
+  const Tree* under = preset.find("cache");
+  const Tree cache = under == nullptr ? Tree{} : *under;
+  preset.erase("cache");
   Tree merged = Tree::merged(std::move(preset), engine == nullptr ? Tree::map() : *engine);
   merged.set("preset", Tree::scalar(id));
-  root.set("engine", std::move(merged));
+  root.set("engine", std::move(merged));  // `engine` and `named` end here
+  if (!cache.is_null()) apply_cache_of_engine(root, cache);
 }
 
 // The cache's preset goes under `offload`, and under each tier by its kind.
