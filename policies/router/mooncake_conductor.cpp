@@ -35,7 +35,7 @@ class MooncakeConductor final : public Router {
     const std::int64_t best = r.hits(holder);
     const std::size_t chosen = least(instances, scores, [&](std::size_t i) {
       const Duration here = r.prefill(i, copies(r, instances[i], i, best) ? best : r.hits(i));
-      return (instances[i].pending_work + here + copy_time(r, instances[i], i, best)).count();
+      return to_ns(instances[i].pending_work + here + copy_time(r, instances[i], i, best));
     });
     source_ = copies(r, instances[chosen], chosen, best) ? holder : kNoInstance;
     return chosen;

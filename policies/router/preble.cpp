@@ -35,21 +35,20 @@ class Preble final : public Router {
     std::int64_t longest = 0;
     for (std::size_t i = 0; i < instances.size(); ++i)
       if (instances[i].up) longest = std::max(longest, r.hits(i));
-    const auto lightest = least(instances, {}, [&](std::size_t i) { return load_[i].count(); });
+    const auto lightest = least(instances, {}, [&](std::size_t i) { return to_ns(load_[i]); });
     std::size_t chosen = kNoInstance;
     if (2 * longest > r.prompt_tokens) {
       for (std::size_t i = 0; i < instances.size(); ++i) {
         if (!instances[i].up || r.hits(i) < longest) continue;
-        if (!scores.empty()) scores[i] = static_cast<double>(load_[i].count());
+        if (!scores.empty()) scores[i] = static_cast<double>(to_ns(load_[i]));
         if (chosen == kNoInstance || load_[i] < load_[chosen]) chosen = i;
       }
-      if (static_cast<double>(load_[chosen].count()) >
-          params_.imbalance *
-              static_cast<double>((load_[lightest] + r.prefill(lightest, 0)).count()))
+      if (static_cast<double>(to_ns(load_[chosen])) >
+          params_.imbalance * static_cast<double>(to_ns(load_[lightest] + r.prefill(lightest, 0))))
         chosen = lightest;
     } else {
       chosen = least(instances, scores, [&](std::size_t i) {
-        return (load_[i] + r.prefill(i, r.hits(i)) + evicted(r, instances[i], i)).count();
+        return to_ns(load_[i] + r.prefill(i, r.hits(i)) + evicted(r, instances[i], i));
       });
     }
     const Duration work = r.prefill(chosen, r.hits(chosen));

@@ -245,7 +245,7 @@ void World::on_balance(std::uint32_t id, Time now) {
   Instance& in = *instances_[id];
   std::int64_t inside = 0;
   for (std::size_t r = 0; r < in.ranks.size(); ++r) {
-    groups_[in.groups[r]]->steps.sync(now);
+    groups_[in.groups[r]]->steps.sync(now - Duration{1});  // as in world_route.cpp
     in.seen_waiting[r] = in.ranks[r]->waiting();
     in.seen_running[r] = in.ranks[r]->running();
     in.seen_usage[r] = static_cast<double>(in.ranks[r]->used_blocks()) /

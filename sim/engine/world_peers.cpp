@@ -180,7 +180,7 @@ void World::on_migrate(std::uint32_t p, Time now) {
     const auto from = static_cast<std::uint32_t>(pool.first + m.from);
     Instance& in = *instances_[from];
     for (std::uint32_t r = 0; r < in.ranks.size(); ++r) {
-      groups_[in.groups[r]]->steps.sync(now);
+      groups_[in.groups[r]]->steps.sync(now - Duration{1});  // as in world_route.cpp
       const auto slot = in.ranks[r]->lightest();
       if (!slot) continue;
       const std::uint64_t request = in.ranks[r]->sequence(*slot).outcome.index;

@@ -8,6 +8,12 @@
 
 namespace kvsim {
 
+namespace {
+// An iteration that ends at this very instant is completed by its event: what follows it is planned
+// with what happens now in view, and must not have been planned silently before.
+constexpr Duration kBefore{1};
+}  // namespace
+
 void World::build_pool(std::unique_ptr<Router> router, std::size_t instances) {
   Pool& p = *pools_.emplace_back(std::make_unique<Pool>());
   p.first = static_cast<std::uint32_t>(views_.size());
@@ -60,7 +66,7 @@ void World::begin_ticks() {
 
 void World::on_publish(std::uint32_t p, Time now) {
   Pool& pool = *pools_[p];
-  for (const std::size_t g : pool.groups) groups_[g]->steps.sync(now);
+  for (const std::size_t g : pool.groups) groups_[g]->steps.sync(now - kBefore);
   pool.told->publish(now);
   tick(EventKind::publish, p, pool.traits.publish);
 }
@@ -125,7 +131,7 @@ void World::find_prefixes(Pool& pool, const RoutedRequest& r) {
     pool.known.match(r.content, most, now_, matches_);
     bool changed = false;
     for (const PrefixDirectory::Holder& h : matches_)
-      changed = groups_[pool.groups[h.instance]]->steps.sync(now_) || changed;
+      changed = groups_[pool.groups[h.instance]]->steps.sync(now_ - kBefore) || changed;
     if (changed) pool.known.match(r.content, most, now_, matches_);
     spread(pool, pool.cached);
   }

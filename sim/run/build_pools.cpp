@@ -166,7 +166,8 @@ void add_peers(BuiltRun& run, Diagnostics& d) {
   }
   links.add_to(run.tiers->links);
   run.peers.emplace();
-  run.peers->token_bytes = kv_token_bytes(run.model, run.precision.kv).count();
+  run.peers->token_bytes =
+      static_cast<std::int64_t>(to_double(Bytes{kv_token_bytes(run.model, run.precision.kv)}));
   const auto& spec = run.scenario.deployment.handover;
   if (spec && spec->mode == HandoverMode::layers) run.peers->layers = run.model.layers;
   run.peers->way = [links](std::uint32_t from, std::uint32_t to) { return links.way(from, to); };
