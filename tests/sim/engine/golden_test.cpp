@@ -155,7 +155,7 @@ TEST(Golden, ResetForgetsWhenNothingIsHeld) {
   o.resets = {Time{Duration{50}}, Time{Duration{5'000}}};  // the first finds the request inside
   const auto out = test::simulate(
       e, {request(0, 33, 2, prompt), request(1'000, 33, 2, prompt), request(9'000, 33, 2, prompt)},
-      cost, o);
+      cost, std::move(o));
   EXPECT_EQ(out.requests[1].hit_tokens, 32);
   EXPECT_EQ(out.requests[2].hit_tokens, 0);
   EXPECT_EQ(out.requests[2].miss_tokens[static_cast<std::size_t>(MissCause::reset)], 32);

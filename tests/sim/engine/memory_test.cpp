@@ -85,12 +85,12 @@ TEST(Memory, ReservationsHoldTheirLengthFromTheStart) {
 TEST(Memory, ReservationsBoundTheBatch) {
   std::vector<Request> requests;
   for (int i = 0; i < 20; ++i) requests.push_back(test::request(0, 20, 40));
-  World::Options options;
-  options.sample_every = Duration{10 * kStep};
   const auto most = [&](const char* by) {
+    World::Options options;
+    options.sample_every = Duration{10 * kStep};
     std::int64_t running = 0;
     for (const InstanceSample& s :
-         managed("reserved", {{"by", by}}, 40).run(requests, options).samples)
+         managed("reserved", {{"by", by}}, 40).run(requests, std::move(options)).samples)
       running = std::max(running, s.running);
     return running;
   };
@@ -184,7 +184,7 @@ TEST(Memory, ActivationsAndKvShareThePool) {
   World::Options options;
   options.record_iterations = true;
   Managed m = managed("pooled", {}, 100);
-  const RunOutcome out = m.run(requests, options);
+  const RunOutcome out = m.run(requests, std::move(options));
   bool lent = false, cut = false;
   for (const IterationRecord& i : out.iterations) {
     const std::int64_t tokens = i.decodes + i.prefill_tokens;
