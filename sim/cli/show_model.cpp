@@ -90,7 +90,7 @@ Kept kept_by(const KvGroup& g, const ModelSpec& m, const std::vector<std::int64_
       : pool > 1   ? fmt::format("1 entry per {} tokens", pool)
       : m.encoder
           ? fmt::format("{} tokens", grouped(static_cast<std::uint64_t>(m.encoder->main_tokens)))
-          : "every token";
+          : "all tokens";
   const Bytes each = Bytes{2 * g.elements} * g.layers;
   k.per_token = Bytes{2 * g.elements * g.layers / pool};
   for (std::int64_t n : lengths) {
