@@ -90,7 +90,7 @@ Kept kept_by(const KvGroup& g, const ModelSpec& m, const std::vector<std::int64_
       : pool > 1   ? fmt::format("1 entry per {} tokens", pool)
       : m.encoder
           ? fmt::format("{} tokens", grouped(static_cast<std::uint64_t>(m.encoder->main_tokens)))
-          : "every token";
+          : "all tokens";
   const Bytes each = Bytes{2 * g.elements} * g.layers;
   k.per_token = Bytes{2 * g.elements * g.layers / pool};
   for (std::int64_t n : lengths) {
@@ -104,7 +104,7 @@ std::vector<Kept> kept_of(const ModelSpec& m, const std::vector<std::int64_t>& l
   std::vector<Kept> all;
   for (const KvGroup& g : kv_groups(m)) all.push_back(kept_by(g, m, lengths));
   const auto constant = [&](const std::string& kind, std::int64_t layers, Bytes each) {
-    Kept k{kind, "a state per sequence", layers, 0, 0, Bytes{0}, each * layers, {}};
+    Kept k{kind, "a state", layers, 0, 0, Bytes{0}, each * layers, {}};
     k.at.assign(lengths.size(), k.per_sequence);
     if (layers > 0) all.push_back(std::move(k));
   };
@@ -119,7 +119,7 @@ std::vector<Kept> kept_of(const ModelSpec& m, const std::vector<std::int64_t>& l
   if (m.memory) constant("memory", mixers, layer_memory_bytes(m));
   if (m.encoder) {
     const Bytes each{2 * m.encoder->hidden};
-    Kept k{"encoder", "every other token", 1, 0, m.encoder->cross_layers, each, Bytes{0}, {}};
+    Kept k{"encoder", "other tokens", 1, 0, m.encoder->cross_layers, each, Bytes{0}, {}};
     for (const std::int64_t n : lengths)
       k.at.push_back(each * std::max<std::int64_t>(0, n - m.encoder->main_tokens));
     all.push_back(std::move(k));
@@ -146,16 +146,15 @@ void add_cache(const ModelSpec& m, TextTable& table, Tree& json) {
 // What a sequence keeps, by group of layers and length.
 std::string cache_table(const ModelSpec& m, Tree& json) {
   const std::vector<std::int64_t> lengths = contexts(m);
-  std::vector<std::string> head{"layers", "kind", "keeps", "per token", "per sequence"};
+  std::vector<std::string> head{"layers", "kind", "keeps", "a token", "constant"};
   for (const std::int64_t n : lengths)
-    head.push_back("at " + grouped(static_cast<std::uint64_t>(n)));
+    head.push_back(n % 1024 == 0 ? fmt::format("at {}Ki", n / 1024) : fmt::format("at {}", n));
   TextTable table(head);
   Tree groups = Tree::list();
   const auto amount = [](Bytes b) { return b > Bytes{0} ? bytes_text(b) : std::string("-"); };
   for (const Kept& k : kept_of(m, lengths)) {
-    std::vector<std::string> row{k.readers > 0
-                                     ? fmt::format("{}, read by {} more", k.layers, k.readers)
-                                     : std::to_string(k.layers),
+    std::vector<std::string> row{k.readers > 0 ? fmt::format("{} (+{} read)", k.layers, k.readers)
+                                               : std::to_string(k.layers),
                                  k.kind, k.keeps, amount(k.per_token), amount(k.per_sequence)};
     for (const Bytes b : k.at) row.push_back(bytes_text(b));
     table.row(row);
