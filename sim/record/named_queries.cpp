@@ -8,6 +8,15 @@
 namespace kvsim {
 namespace {
 
+constexpr const char* kQualitySql =
+    "SELECT run_id, policy, 100.0 * budget_ratio AS budget_percent, parameters,\n"
+    "  round(100.0 * kv_bytes / full_bytes, 2) AS kept_percent,\n"
+    "  round(100.0 * read_bytes / full_read_bytes, 2) AS read_percent, measure,\n"
+    "  max(value) FILTER (WHERE statistic IN ('mean', 'value')) AS mean,\n"
+    "  max(value) FILTER (WHERE statistic IN ('p99', 'p1')) AS tail, unit\n"
+    "FROM quality WHERE layer IS NULL AND head IS NULL AND step IS NULL\n"
+    "GROUP BY run_id, policy, budget_ratio, measure ORDER BY min(rowid)";
+
 // One pass over the requests; the view `interval` would take twenty.
 std::string intervals_sql() {
   std::string sums, rows;
@@ -127,13 +136,7 @@ FROM miss GROUP BY run_id, cause ORDER BY run_id, tokens DESC)"},
        "SELECT run_id, path, value FROM param ORDER BY run_id, path"},
       {"quality",
        "token policies: bytes kept and read, and what that does, of all layers and steps",
-       "SELECT run_id, policy, 100.0 * budget_ratio AS budget_percent, parameters,\n"
-       "  round(100.0 * kv_bytes / full_bytes, 2) AS kept_percent,\n"
-       "  round(100.0 * read_bytes / full_read_bytes, 2) AS read_percent, measure,\n"
-       "  max(value) FILTER (WHERE statistic IN ('mean', 'value')) AS mean,\n"
-       "  max(value) FILTER (WHERE statistic IN ('p99', 'p1')) AS tail, unit\n"
-       "FROM quality WHERE layer IS NULL AND head IS NULL AND step IS NULL\n"
-       "GROUP BY run_id, policy, budget_ratio, measure ORDER BY min(rowid)"},
+       kQualitySql},
       {"runs", "the runs of the file and how they ended",
        R"(SELECT run_id, name, status, error, requests, simulated_ns / 1e9 AS simulated_s, seed, version, scenario_digest,
   event_digest FROM run ORDER BY run_id)"},
