@@ -8,6 +8,32 @@
 namespace kvsim {
 namespace {
 
+constexpr const char* kRegretSql =
+    R"(SELECT run_id, request, at_ns / 1e9 AS at_s, instance, score, in_flight, pending_tokens AS pending,
+  promised_tokens AS promised, cached_tokens AS cached, cost_ns / 1e6 AS cost_ms, best_instance AS best,
+  best_cost_ns / 1e6 AS best_ms, (cost_ns - best_cost_ns) / 1e6 AS regret_ms
+FROM decision ORDER BY cost_ns - best_cost_ns DESC, run_id, request LIMIT 20)";
+
+constexpr const char* kRoutingSql =
+    R"(SELECT run_id, r.name, (SELECT value FROM param p WHERE p.run_id = r.run_id AND path = 'router.policy') AS router,
+  max(value) FILTER (WHERE m.name = 'prefix_hit_rate') AS hit_rate, max(value) FILTER (WHERE m.name = 'load_jain') AS load_jain,
+  max(value) FILTER (WHERE m.name = 'load_max_over_mean') AS load_max_over_mean,
+  max(value) FILTER (WHERE m.name = 'regret_ms' AND statistic = 'mean') AS regret_ms,
+  max(value) FILTER (WHERE m.name = 'best_choice_rate') AS best_choices,
+  max(value) FILTER (WHERE m.name = 'index_error') AS index_error,
+  max(value) FILTER (WHERE m.name = 'ttft_ms' AND statistic = 'mean') AS ttft_mean_ms,
+  max(value) FILTER (WHERE m.name = 'ttft_ms' AND statistic = 'p99') AS ttft_p99_ms
+FROM run r JOIN metric m USING (run_id) WHERE m.scope = 'run' GROUP BY run_id ORDER BY run_id)";
+
+constexpr const char* kQualitySql =
+    "SELECT run_id, policy, 100.0 * budget_ratio AS budget_percent, parameters,\n"
+    "  round(100.0 * kv_bytes / full_bytes, 2) AS kept_percent,\n"
+    "  round(100.0 * read_bytes / full_read_bytes, 2) AS read_percent, measure,\n"
+    "  max(value) FILTER (WHERE statistic IN ('mean', 'value')) AS mean,\n"
+    "  max(value) FILTER (WHERE statistic IN ('p99', 'p1')) AS tail, unit\n"
+    "FROM quality WHERE layer IS NULL AND head IS NULL AND step IS NULL\n"
+    "GROUP BY run_id, policy, budget_ratio, measure ORDER BY min(rowid)";
+
 // One pass over the requests; the view `interval` would take twenty.
 std::string intervals_sql() {
   std::string sums, rows;
@@ -127,31 +153,14 @@ FROM miss GROUP BY run_id, cause ORDER BY run_id, tokens DESC)"},
        "SELECT run_id, path, value FROM param ORDER BY run_id, path"},
       {"quality",
        "token policies: bytes kept and read, and what that does, of all layers and steps",
-       "SELECT run_id, policy, 100.0 * budget_ratio AS budget_percent, parameters,\n"
-       "  round(100.0 * kv_bytes / full_bytes, 2) AS kept_percent,\n"
-       "  round(100.0 * read_bytes / full_read_bytes, 2) AS read_percent, measure,\n"
-       "  max(value) FILTER (WHERE statistic IN ('mean', 'value')) AS mean,\n"
-       "  max(value) FILTER (WHERE statistic IN ('p99', 'p1')) AS tail, unit\n"
-       "FROM quality WHERE layer IS NULL AND head IS NULL AND step IS NULL\n"
-       "GROUP BY run_id, policy, budget_ratio, measure ORDER BY min(rowid)"},
+       kQualitySql},
       {"regret",
        "the decisions of routers that cost the most beside the best instance, with what was "
        "promised and what was there",
-       R"(SELECT run_id, request, at_ns / 1e9 AS at_s, instance, score, in_flight, pending_tokens AS pending,
-  promised_tokens AS promised, cached_tokens AS cached, cost_ns / 1e6 AS cost_ms, best_instance AS best,
-  best_cost_ns / 1e6 AS best_ms, (cost_ns - best_cost_ns) / 1e6 AS regret_ms
-FROM decision ORDER BY cost_ns - best_cost_ns DESC, run_id, request LIMIT 20)"},
+       kRegretSql},
       {"routing",
        "run by run: router, hits, how even the load is, regret of its decisions, latency",
-       R"(SELECT run_id, r.name, (SELECT value FROM param p WHERE p.run_id = r.run_id AND path = 'router.policy') AS router,
-  max(value) FILTER (WHERE m.name = 'prefix_hit_rate') AS hit_rate, max(value) FILTER (WHERE m.name = 'load_jain') AS load_jain,
-  max(value) FILTER (WHERE m.name = 'load_max_over_mean') AS load_max_over_mean,
-  max(value) FILTER (WHERE m.name = 'regret_ms' AND statistic = 'mean') AS regret_ms,
-  max(value) FILTER (WHERE m.name = 'best_choice_rate') AS best_choices,
-  max(value) FILTER (WHERE m.name = 'index_error') AS index_error,
-  max(value) FILTER (WHERE m.name = 'ttft_ms' AND statistic = 'mean') AS ttft_mean_ms,
-  max(value) FILTER (WHERE m.name = 'ttft_ms' AND statistic = 'p99') AS ttft_p99_ms
-FROM run r JOIN metric m USING (run_id) WHERE m.scope = 'run' GROUP BY run_id ORDER BY run_id)"},
+       kRoutingSql},
       {"runs", "the runs of the file and how they ended",
        R"(SELECT run_id, name, status, error, requests, simulated_ns / 1e9 AS simulated_s, seed, version, scenario_digest,
   event_digest FROM run ORDER BY run_id)"},

@@ -143,6 +143,38 @@ void trace(const std::string& format, std::string_view bytes) {
   }
 }
 
+// Files that quality reads and keeps.
+std::vector<FuzzTarget> quality_targets() {
+  return {{"npy",
+           [](std::string_view bytes) {
+             const MemoryFile file(bytes);
+             allow_input_error([&] {
+               const quality::Array a = quality::load_npy(file.path());
+               std::int64_t n = 1;
+               for (const std::int64_t d : a.shape) n *= d;
+               KVSIM_CHECK(std::ssize(a.values) == n, "{} numbers of {}", a.values.size(), n);
+             });
+           }},
+          {"tensor-file",
+           [](std::string_view bytes) {
+             const MemoryFile file(bytes);
+             allow_input_error([&] {
+               const quality::TensorFile tensors(file.path());
+               for (const auto& [name, entry] : tensors.entries())
+                 allow_input_error([&, tensor = name] { (void)tensors.load(tensor); });
+             });
+           }},
+          {"llama-weights",
+           [](std::string_view bytes) {
+             const MemoryFile file(bytes);
+             allow_input_error([&] { (void)quality::load_llama(file.path()); });
+           }},
+          {"quality-store", [](std::string_view bytes) {
+             const auto m = quality::from_text(std::string(bytes), "q");
+             if (m) KVSIM_CHECK(quality::from_text(quality::to_text("q", *m), "q") == m, "another");
+           }}};
+}
+
 std::vector<FuzzTarget> all_targets() {
   std::vector<FuzzTarget> all{
       {"units", units},
@@ -184,35 +216,6 @@ std::vector<FuzzTarget> all_targets() {
          const Claim claim = load_claim(file.path(), d);
          KVSIM_CHECK(!d.empty() || !claim.figures.empty(), "a claim without figures is good");
        }},
-      {"npy",
-       [](std::string_view bytes) {
-         const MemoryFile file(bytes);
-         allow_input_error([&] {
-           const quality::Array a = quality::load_npy(file.path());
-           std::int64_t n = 1;
-           for (const std::int64_t d : a.shape) n *= d;
-           KVSIM_CHECK(std::ssize(a.values) == n, "{} numbers of {}", a.values.size(), n);
-         });
-       }},
-      {"tensor-file",
-       [](std::string_view bytes) {
-         const MemoryFile file(bytes);
-         allow_input_error([&] {
-           const quality::TensorFile tensors(file.path());
-           for (const auto& [name, entry] : tensors.entries())
-             allow_input_error([&, tensor = name] { (void)tensors.load(tensor); });
-         });
-       }},
-      {"llama-weights",
-       [](std::string_view bytes) {
-         const MemoryFile file(bytes);
-         allow_input_error([&] { (void)quality::load_llama(file.path()); });
-       }},
-      {"quality-store",
-       [](std::string_view bytes) {
-         const auto m = quality::from_text(std::string(bytes), "q");
-         if (m) KVSIM_CHECK(quality::from_text(quality::to_text("q", *m), "q") == m, "another");
-       }},
       {"csv-skew", [](std::string_view bytes) {
          const MemoryFile file(bytes);
          allow_input_error([&] {
@@ -221,6 +224,7 @@ std::vector<FuzzTarget> all_targets() {
            KVSIM_CHECK(table.iterations(8, 4096, 1024) >= 1, "no iteration");
          });
        }}};
+  for (FuzzTarget& t : quality_targets()) all.push_back(std::move(t));
   for (const std::string& format : Registry::instance().names("trace-format"))
     all.push_back({"trace-" + format, [format](std::string_view bytes) { trace(format, bytes); }});
   std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
