@@ -139,7 +139,7 @@ void add_cache(const ModelSpec& m, TextTable& table, Tree& json) {
                                       m.prefill_layers, m.layers)});
   if (m.prefill_passes > 1)
     table.row({"prefill", fmt::format("{} passes over a prompt", m.prefill_passes)});
-  json.set("kv_token_bytes", number(token));
+  json.set("kv_bytes_per_token", number(token));
   json.set("state_bytes", number(state));
 }
 
