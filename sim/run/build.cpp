@@ -484,11 +484,10 @@ class Builder {
     Bytes block = kv_block_bytes(out_.model, out_.parallel, out_.precision.kv, c.block_tokens);
     c.host_block_bytes = kv_token_bytes(out_.model, out_.precision.kv).count() * c.block_tokens;
     if (out_.forms) {
-      const auto shrunk = [&](std::int64_t bytes) {
-        return static_cast<std::int64_t>(static_cast<double>(bytes) * out_.forms->block_share());
-      };
-      block = Bytes{shrunk(block.count())};
-      c.host_block_bytes = shrunk(c.host_block_bytes);
+      const double share = out_.forms->block_share();
+      block = Bytes{static_cast<std::int64_t>(to_double(block) * share)};
+      c.host_block_bytes =
+          static_cast<std::int64_t>(static_cast<double>(c.host_block_bytes) * share);
     }
     if (out_.hybrid) {
       block = out_.hybrid->rank;

@@ -57,7 +57,7 @@ class TokenBuilder {
     around.per_head_lists = cache.block_lists == BlockLists::head;
     around.recompute = run_.scenario.engine.preemption.mode == PreemptionMode::recompute;
     around.tensor_parallel = run_.parallel.tensor;
-    if (run_.node.host_memory.count() > 0) {
+    if (run_.node.host_memory > Bytes{0}) {
       const std::int64_t ranks = instances_per_node(run_) * run_.parallel.data;
       around.host_bytes = to_double(run_.node.host_memory) / d(std::max<std::int64_t>(1, ranks));
       around.longest = *run_.scenario.engine.max_model_len;

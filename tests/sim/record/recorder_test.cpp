@@ -94,7 +94,7 @@ TEST(Recorder, RequestComesBackColumnByColumn) {
   EXPECT_EQ(s.name(20), "ttft_front_end_ns");
   const int intervals = static_cast<int>(kIntervals), causes = static_cast<int>(kMissCauses);
   EXPECT_EQ(s.name(19 + 2 * intervals), "after_back_end_ns");
-  EXPECT_EQ(s.name(19 + 2 * intervals + causes), "miss_disabled_tokens");
+  EXPECT_EQ(s.name(19 + 2 * intervals + causes), "miss_not_shareable_tokens");
   EXPECT_FALSE(s.step());
 }
 

@@ -21,7 +21,7 @@ s.yaml:2:10: error: engine.max_runing: unknown key
 s.yaml:2:37: error: engine.scheduler.polizy: unknown key
     did you mean 'policy'? valid: *
 s.yaml:3:18: error: cache.prefix.indx: unknown key
-    did you mean 'index'? valid: index, chunk_tokens, reset_at
+    did you mean 'index'? valid: index, chunk_tokens, reset_at, keep_exact
 s.yaml:4:25: error: deployment.parallel.tensors: unknown key
     did you mean 'tensor'? valid: tensor, pipeline, data, expert)"},
     {"unknown_key_nothing_near", "zzzzzzzzzz: 1\n" + kWork,
