@@ -30,8 +30,12 @@ class HybridBuilder {
   void build() {
     const KeptBytes whole = kept(Parallel{}, 0);
     const bool states = whole.states > Bytes{0}, windows = whole.windowed > Bytes{0};
-    if (spec_.allocation == LayerAllocation::automatic)
-      spec_.allocation = states ? LayerAllocation::grouped : LayerAllocation::uniform;
+    const bool chosen = spec_.allocation != LayerAllocation::automatic;
+    // Beside token policies the room of states is left out.
+    if (!chosen)
+      spec_.allocation = states && (!has_policies() || spec_.snapshots.room.value > 0)
+                             ? LayerAllocation::grouped
+                             : LayerAllocation::uniform;
     if (!states && !windows) {
       if (spec_.snapshots.room.value > 0)
         error("snapshots.room", "every layer of the model keeps every token: nothing to save",
@@ -39,7 +43,7 @@ class HybridBuilder {
       return;
     }
     if (spec_.allocation == LayerAllocation::uniform) {
-      if (states)
+      if (states && chosen && !has_policies())
         error("allocation", "states take room, which uniform allocation has none of",
               "set grouped, or leave it out");
       if (spec_.snapshots.room.value > 0)
@@ -68,6 +72,10 @@ class HybridBuilder {
     }
     d_.add(place, path, message, hint);
   }
+  [[nodiscard]] bool has_policies() const {
+    const Tree& t = run_.scenario.cache.token_policies;
+    return !t.is_null() && !(t.is_list() && t.items().empty());
+  }
   [[nodiscard]] KeptBytes kept(const Parallel& split, int stage) const {
     return kept_bytes(run_.model, split, run_.precision.kv, block_, stage);
   }
@@ -81,8 +89,7 @@ class HybridBuilder {
     if (cache.memory.name != "paged")
       error_at("cache.memory", "layers that keep different things need paged memory",
                "set paged, or cache.hybrid.allocation: uniform");
-    const Tree& policies = cache.token_policies;
-    if (!policies.is_null() && !(policies.is_list() && policies.items().empty()))
+    if (has_policies())
       error_at(
           "cache.token_policies",
           "token policies act on layers that keep every token, and only on these",

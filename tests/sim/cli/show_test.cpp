@@ -86,7 +86,8 @@ TEST(Show, ModelGeometry) {
   EXPECT_EQ(t.items()[0].find("parameters")->text(), "8030261248");
   // 52 windowed layers and 10 full ones, 16 heads of 128 each.
   expect_holds(cli_test::kvsim({"show", "gemma-3-27b"}).out,
-               {"52 layers sliding, 1,024 tokens at most, 416.0 KiB", "10 layers full, 80.0 KiB"});
+               {"52      sliding       last 1,024 tokens  416 KiB",
+                "10      full          all tokens         80 KiB"});
   expect_holds(cli_test::kvsim({"show", "qwen3-30b-a3b"}).out, {"8 of 128 experts"});
 }
 

@@ -46,7 +46,7 @@ s.yaml:2:58: error: workload.generate.prompt.valu: unknown key
     did you mean 'rate'? valid: rate, zero_lengths)"},
     {"unknown_key_of_a_model", "model: {base: llama-3.1-8b, layer: 3}\n" + kWork,
      R"(s.yaml:1:29: error: model.layer: unknown key
-    did you mean 'layers'? valid: *)"},
+    did you mean 'layers' or 'layer_kv_heads'? valid: *)"},
     {"unknown_key_of_a_device", "deployment: {hardware: {base: h100-sxm, memry: 1 GiB}}\n" + kWork,
      R"(s.yaml:1:41: error: deployment.hardware.memry: unknown key
     did you mean 'memory'? valid: *)"},
