@@ -438,13 +438,10 @@ class Builder {
         return Registry::instance().make<Admission>(policy.name, policy.params, context);
       };
     report(d_, place_of("engine.scheduler"), "engine.scheduler", [&] {
-      Scheduler::Context context;
-      context.block_tokens = c.block_tokens;
-      context.max_running = c.max_running;
-      context.max_batched_tokens = c.max_batched_tokens;
-      context.ttft = c.ttft_objective;
-      context.tpot = c.tpot_objective;
-      context.e2e = c.e2e_objective;
+      const Scheduler::Context context{
+          c.seed,           c.block_tokens,   c.max_running,   c.max_batched_tokens,
+          c.ttft_objective, c.tpot_objective, c.e2e_objective, nullptr,
+          nullptr};
       if (c.make_scheduler(context)->traits().preempts && c.memory.parks)
         throw InputError("layer-wise memory parks requests, which nobody can displace",
                          "set another cache.memory, or decode: stream");

@@ -68,12 +68,13 @@ TEST(Hygiene, EveryScenarioPassesItsCheck) {
       continue;  // runs of other simulators, replayed from their own tables
     Diagnostics d;
     if (load_yaml(root + file.path, d).find("claim") != nullptr) continue;  // of the gallery
-    const LoadedScenario loaded = load_scenario(root + file.path, {}, d);
-    // Public traces that are not part of the tree may be absent.
-    const auto& trace = loaded.value.workload.trace;
-    const bool has_trace = !trace || trace->file.find("shared/") == std::string::npos ||
-                           std::filesystem::exists(root + "../shared/traces");
-    build_run(loaded, has_trace, d);
+    for (const LoadedScenario& loaded : load_variants(root + file.path, {}, d)) {
+      // Public traces that are not part of the tree may be absent.
+      const auto& trace = loaded.value.workload.trace;
+      const bool has_trace = !trace || trace->file.find("shared/") == std::string::npos ||
+                             std::filesystem::exists(root + "../shared/traces");
+      build_run(loaded, has_trace, d);
+    }
     EXPECT_TRUE(d.empty()) << text_of(d);
     ++checked;
   }
