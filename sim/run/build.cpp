@@ -439,9 +439,8 @@ class Builder {
       };
     report(d_, place_of("engine.scheduler"), "engine.scheduler", [&] {
       const Scheduler::Context context{
-          c.seed,           c.block_tokens,   c.max_running,   c.max_batched_tokens,
-          c.ttft_objective, c.tpot_objective, c.e2e_objective, nullptr,
-          nullptr};
+          c.seed,           c.block_tokens,   c.max_running,  c.max_batched_tokens,
+          c.ttft_objective, c.tpot_objective, c.e2e_objective};
       if (c.make_scheduler(context)->traits().preempts && c.memory.parks)
         throw InputError("layer-wise memory parks requests, which nobody can displace",
                          "set another cache.memory, or decode: stream");
