@@ -8,6 +8,15 @@
 namespace kvsim {
 namespace {
 
+constexpr const char* kLatencySql =
+    R"(SELECT run_id, name AS metric, max(value) FILTER (WHERE statistic = 'count') AS count,
+  max(value) FILTER (WHERE statistic = 'mean') AS mean, max(value) FILTER (WHERE statistic = 'median') AS median,
+  max(value) FILTER (WHERE statistic = 'p90') AS p90, max(value) FILTER (WHERE statistic = 'p95') AS p95,
+  max(value) FILTER (WHERE statistic = 'p99') AS p99, max(value) FILTER (WHERE statistic = 'max') AS max
+FROM metric WHERE scope = 'run' AND unit IN ('ms', 'count') AND statistic <> 'value'
+  AND name IN ('ttft_ms', 'tpot_ms', 'itl_ms', 'e2el_ms', 'queue_ms', 'normalized_latency_ms')
+GROUP BY run_id, name ORDER BY run_id, min(metric.rowid))";
+
 constexpr const char* kRegretSql =
     R"(SELECT run_id, request, at_ns / 1e9 AS at_s, instance, score, in_flight, pending_tokens AS pending,
   promised_tokens AS promised, cached_tokens AS cached, cost_ns / 1e6 AS cost_ms, best_instance AS best,
@@ -133,13 +142,7 @@ const std::vector<NamedQuery>& named_queries() {
 FROM instance i JOIN run USING (run_id) ORDER BY 1, 2, 3)"},
       {"intervals", "where the time of finished requests went, by phase and kind", intervals_sql()},
       {"latency", "TTFT, TPOT, ITL, end-to-end and queue time of finished requests, ms",
-       R"(SELECT run_id, name AS metric, max(value) FILTER (WHERE statistic = 'count') AS count,
-  max(value) FILTER (WHERE statistic = 'mean') AS mean, max(value) FILTER (WHERE statistic = 'median') AS median,
-  max(value) FILTER (WHERE statistic = 'p90') AS p90, max(value) FILTER (WHERE statistic = 'p95') AS p95,
-  max(value) FILTER (WHERE statistic = 'p99') AS p99, max(value) FILTER (WHERE statistic = 'max') AS max
-FROM metric WHERE scope = 'run' AND unit IN ('ms', 'count') AND statistic <> 'value'
-  AND name IN ('ttft_ms', 'tpot_ms', 'itl_ms', 'e2el_ms', 'queue_ms', 'normalized_latency_ms')
-GROUP BY run_id, name ORDER BY run_id, min(metric.rowid))"},
+       kLatencySql},
       {"links", "the links that transfers wait for the most",
        R"(SELECT run_id, link.name, bytes / 1e9 AS gb, 1.0 * busy_ns / nullif(simulated_ns, 0) AS busy_share,
   mean_flows, peak_flows FROM link JOIN run USING (run_id) WHERE busy_ns > 0

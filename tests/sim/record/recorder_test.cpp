@@ -71,6 +71,7 @@ TEST(Recorder, RequestComesBackColumnByColumn) {
   r.reason = "too 'late' \"here\"";
   r.prompt_tokens = 7, r.output_tokens = 8, r.hit_tokens = 9, r.queried_tokens = 10,
   r.recomputed_tokens = 11;
+  r.peer_tokens = 17, r.first_instance = 18, r.handovers = 19;
   r.preemptions = 12, r.swaps = 13;
   r.arrival = Time{Duration{14}};
   r.scheduled = Time{Duration{15}};
@@ -84,17 +85,17 @@ TEST(Recorder, RequestComesBackColumnByColumn) {
   Statement s = db.prepare("SELECT * FROM request");
   ASSERT_TRUE(s.step());
   ASSERT_EQ(s.columns(), static_cast<int>(schema_table("request").columns.size()));
-  const std::vector<std::string> expected{"1",         "1",      "-1", "3",  "4",  "5",  "6",
-                                          "timed_out", r.reason, "7",  "8",  "9",  "10", "11",
-                                          "12",        "13",     "14", "15", "16", ""};
+  const std::vector<std::string> expected{"1",      "1",  "-1", "3",  "4",  "5",  "6",  "timed_out",
+                                          r.reason, "7",  "8",  "9",  "10", "11", "17", "18",
+                                          "19",     "12", "13", "14", "15", "16", ""};
   for (int i = 0; i < static_cast<int>(expected.size()); ++i)
     EXPECT_EQ(s.text(i), expected[static_cast<std::size_t>(i)]) << s.name(i);
-  EXPECT_EQ(s.type(19), Statement::Type::null);  // no last token
-  for (int i = 20; i < s.columns(); ++i) EXPECT_EQ(s.integer(i), 1000 + i - 20) << s.name(i);
-  EXPECT_EQ(s.name(20), "ttft_front_end_ns");
+  EXPECT_EQ(s.type(22), Statement::Type::null);  // no last token
+  for (int i = 23; i < s.columns(); ++i) EXPECT_EQ(s.integer(i), 1000 + i - 23) << s.name(i);
+  EXPECT_EQ(s.name(23), "ttft_front_end_ns");
   const int intervals = static_cast<int>(kIntervals), causes = static_cast<int>(kMissCauses);
-  EXPECT_EQ(s.name(19 + 2 * intervals), "after_back_end_ns");
-  EXPECT_EQ(s.name(19 + 2 * intervals + causes), "miss_not_shareable_tokens");
+  EXPECT_EQ(s.name(22 + 2 * intervals), "after_back_end_ns");
+  EXPECT_EQ(s.name(22 + 2 * intervals + causes), "miss_not_shareable_tokens");
   EXPECT_FALSE(s.step());
 }
 
@@ -125,7 +126,7 @@ TEST(Recorder, OtherTablesComeBack) {
   EXPECT_EQ(
       row("SELECT group_concat(path || '=' || value) FROM (SELECT * FROM param ORDER BY path)"),
       "cache.tiers.0.capacity=80 GiB,engine.block_tokens=16|");
-  EXPECT_EQ(row("SELECT * FROM iteration"), "1|1|0|5|25|3|4|5|6|7|8|9|");
+  EXPECT_EQ(row("SELECT * FROM iteration"), "1|1|0|5|25|3|4|5|6|7|8|9|10|11|");
   EXPECT_EQ(row("SELECT * FROM instance_sample"), "1|1000000000|2|1|3|4|50|60|100|700|80|0|0|");
   EXPECT_EQ(row("SELECT * FROM instance WHERE instance = 2"),
             "1|2|0|1000|200|150|2|9000|800|10000|4000|11|12|13|1000000|800000|200000|500|14|15|16|"

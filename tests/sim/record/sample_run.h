@@ -74,7 +74,8 @@ inline RunOutcome sample_run(std::uint64_t requests, std::uint64_t seed = 1) {
     if (r.output_tokens > 1)
       run.itl.add(to_ns(r.last_token - r.first_token) / (r.output_tokens - 1), r.output_tokens - 1);
   }
-  run.iterations.push_back({1, 0, Time{Duration{5}}, Time{Duration{25}}, 3, 4, 5, 6, 7, 8, 9});
+  run.iterations.push_back(
+      {1, 0, Time{Duration{5}}, Time{Duration{25}}, 3, 4, 5, 6, 7, 8, 9, 10, 11});
   run.samples.push_back({Time{Duration{1'000'000'000}}, 2, 1, 3, 4, 50, 60, 100, 700, 80});
   for (std::uint32_t i = 0; i < 3; ++i) {
     RankTotals& t = run.ranks.emplace_back();

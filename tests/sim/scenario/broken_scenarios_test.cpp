@@ -141,14 +141,14 @@ s.yaml:1:51: error: engine.gpu_memory_utilization: read 'nan', expected a share 
 s.yaml:2:16: error: cache.dtype: unknown value 'b16'
     did you mean 'bf16'? valid: fp32, bf16, fp16, fp8, int8, int4, fp4)"},
     {"several_unknown_names",
-     "model: llama\ndeployment: {hardware: a100}\nengine: {preset: sglang}\nrouter: random\ncost: "
+     "model: llama\ndeployment: {hardware: a100}\nengine: {preset: magic}\nrouter: random\ncost: "
      "magic\n" +
          kWork,
      R"(s.yaml:1:8: error: model: unknown model 'llama'
     did you mean 'llama-13b' or 'llama-2-13b' or 'llama-2-70b' or 'llama-2-7b' or 'llama-3-70b'? valid: *
 s.yaml:2:24: error: deployment.hardware: unknown hardware 'a100'
     did you mean 'a100-40' or 'a100-80'? valid: *
-s.yaml:3:18: error: engine.preset: unknown engine preset 'sglang'
+s.yaml:3:18: error: engine.preset: unknown engine preset 'magic'
     valid: *
 s.yaml:4:9: error: router: unknown router 'random'
     valid: *
