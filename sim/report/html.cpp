@@ -64,9 +64,9 @@ std::string chart_json(const Chart& c) {
                     series.empty() ? "" : ",", script_string(s.name), s.color % kColors,
                     s.is_dashed, numbers(s.x), numbers(s.y), numbers(s.base), strings(s.labels));
   return fmt::format(
-      R"({{"id":{},"title":{},"kind":"{}","stacked":{},"byIndex":{},"x":{},"y":{},"series":[{}]}})",
+      R"({{"id":{},"title":{},"kind":"{}","stacked":{},"byIndex":{},"joined":{},"x":{},"y":{},"series":[{}]}})",
       script_string(c.id), script_string(c.title), kKinds[static_cast<int>(c.kind)], c.is_stacked,
-      c.is_by_index, axis_json(c.x), axis_json(c.y), series);
+      c.is_by_index, c.is_joined, axis_json(c.x), axis_json(c.y), series);
 }
 
 void add(std::string& out, const Chart& c) {

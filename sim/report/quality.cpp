@@ -31,8 +31,9 @@ std::vector<std::string> measures_of(const Source& source) {
 std::optional<Section> quality_section(const Source& source) {
   Section section{"quality",
                   "Quality against KV bytes",
-                  "Each dot is a token policy: what is left of the KV cache, and what that does to "
-                  "the result. Measured by running the policy on tensors, never assumed.",
+                  "Each curve is a token policy at several budgets: what is left of the KV cache, "
+                  "and what that does to the result. Measured by running the policy on tensors, "
+                  "never assumed.",
                   {}};
   for (const std::string& measure : measures_of(source)) {
     Chart c;
@@ -40,6 +41,8 @@ std::optional<Section> quality_section(const Source& source) {
     c.kind = Chart::Kind::points;
     c.x.title = "KV bytes, % of the uncompressed cache";
     c.x.least = 0;
+    c.is_joined = true;
+    c.y.is_log = measure == "perplexity";  // of a broken model it is a hundred times as large
     c.y.title = measure;
     c.title = words(measure) + " against KV bytes";
     for (const auto& file : source.files()) {
@@ -71,6 +74,11 @@ std::optional<Section> quality_section(const Source& source) {
               c.y.title = measure + ", " + unit;
           });
     }
+    const auto is_negative = [](double v) { return v < 0; };
+    if (!c.y.is_log && std::none_of(c.series.begin(), c.series.end(), [&](const Series& s) {
+          return std::any_of(s.y.begin(), s.y.end(), is_negative);
+        }))
+      c.y.least = 0;
     if (!c.series.empty()) section.parts.emplace_back(std::move(c));
   }
   return section.parts.empty() ? std::nullopt : std::optional(std::move(section));

@@ -34,7 +34,7 @@ struct Series {
 struct Chart {
   enum class Kind {
     lines,   // x and y are numbers
-    points,  // the same, not joined
+    points,  // the same; joined where is_joined says so
     bars,    // horizontal: categories on the y axis
     heat     // categories on both axes, one series
   };
@@ -45,6 +45,7 @@ struct Chart {
   std::vector<Series> series;
   bool is_stacked = false;     // bars of one category lie end to end
   bool is_by_index = false;    // lines: points of equal index belong together (same quantile)
+  bool is_joined = false;      // points: those of a series are a curve, in their order
   std::string heat_unit = {};  // heat: of the values
 };
 

@@ -196,7 +196,7 @@ std::string xy_chart(const Chart& c, bool in_page) {
             f.px(s.x[i]), f.py(s.y[i]), paint,
             escaped(i < s.labels.size() ? s.labels[i] : s.name)));
     }
-    if (c.kind == Chart::Kind::lines || s.is_dashed)
+    if (c.kind == Chart::Kind::lines || c.is_joined || s.is_dashed)
       d.raw(fmt::format("<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"{}/>\n", path,
                         paint, s.is_dashed ? " stroke-dasharray=\"6 4\"" : ""));
   }

@@ -61,7 +61,9 @@
     }
     const points = s.x.map((x, i) => ({ x: chart.x.log && !(x > 0) ? null : x, y: chart.y.log && !(s.y[i] > 0) ? null : s.y[i] }));
     if (chart.kind === 'points') {
-      return { ...common, data: points, pointRadius: 4, pointHoverRadius: 6, showLine: s.dashed, borderDash: [5, 4], borderWidth: 1.5 };
+      return { ...common, data: points, pointRadius: 4, pointHoverRadius: 6, showLine: s.dashed || chart.joined, borderDash: s.dashed ? [5, 4] : [], borderWidth: 1.5,
+        // Colours that come around a second time are hollow.
+        pointBackgroundColor: chart.series.indexOf(s) < data.palette.length ? paint : color('--card') };
     }
     return { ...common, data: points, borderWidth: 2, pointStyle: 'line', pointRadius: 0, pointHitRadius: 4, pointHoverRadius: 4, borderDash: s.dashed ? [6, 4] : [], tension: 0 };
   }
