@@ -10,13 +10,16 @@
 namespace kvsim {
 
 // What happens first within one instant. The only place of this rule is Event::later.
-enum class Phase : std::uint8_t { completion, arrival, control, schedule, sample };
+// Requests leave a lost instance when all iterations that end now have, and before anybody plans:
+// those who take them over see them in the plan of this instant, whether it was foreseen or not.
+enum class Phase : std::uint8_t { completion, arrival, control, evacuation, schedule, sample };
 
 enum class EventKind : std::uint8_t {
   step_end,
   arrival,
   visible,
   balance,
+  evacuate,  // what was planned on a lost instance starts, or its requests leave
   schedule,
   sample,
   reset,
@@ -36,12 +39,15 @@ struct Event {
   std::uint32_t generation = 0;  // a stale one is ignored
   std::uint64_t sequence = 0;    // order of scheduling breaks what ties remain
 
+  [[nodiscard]] bool is_by_group() const {
+    return kind == EventKind::step_end || kind == EventKind::evacuate;
+  }
   static bool later(const Event& a, const Event& b) {
     if (a.at != b.at) return a.at > b.at;
     if (a.phase != b.phase) return a.phase > b.phase;
-    // Ends of iterations in the order of their groups: when they were put into the queue depends on
-    // how many iterations were skipped, and must not matter.
-    const bool ends_a = a.kind == EventKind::step_end, ends_b = b.kind == EventKind::step_end;
+    // Ends of iterations and evacuations in the order of their groups: when they were put into the
+    // queue depends on how many iterations were skipped, and must not matter.
+    const bool ends_a = a.is_by_group(), ends_b = b.is_by_group();
     if (ends_a != ends_b) return ends_b;
     if (ends_a && a.target != b.target) return a.target > b.target;
     return a.sequence > b.sequence;

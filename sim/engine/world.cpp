@@ -270,7 +270,13 @@ void World::reschedule(std::size_t group) {
 
 void World::wake(std::size_t group, Time now) {
   Group& g = *groups_[group];
-  if (g.steps.busy() || g.schedule_pending) return;
+  if (g.steps.busy()) return;
+  if (instances_[g.instance]->faults > 0) {
+    queue_.push(
+        {now, Phase::evacuation, EventKind::evacuate, static_cast<std::uint32_t>(group), 0, 0});
+    return;
+  }
+  if (g.schedule_pending) return;
   g.schedule_pending = true;
   queue_.push({now, Phase::schedule, EventKind::schedule, static_cast<std::uint32_t>(group), 0, 0});
 }
@@ -285,7 +291,9 @@ void World::on_step_end(std::uint32_t group, Time now) {
     push_arrival();
   }
   // Whatever else happens at this instant (arrivals above all) comes before the next plan.
-  if (!queue_.empty() && queue_.top().at == now && queue_.top().phase < Phase::schedule) {
+  const bool first =
+      queue_.empty() || queue_.top().at > now || queue_.top().phase >= Phase::schedule;
+  if (!first || instances_[g.instance]->faults > 0) {
     wake(group, now);
   } else {
     on_schedule(group, now);
@@ -406,6 +414,7 @@ void World::dispatch(const Event& e) {
     case EventKind::balance:
       on_balance(e.target, e.at);
       break;
+    case EventKind::evacuate:
     case EventKind::schedule:
       on_schedule(e.target, e.at);
       break;
