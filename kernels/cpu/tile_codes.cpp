@@ -54,19 +54,59 @@ HWY_INLINE void StoreShort(V x, std::int16_t* to) {
   hn::StoreU(hn::DemoteTo(Short(), hn::NearestInt(x)), Short(), to);
 }
 
-// Numbers of B bits. Keys: `key` unpacks step `s` of a tile, kPairs vectors of pairs of
-// neighbouring dims (a lane per token). Values: `value` unpacks 16-bit pairs (tokens t and t + 1)
-// of the codes' bytes into kPlanes vectors, each for other dims.
+#if HWY_TARGET == HWY_AVX3_DL
+// One permutation of bytes in place of two widening loads, a shift and an or. As assembler for the
+// same reason as above.
+constexpr bool kPermutes = true;
+constexpr std::uint64_t kEvenBytes = 0x5555555555555555;
+// index: where the even bytes of the result come from, in 64 bytes or twice 64; odd ones are zero.
+HWY_INLINE VI Spread(__m512i x, VI index) {
+  VI out;
+  asm("vpermb %1, %2, %0%{%3%}%{z%}" : "=v"(out.raw) : "v"(x), "v"(index.raw), "Yk"(kEvenBytes));
+  return out;
+}
+HWY_INLINE VI Spread(__m512i x, __m512i y, VI index) {
+  asm("vpermi2b %2, %1, %0%{%3%}%{z%}" : "+v"(index.raw) : "v"(x), "v"(y), "Yk"(kEvenBytes));
+  return index;
+}
+HWY_INLINE __m512i Load32(const std::uint8_t* at) {
+  return _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+}
+HWY_INLINE __m512i Load64(const std::uint8_t* at) { return _mm512_loadu_si512(at); }
+// Lane i: the numbers i and i + apart, in the even bytes.
+HWY_INLINE VI PairsApart(int apart) {
+  const VI i = hn::Iota(I(), 0);
+  return hn::Add(hn::Or(i, hn::ShiftLeft<16>(i)), hn::Set(I(), apart << 16));
+}
+HWY_INLINE VI UpperCodes(VI both, VI) { return VI{_mm512_srli_epi16(both.raw, 4)}; }
+#else
+constexpr bool kPermutes = false;
+HWY_INLINE VI UpperCodes(VI both, VI mask) { return hn::And(hn::ShiftRight<4>(both), mask); }
+#endif
+
+// Numbers of B bits. Keys: `key` unpacks step `s` of a tile, kPairs vectors of pairs of dims (a
+// lane per token), in the order of PairOrder. Values: `values` unpacks 16-bit pairs (tokens t and
+// t + 1) of C vectors of bytes into kPlanes vectors each, for other dims.
 template <int B>
 struct Code {
-  static constexpr int kPairs = B == 2 ? 2 : 1;
+  static constexpr int kPairs = B == 2 || (B == 4 && kPermutes) ? 2 : 1;
+  // Whether the two pairs of a step hold the even and the odd of four dims.
+  static constexpr bool kEvenFirst = B == 4 && kPermutes;
   static constexpr int kPlanes = 8 / B;
   static constexpr int kMask = ((1 << B) - 1) * 0x10001;
+
   static HWY_INLINE void key(const std::uint8_t* tile, int s, VI* out) {
+    const VI mask = hn::Set(I(), kMask);
+#if HWY_TARGET == HWY_AVX3_DL
+    if constexpr (B >= 4) {
+      out[0] = Spread(Load32(tile + s * 32), PairsApart(16));
+      if constexpr (B == 4) split(out[0], out);
+      return;
+    }
+#endif
     if constexpr (B == 8) {
       out[0] = hn::Or(Codes(tile + s * 32), hn::ShiftLeft<16>(Codes(tile + s * 32 + 16)));
     } else {
-      const VI mask = hn::Set(I(), kMask);
       const VI x = Codes(tile + s * 16);
       out[0] = hn::And(hn::Or(x, hn::ShiftLeft<16 - B>(x)), mask);
       if constexpr (B == 2) {
@@ -75,13 +115,41 @@ struct Code {
       }
     }
   }
-  static HWY_INLINE void value(VI both, VI* out) {
+
+  template <int C>
+  static HWY_INLINE void values(const std::uint8_t* at, int row_bytes, VI* out) {
+#if HWY_TARGET == HWY_AVX3_DL
+    if constexpr (B == 8 && C == 4) {
+      const __m512i x = Load64(at), y = Load64(at + row_bytes);
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c)
+        out[c] = Spread(x, y, hn::Add(PairsApart(64), hn::Set(I(), c * 16 * 0x10001)));
+      return;
+    }
+    if constexpr (B == 4 && C == 2) {
+      const __m512i x = _mm512_inserti64x4(
+          Load32(at), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at + row_bytes)), 1);
+#pragma GCC unroll 2
+      for (int c = 0; c < C; ++c)
+        split(Spread(x, hn::Add(PairsApart(32), hn::Set(I(), c * 16 * 0x10001))), out + c * 2);
+      return;
+    }
+#endif
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c)
+      split(hn::Or(Codes(at + c * kLanes), hn::ShiftLeft<16>(Codes(at + row_bytes + c * kLanes))),
+            out + c * kPlanes);
+  }
+
+ private:
+  // The codes of a byte in each half of a lane.
+  static HWY_INLINE void split(VI both, VI* out) {
     const VI mask = hn::Set(I(), kMask);
     if constexpr (B == 8) {
       out[0] = both;
     } else if constexpr (B == 4) {
+      out[1] = UpperCodes(both, mask);
       out[0] = hn::And(both, mask);
-      out[1] = hn::And(hn::ShiftRight<4>(both), mask);
     } else {
       out[0] = hn::And(both, mask);
       out[1] = hn::And(hn::ShiftRight<2>(both), mask);
@@ -90,6 +158,20 @@ struct Code {
     }
   }
 };
+
+// Puts the even of every four neighbours before the odd.
+HWY_INLINE void EvenFirst(std::int16_t* numbers, int count) {
+  const hn::CappedTag<std::uint64_t, 4> d;
+  const auto outer = hn::Set(d, 0xFFFF00000000FFFF);
+  const auto upper = hn::Set(d, 0x0000FFFF00000000), lower = hn::Set(d, 0x00000000FFFF0000);
+  for (int i = 0; i < count; i += 4 * static_cast<int>(hn::Lanes(d))) {
+    auto* at = reinterpret_cast<std::uint64_t*>(numbers + i);
+    const auto x = hn::LoadU(d, at);
+    const auto swapped =
+        hn::Or(hn::And(hn::ShiftLeft<16>(x), upper), hn::And(hn::ShiftRight<16>(x), lower));
+    hn::StoreU(hn::Or(hn::And(x, outer), swapped), d, at);
+  }
+}
 
 // ---- scores
 
@@ -144,6 +226,10 @@ bool PrepareQueries(const std::byte* scales, int bits, int k_dim, const float* q
       for (int k = 0; k < k_dim; k += kLanes)
         StoreShort(hn::Mul(hn::LoadU(d, scratch.scaled.data() + k), finer),
                    scratch.query_rest.data() + r * k_dim + k);
+    }
+    if (Code<4>::kEvenFirst && bits == 4) {
+      EvenFirst(to, k_dim);
+      if (is_coarse) EvenFirst(scratch.query_rest.data() + r * k_dim, k_dim);
     }
     // With a second piece the rest is used itself, not its effect on the middle code.
     if (!is_coarse) scratch.bias[row] += top / 2 * hn::GetLane(hn::SumOfLanes(d, rest));
@@ -239,7 +325,10 @@ void ScoreCodes(const CodeTiles& tiles, const float* q, float* scores, CodeScrat
                 Prefetcher& prefetcher) {
   const int bits = bits_of(tiles.element);
   prefetcher.start((scratch.rows + kRows - 1) / kRows * (16 / kLanes) * kGroupTiles / kColumns *
-                       (tiles.k_dim / 2 / (bits == 2 ? 2 : 1)),
+                       (tiles.k_dim / 2 /
+                        (bits == 2   ? Code<2>::kPairs
+                         : bits == 4 ? Code<4>::kPairs
+                                     : 1)),
                    2);
   for (int first = 0, end = 0; first < tiles.tiles; first = end) {
     const std::byte* scales = tiles.key_scales[static_cast<std::size_t>(first)];
@@ -314,12 +403,7 @@ HWY_INLINE void SumBlock(const CodeTiles& tiles, int byte, int row, const Runnin
     for (int t = tiles.first[tile] / 2 * 2; t < tiles.last[tile]; t += 2) {
       prefetcher.step();
       VI value[C * kPlanes];
-      const std::uint8_t* at = codes + t * row_bytes;
-#pragma GCC unroll 8
-      for (int c = 0; c < C; ++c)
-        Code<B>::value(
-            hn::Or(Codes(at + c * kLanes), hn::ShiftLeft<16>(Codes(at + row_bytes + c * kLanes))),
-            value + c * kPlanes);
+      Code<B>::template values<C>(codes + t * row_bytes, row_bytes, value);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         std::int32_t pair = 0;
