@@ -190,49 +190,46 @@ bool PrepareQueries(const std::byte* scales, int bits, int k_dim, const float* q
   // Rounding errors are uniform, codes about normal over their range. In log2 units.
   const float spread = 0.29F * 0.21F * top * std::sqrt(static_cast<float>(k_dim));
   constexpr float kAllowed = 1.2e-4F;
+  // Two loops over the rows, so that reductions of some overlap with the arithmetic of others.
+  for (int r = 0; r < scratch.rows; ++r) {
+    V high = hn::Zero(d);
+    for (int k = 0; k < k_dim; k += kLanes)
+      high = hn::Max(high, hn::Abs(hn::Mul(hn::LoadU(d, q + r * k_dim + k),
+                                           hn::LoadU(d, scratch.scales.data() + k))));
+    const float most = hn::GetLane(hn::MaxOfLanes(d, high));
+    scratch.step[static_cast<std::size_t>(r)] = most > 0 ? most / largest : 1.0F;
+  }
   bool is_coarse = false;
   for (int r = 0; r < scratch.rows; ++r) {
     const float* query = q + r * k_dim;
-    V high = hn::Zero(d);
-    for (int k = 0; k < k_dim; k += kLanes) {
-      const V x = hn::Mul(hn::LoadU(d, query + k), hn::LoadU(d, scratch.scales.data() + k));
-      hn::StoreU(x, d, scratch.scaled.data() + k);
-      high = hn::Max(high, hn::Abs(x));
+    const auto row = static_cast<std::size_t>(r);
+    const float step = scratch.step[row];
+    if (step * spread > kAllowed && !is_coarse) {  // the rows before need no second piece
+      std::fill_n(scratch.query_rest.data(), r * k_dim, std::int16_t{0});
+      is_coarse = true;
     }
-    const float most = hn::GetLane(hn::MaxOfLanes(d, high));
-    const float step = most > 0 ? most / largest : 1.0F;
     const V inverse = hn::Set(d, 1 / step), steps = hn::Set(d, step);
-    V rest = hn::Zero(d), bias = hn::Zero(d);
+    const V finer = hn::Set(d, 65534 / step), middle = hn::Set(d, is_coarse ? 0.0F : top / 2);
+    V bias = hn::Zero(d);
     std::int16_t* to = scratch.query.data() + r * k_dim;
+    std::int16_t* to_rest = scratch.query_rest.data() + r * k_dim;
     for (int k = 0; k < k_dim; k += kLanes) {
-      const V x = hn::LoadU(d, scratch.scaled.data() + k);
+      const V number = hn::LoadU(d, query + k);
+      const V x = hn::Mul(number, hn::LoadU(d, scratch.scales.data() + k));
       const VI whole = hn::NearestInt(hn::Mul(x, inverse));
       hn::StoreU(hn::DemoteTo(Short(), whole), Short(), to + k);
-      const V left = hn::NegMulAdd(hn::ConvertTo(d, whole), steps, x);
-      hn::StoreU(left, d, scratch.scaled.data() + k);
-      rest = hn::Add(rest, left);
-      bias = hn::MulAdd(hn::LoadU(d, query + k), hn::LoadU(d, scratch.zeros.data() + k), bias);
+      const V rest = hn::NegMulAdd(hn::ConvertTo(d, whole), steps, x);
+      // With a second piece the rest is used itself, not its effect on the middle code.
+      if (is_coarse) StoreShort(hn::Mul(rest, finer), to_rest + k);
+      bias = hn::MulAdd(rest, middle, bias);
+      bias = hn::MulAdd(number, hn::LoadU(d, scratch.zeros.data() + k), bias);
     }
-    const auto row = static_cast<std::size_t>(r);
-    scratch.step[row] = step;
     scratch.bias[row] = hn::GetLane(hn::SumOfLanes(d, bias));
     scratch.step_rest[row] = step / 32767 / 2;
-    const V finer = hn::Set(d, 65534 / step);
-    if (step * spread > kAllowed || is_coarse) {
-      if (!is_coarse) {  // the rows before need no second piece
-        std::fill_n(scratch.query_rest.data(), r * k_dim, std::int16_t{0});
-        is_coarse = true;
-      }
-      for (int k = 0; k < k_dim; k += kLanes)
-        StoreShort(hn::Mul(hn::LoadU(d, scratch.scaled.data() + k), finer),
-                   scratch.query_rest.data() + r * k_dim + k);
-    }
     if (Code<4>::kEvenFirst && bits == 4) {
       EvenFirst(to, k_dim);
-      if (is_coarse) EvenFirst(scratch.query_rest.data() + r * k_dim, k_dim);
+      if (is_coarse) EvenFirst(to_rest, k_dim);
     }
-    // With a second piece the rest is used itself, not its effect on the middle code.
-    if (!is_coarse) scratch.bias[row] += top / 2 * hn::GetLane(hn::SumOfLanes(d, rest));
   }
   return is_coarse;
 }
@@ -364,7 +361,12 @@ void PrepareWeights(const CodeTiles& tiles, const float* weights, const Running*
     for (int t = 0; t < kGroupTokens; t += kLanes)
       high = hn::Max(high, hn::Mul(hn::Load(d, w + t), hn::Load(d, scale + t)));
     const float most = hn::GetLane(hn::MaxOfLanes(d, high));
-    const float step = most > 0 ? most / 32767 : 1.0F;
+    scratch.weight_step[static_cast<std::size_t>(r)] = most > 0 ? most / 32767 : 1.0F;
+  }
+  for (int r = 0; r < scratch.rows; ++r) {
+    const float* w = weights + r * kGroupTokens;
+    const auto row = static_cast<std::size_t>(r);
+    const float step = scratch.weight_step[row];
     const V inverse = hn::Set(d, 1 / step), steps = hn::Set(d, step);
     V sum = hn::Zero(d);
     for (int t = 0; t < kGroupTokens; t += kLanes) {
@@ -376,8 +378,6 @@ void PrepareWeights(const CodeTiles& tiles, const float* weights, const Running*
       sum = hn::MulAdd(p, hn::Load(d, zero + t), sum);
       sum = hn::MulAdd(hn::NegMulAdd(hn::ConvertTo(d, whole), steps, x), middle, sum);
     }
-    const auto row = static_cast<std::size_t>(r);
-    scratch.weight_step[row] = step;
     scratch.zero_sum[row] =
         scratch.zero_sum[row] * running[r].factor + hn::GetLane(hn::SumOfLanes(d, sum));
   }
@@ -479,7 +479,7 @@ bool reads_codes_in_place(const KvFormat& f) {
 void CodeScratch::open(int row_count, int k_dim) {
   rows = row_count;
   const auto n = static_cast<std::size_t>(rows), k = static_cast<std::size_t>(k_dim);
-  scales.resize(k), zeros.resize(k), scaled.resize(k);
+  scales.resize(k), zeros.resize(k);
   query.resize(n * k), query_rest.resize(n * k);
   step.resize(n), step_rest.resize(n), bias.resize(n), weight_step.resize(n);
   weights.resize(n * kGroupTokens);
