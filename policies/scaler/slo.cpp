@@ -43,8 +43,8 @@ class Slo final : public Scaler {
       if (v.in_flight == 0) return v.serving() - 1;
       return v.serving() + (v.waiting > 0 && v.starting == 0 ? more : 0);
     }
-    const auto all = static_cast<double>(v.first_tokens);
-    if (static_cast<double>(v.late) > (1 - params_.attainment.value) * all)
+    if (static_cast<double>(v.first_tokens - v.late) <
+        params_.attainment.value * static_cast<double>(v.first_tokens))
       return v.serving() + more;
     const bool spare =
         v.waiting == 0 && to_seconds(v.ttft) <= params_.spare.value * to_seconds(*params_.ttft);

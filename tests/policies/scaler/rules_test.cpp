@@ -45,7 +45,7 @@ TEST(Scalers, ConcurrencyAveragesAndPanics) {
     EXPECT_EQ(r->wanted(v), 2);
   }
   v.now = Time{seconds(70)};
-  v.in_flight = 36;  // 3.6 instances now are less than twice 2; the mean is 156 / 70
+  v.in_flight = 30;  // three instances now are less than twice 2; the mean is 21.4
   EXPECT_EQ(r->wanted(v), 3);
   v.now = Time{seconds(80)};
   v.in_flight = 40;  // twice as many: a panic

@@ -100,8 +100,11 @@ TEST(Gateway, KeepsEveryQuota) {
         }
       }
     }
-    for (const RequestOutcome& r : o.requests)
-      if (r.tenant == 2 || q.delays) ASSERT_EQ(r.outcome, Outcome::finished) << seed;
+    for (const RequestOutcome& r : o.requests) {
+      if (r.tenant == 2 || q.delays) {
+        ASSERT_EQ(r.outcome, Outcome::finished) << seed;
+      }
+    }
   }
   EXPECT_GT(held, 500);
   EXPECT_GT(refused, 300);

@@ -83,8 +83,8 @@ TEST(Scaling, CoolDownHoldsInstances) {
   std::vector<std::int64_t> drained;
   for (const ScaleEvent& e : o.scaling)
     if (e.kind == Kind::drain) drained.push_back(to_ns(e.at));
-  // Looks come each 1,000 ns; the first may take one, then each third one.
-  EXPECT_EQ(drained, (std::vector<std::int64_t>{3000, 6000, 9000}));
+  // Looks come each 1,000 ns; the first takes one, then each third one.
+  EXPECT_EQ(drained, (std::vector<std::int64_t>{1000, 4000, 7000}));
 }
 
 // Two instances, one long request each; then the rule wants one.
@@ -97,7 +97,7 @@ TEST(Scaling, DrainingServesOrMoves) {
     s.migrates = migrates;
     test::Fleet f = fleet_of(2, s);
     f.bandwidth = 1e9;  // 100 bytes a token: 100 ns each
-    const RunOutcome o = run(f, {test::request(0, 20, 200), test::request(1, 20, 200)});
+    const RunOutcome o = run(f, {test::request(0, 20, 400), test::request(1, 20, 200)});
     const RequestOutcome& moved = o.requests[1];
     EXPECT_EQ(moved.handovers, migrates ? 1U : 0U);
     EXPECT_EQ(moved.instance, migrates ? 0U : 1U);
@@ -126,7 +126,7 @@ TEST(Scaling, StoppingLosesTheCache) {
                                test::request(50'000, 64, 1, same)});
   EXPECT_EQ(o.requests[1].hit_tokens, 48);
   EXPECT_EQ(o.requests[2].hit_tokens, 0);
-  EXPECT_EQ(o.requests[2].miss_tokens[static_cast<std::size_t>(MissCause::reset)], 48);
+  EXPECT_EQ(o.requests[2].miss_tokens[static_cast<std::size_t>(MissCause::reset)], 64);
   for (const DecisionRecord& d : o.decisions)
     EXPECT_EQ(d.chosen.promised_tokens, d.chosen.cached_tokens);
 }
