@@ -22,13 +22,7 @@ class PrefixEvents final : public Router {
         field("ratio", &Params::ratio, between(1.0, 1e6), "and by more than this factor")};
   };
   PrefixEvents(Params p, const Context&) : params_(p) {}
-  [[nodiscard]] Traits traits() const override {
-    Traits t;
-    t.index = Traits::Index::events;
-    t.publish = params_.every;
-    t.lag = params_.lag;
-    return t;
-  }
+  [[nodiscard]] Traits traits() const override { return indexed(params_.every, params_.lag); }
   std::size_t pick(const RoutedRequest& r, std::span<const InstanceView> instances,
                    std::span<double> scores) override {
     return longest_prefix(instances, scores, {params_.imbalance, params_.ratio},

@@ -1,8 +1,19 @@
 #pragma once
-// The longest prefix within a bound on imbalance, which routers apply to indices of several kinds.
+// What routers that know prefixes share: how their index is fed, and the longest prefix within a
+// bound on imbalance.
 #include "policies/router/router.h"
 
 namespace kvsim {
+
+// An index of the instances' caches that KV events feed, sent this often and arriving this much
+// later; always right where they are sent at once.
+inline Router::Traits indexed(Duration every, Duration lag) {
+  Router::Traits t;
+  t.index = every > Duration{0} ? Router::Traits::Index::events : Router::Traits::Index::exact;
+  t.publish = every;
+  t.lag = lag;
+  return t;
+}
 
 struct ImbalanceBound {
   std::int64_t most = 32;  // requests in flight more than the least loaded instance has

@@ -2,7 +2,7 @@
 // memory.
 #include <algorithm>
 
-#include "policies/router/router.h"
+#include "policies/router/prefix_rule.h"
 
 namespace kvsim {
 namespace {
@@ -24,13 +24,7 @@ class WeightedScores final : public Router {
               "of KV events on their way")};
   };
   WeightedScores(Params p, const Context&) : params_(p) {}
-  [[nodiscard]] Traits traits() const override {
-    Traits t;
-    t.index = params_.every > Duration{0} ? Traits::Index::events : Traits::Index::exact;
-    t.publish = params_.every;
-    t.lag = params_.lag;
-    return t;
-  }
+  [[nodiscard]] Traits traits() const override { return indexed(params_.every, params_.lag); }
   std::size_t pick(const RoutedRequest& r, std::span<const InstanceView> instances,
                    std::span<double> scores) override {
     std::int64_t most = 0;

@@ -21,6 +21,7 @@ constexpr std::pair<const char*, const char*> kKindTexts[] = {
     {"cache-preset", "defaults that follow a KV store; scenario key cache.preset"},
     {"eviction", "which object leaves a full cache; scenario key cache.tiers, kvsim cache"},
     {"router", "which instance serves a request; scenario key router"},
+    {"scaler", "how many instances serve; scenario key deployment.autoscaling"},
     {"token-policy", "what is kept of each token, and in what form: published methods"},
     {"token-score", "importance of cached tokens; select.score of a token policy"},
     {"token-budget", "tokens by layer and head; budget.by of a token policy"},

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "sim/cli/text_table.h"
@@ -105,6 +106,36 @@ std::string fleet_line(const std::vector<Metric>& m) {
                     percent(find(m, "best_choice_rate")), number(find(m, "regret_ms", "mean"), 1),
                     number(find(m, "regret_ms", "max"), 1));
   return out + "\n";
+}
+
+// Instances of a fleet that scales.
+std::string scaling_line(const std::vector<Metric>& m) {
+  if (!find(m, "instances_mean")) return "";
+  return fmt::format(
+      "scaling    {} instances in the mean, {} at most, {} instance-hours; {} started or called "
+      "back, {} taken away\n",
+      number(find(m, "instances_mean"), 2), number(find(m, "instances_most"), 0),
+      number(find(m, "instance_hours"), 3), number(find(m, "scale_ups"), 0),
+      number(find(m, "scale_downs"), 0));
+}
+
+// Each class of tenants.
+std::string class_lines(const Scenario& s, const std::vector<Metric>& m) {
+  std::string out;
+  for (const TenantClassSpec& c : s.tenants) {
+    const auto get = [&](const char* name, const char* statistic = "value") {
+      return find(m, name, statistic, "class:" + c.name);
+    };
+    out += fmt::format("{}{}: {} requests, {} rejected", out.empty() ? "tenants    " : "; ", c.name,
+                       number(get("injected"), 0), number(get("rejected"), 0));
+    if (get("held_requests"))
+      out += fmt::format(", {} held back for {} s in the mean", number(get("held_requests"), 0),
+                         number(get("held_ms", "mean").value_or(0) / 1000, 1));
+    const SloSpec limits = c.slo.value_or(s.slo);
+    if ((limits.ttft || limits.tpot || limits.e2e) && get("slo_attainment"))
+      out += fmt::format(", {} meet their SLO", percent(get("slo_attainment")));
+  }
+  return out.empty() ? out : out + "\n";
 }
 
 std::string host_line(const std::vector<Metric>& m) {
@@ -270,6 +301,8 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
       percent(find(m, "peak_kv_usage")));
   out += hybrid_line(run.engine, m);
   out += fleet_line(m);
+  out += scaling_line(m);
+  out += class_lines(s, m);
   out += peer_line(m);
   out += host_line(m);
   out += token_line(m);
@@ -284,20 +317,43 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
   return out;
 }
 
+namespace {
+
+std::string short_name(const NamedResult& r) { return r.name.substr(r.name.find(": ") + 2); }
+
+// Fleets that scale are compared by what they pay and keep.
+std::string scaling_table(const std::vector<NamedResult>& results, std::size_t width) {
+  std::string out =
+      fmt::format("\n{:<{}} {:>10} {:>6} {:>8} {:>9} {:>13} {:>13}\n", "", width, "instances",
+                  "most", "USD/h", "SLO kept", "TTFT mean, ms", "TTFT p99, ms");
+  for (const NamedResult& r : results) {
+    const auto& m = r.metrics;
+    out += fmt::format("{:<{}} {:>10} {:>6} {:>8} {:>9} {:>13} {:>13}\n", short_name(r), width,
+                       number(find(m, "instances_mean"), 2), number(find(m, "instances_most"), 0),
+                       number(find(m, "price_per_hour"), 1), percent(find(m, "slo_attainment")),
+                       number(find(m, "ttft_ms", "mean"), 1), number(find(m, "ttft_ms", "p99"), 1));
+  }
+  return out;
+}
+
+}  // namespace
+
 std::string variants_table(const std::vector<NamedResult>& results) {
   std::size_t width = 10;
-  for (const NamedResult& r : results)
-    width = std::max(width, r.name.size() - r.name.find(": ") - 2);
+  for (const NamedResult& r : results) width = std::max(width, short_name(r).size());
+  if (std::any_of(results.begin(), results.end(),
+                  [](const NamedResult& r) { return find(r.metrics, "instances_mean"); }))
+    return scaling_table(results, width);
   std::string out =
       fmt::format("\n{:<{}} {:>8} {:>8} {:>9} {:>11} {:>13} {:>13}\n", "", width, "hits", "Jain",
                   "max/mean", "regret, ms", "TTFT mean, ms", "TTFT p99, ms");
   for (const NamedResult& r : results) {
     const auto& m = r.metrics;
-    out += fmt::format(
-        "{:<{}} {:>8} {:>8} {:>9} {:>11} {:>13} {:>13}\n", r.name.substr(r.name.find(": ") + 2),
-        width, percent(find(m, "prefix_hit_rate")), number(find(m, "load_jain"), 4),
-        number(find(m, "load_max_over_mean"), 3), number(find(m, "regret_ms", "mean"), 1),
-        number(find(m, "ttft_ms", "mean"), 1), number(find(m, "ttft_ms", "p99"), 1));
+    out += fmt::format("{:<{}} {:>8} {:>8} {:>9} {:>11} {:>13} {:>13}\n", short_name(r), width,
+                       percent(find(m, "prefix_hit_rate")), number(find(m, "load_jain"), 4),
+                       number(find(m, "load_max_over_mean"), 3),
+                       number(find(m, "regret_ms", "mean"), 1),
+                       number(find(m, "ttft_ms", "mean"), 1), number(find(m, "ttft_ms", "p99"), 1));
   }
   return out;
 }

@@ -28,7 +28,12 @@ enum class EventKind : std::uint8_t {
   fault,     // something breaks
   repair,    // and works again
   publish,   // what a pool's prefix caches hold goes to its router
-  migrate    // a pool's router may ask for live requests to be moved
+  migrate,   // a pool's router may ask for live requests to be moved
+  scale,     // how many instances should serve is asked
+  started,   // an instance has loaded its model
+  drained,   // a draining instance may be empty
+  move,      // its live requests leave
+  gateway    // requests that were held back may go on
 };
 
 struct Event {

@@ -144,7 +144,9 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   // The GPU is lost: every request leaves with what was generated, nothing else; the cache is
   // empty. No iteration may be planned or running. Gives the cached blocks that were lost.
   std::int64_t evacuate(Time now, std::vector<Sequence>& out);
-  // A request from another rank's evacuate().
+  // Requests that wait and for which nothing was done yet leave.
+  void withdraw(Time now, std::vector<Sequence>& out);
+  // A request from another rank's evacuate() or withdraw().
   std::uint32_t accept(Sequence&&, Time now);  // gives its slot
   // Aborts unless every list, count and reference agrees. O(everything).
   void check_invariants();

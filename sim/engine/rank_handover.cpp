@@ -110,7 +110,19 @@ void Rank::drop_source(Sequence& s, Time now) {
   s.source = Sequence::kNoSource;
 }
 
-// ---- leaving in the middle
+// ---- leaving before it began, or in the middle
+
+void Rank::withdraw(Time now, std::vector<Sequence>& out) {
+  std::erase_if(waiting_, [&](std::uint32_t slot) {
+    Sequence& s = sequences_[slot];
+    if (s.admitted || s.lost || s.fetch != Sequence::Fetch::none || s.source != Sequence::kNoSource)
+      return false;
+    end_waits(s, now);
+    out.push_back(s);
+    retire(slot, now);
+    return true;
+  });
+}
 
 std::optional<std::uint32_t> Rank::lightest() const {
   std::optional<std::uint32_t> best;

@@ -26,6 +26,7 @@ World::World(std::vector<InstanceSpec> specs, std::unique_ptr<Router> router, Tr
   }
   if (options_.tiers) build_tiers();
   if (options_.peers) show_peers();
+  if (!options_.quotas.empty()) gateway_ = std::make_unique<Gateway>(std::move(options_.quotas));
 }
 
 void World::build_instance(InstanceSpec spec, Pool& pool) {
@@ -142,12 +143,18 @@ void World::on_arrival(Time now) {
   trace_.pop(scratch_);
   ++injected_;
   ++inside_;
+  if (!gateway_ || pass_gateway(now)) admit(now);
+  push_arrival();
+}
+
+// scratch_ goes to an instance.
+void World::admit(Time now) {
   if (const auto i = route_arrival()) {
     place(*i, now);
   } else {
     stranded_.push_back(scratch_);
+    wake_fleet(now);
   }
-  push_arrival();
 }
 
 // scratch_ goes to instance i.
@@ -187,6 +194,7 @@ void World::on_visible(std::uint32_t slot, Time now) {
     if (!other) {
       stranded_.push_back(r.request);
       free_routed_.push_back(slot);
+      wake_fleet(now);
       return;
     }
     r.instance = static_cast<std::uint32_t>(*other);
@@ -335,6 +343,7 @@ void World::request_done(const RequestOutcome& o) {
   if (!advanced_.empty())
     std::erase_if(advanced_, [&](const Advance& a) { return a.request == o.index; });
   if (o.outcome != Outcome::rejected) --in.in_flight[o.rank];
+  look_at_drain(o.instance);
   ended_.emplace_back(o.index, o.last_token == kNever ? now_ : std::max(o.last_token, now_));
   digest_.add(o.index);
   digest_.add(static_cast<std::uint64_t>(o.outcome));
@@ -342,6 +351,7 @@ void World::request_done(const RequestOutcome& o) {
   digest_.add(o.hit_tokens);
   digest_.add(static_cast<std::uint64_t>(o.preemptions));
   out_.requests.push_back(o);
+  leave_gateway(out_.requests.back());
   if (options_.flush && out_.requests.size() >= kFlushAt) {
     options_.flush(out_.requests);
     out_.requests.clear();
@@ -442,6 +452,23 @@ void World::dispatch(const Event& e) {
     case EventKind::repair:
       on_repair(e.target, e.at);
       break;
+    case EventKind::scale:
+      --ticks_;
+      on_scale(e.at);
+      break;
+    case EventKind::started:
+      on_started(e.target, e.generation, e.at);
+      break;
+    case EventKind::drained:
+      stop_drained(e.at);
+      break;
+    case EventKind::move:
+      --ticks_;
+      on_move(e.target, e.at);
+      break;
+    case EventKind::gateway:
+      on_gateway(e.target, e.at);
+      break;
     case EventKind::answer:
       if (e.generation == groups_[e.target]->generation) wake(e.target, e.at);
       break;
@@ -451,6 +478,7 @@ void World::dispatch(const Event& e) {
 RunOutcome World::run() {
   bool stopped = false;
   push_arrival();
+  begin_scaling();
   begin_ticks();
   fault_states_.resize(options_.faults.size());
   evacuating_.resize(instances_.size());
@@ -477,6 +505,7 @@ RunOutcome World::run() {
     }
   }
   reject_stranded();
+  reject_held();
   if (inside_ > 0 && !stopped && is_cut_off())
     throw InputError(fmt::format("faults: {} requests wait for ever for KV behind a link that does "
                                  "not come back",
@@ -513,6 +542,7 @@ void World::finish_outcome() {
   out_.peer_bytes = handover_bytes_;
   if (options_.peers) digest_.add(handover_bytes_);
   out_.end = now_;
+  if (scaling_) out_.instance_ns = scaling_->paid(now_);
   out_.digest = digest_.value();
   if (options_.flush && !out_.requests.empty()) {
     options_.flush(out_.requests);

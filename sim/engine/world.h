@@ -12,6 +12,8 @@
 #include "sim/engine/config.h"
 #include "sim/engine/event_queue.h"
 #include "sim/engine/fault.h"
+#include "sim/engine/gateway.h"
+#include "sim/engine/scaling.h"
 #include "sim/engine/step_group.h"
 #include "sim/state/prefix_directory.h"
 #include "traces/trace_source.h"
@@ -87,6 +89,8 @@ class World final : private Rank::Peers, private Transfers::Listener {
     std::vector<FaultPlan> faults;
     std::optional<PeerSystem> peers;
     DecodeStage decode;
+    std::optional<ScalingPlan> scaling;  // of a single pool
+    std::vector<QuotaPlan> quotas;
     // Hears completed requests in batches; when unset they stay in the outcome.
     std::function<void(std::span<const RequestOutcome>)> flush;
     // Called now and then with simulated time and completed requests; false stops the run.
@@ -141,6 +145,7 @@ class World final : private Rank::Peers, private Transfers::Listener {
   void hear_caches(Pool&, Rank&, std::uint32_t instance);
   void push_arrival();
   void on_arrival(Time);
+  void admit(Time);
   void on_visible(std::uint32_t routed, Time);
   void on_step_end(std::uint32_t group, Time);
   void on_schedule(std::uint32_t group, Time);
@@ -179,6 +184,29 @@ class World final : private Rank::Peers, private Transfers::Listener {
   void first_token(const RequestOutcome&);
   [[nodiscard]] std::optional<std::size_t> route_arrival();
   void show_peers();
+  // Quotas (world_gateway.cpp).
+  [[nodiscard]] bool pass_gateway(Time);
+  void refuse_at_gateway(const Request&, const char* reason);
+  void await_quota(std::uint32_t tenant, Time);
+  void on_gateway(std::uint32_t tenant, Time);
+  void leave_gateway(RequestOutcome&);
+  void reject_held();
+  // Autoscaling (world_scale.cpp).
+  void begin_scaling();
+  void scale(std::uint32_t instance, Scaling::State to);
+  // The router sees whether it may be chosen.
+  void show_up(std::uint32_t instance);
+  [[nodiscard]] FleetView see_fleet() const;
+  [[nodiscard]] double kv_usage(Time now);
+  void on_scale(Time);
+  bool add_instance();
+  bool take_instance(Time);
+  void on_started(std::uint32_t instance, std::uint32_t generation, Time);
+  void wake_fleet(Time);
+  void look_at_drain(std::uint32_t instance);
+  void stop_drained(Time);
+  void move_waiting(std::uint32_t instance, Time);
+  void on_move(std::uint32_t instance, Time);
   // Between instances (world_peers.cpp).
   struct Source {
     enum class Kind : std::uint8_t { unused, handed, copied, advance };
@@ -205,6 +233,8 @@ class World final : private Rank::Peers, private Transfers::Listener {
   void begin_flow(Source&, std::uint32_t job, std::int64_t tokens, Time);
   void place_handed(Time);
   void on_migrate(std::uint32_t pool, Time);
+  // The request with the least KV of the first rank that has one to move.
+  void move_lightest(std::uint32_t from, std::uint32_t to, Time);
   [[nodiscard]] Rank& rank_of(std::uint32_t instance, std::uint32_t rank) {
     return *instances_[instance]->ranks[rank];
   }
@@ -272,8 +302,11 @@ class World final : private Rank::Peers, private Transfers::Listener {
   std::vector<std::size_t> evacuating_;  // by instance: the record its loss is booked on
   std::vector<Request> stranded_;
   std::vector<Sequence> stranded_sequences_, moved_;
-  int down_ = 0;  // instances
-  int gone_ = 0;  // instances that do not come back
+  int down_ = 0;                      // instances that may not be chosen
+  int gone_ = 0;                      // instances that do not come back
+  std::unique_ptr<Gateway> gateway_;  // null: there are no quotas
+  std::unique_ptr<Scaling> scaling_;  // null: every instance is up from the start
+  std::int64_t wanted_ = 0;           // instances, by its rule
   std::vector<Routed> routed_;
   std::vector<std::uint32_t> free_routed_;
   std::vector<std::pair<std::uint64_t, Time>> ended_;  // to be told to the trace

@@ -64,8 +64,7 @@ void World::on_repair(std::uint32_t f, Time now) {
       case FaultKind::node: {
         Instance& in = *instances_[t];
         if (--in.faults > 0) break;
-        --down_;
-        views_[t].up = true;
+        show_up(t);
         for (const std::size_t g : in.groups) {
           if (!groups_[g]->steps.busy() && groups_[g]->steps.has_work()) evacuate(g, now);
           groups_[g]->steps.close(false);
@@ -91,8 +90,7 @@ void World::on_repair(std::uint32_t f, Time now) {
 void World::lose_instance(std::uint32_t i, FaultRecord& record, Time now) {
   Instance& in = *instances_[i];
   if (in.faults++ > 0) return;  // it is down already
-  ++down_;
-  views_[i].up = false;
+  show_up(i);
   evacuating_[i] = static_cast<std::size_t>(&record - out_.faults.data());
   for (const auto& rank : in.ranks) {
     if (rank->host() != nullptr) record.transfers_failed += rank->host()->cancel(now);
@@ -161,6 +159,7 @@ void World::hand_to(Sequence&& s, std::optional<std::size_t> i, Time now) {
   }
   if (!i) {
     stranded_sequences_.push_back(std::move(s));
+    wake_fleet(now);
     return;
   }
   Instance& in = *instances_[*i];

@@ -172,33 +172,36 @@ void World::place_handed(Time now) {
 
 // ---- live migration
 
+void World::move_lightest(std::uint32_t from, std::uint32_t to, Time now) {
+  Instance& in = *instances_[from];
+  for (std::uint32_t r = 0; r < in.ranks.size(); ++r) {
+    groups_[in.groups[r]]->steps.sync(now - Duration{1});  // as in world_route.cpp
+    const auto slot = in.ranks[r]->lightest();
+    if (!slot) continue;
+    const std::uint64_t request = in.ranks[r]->sequence(*slot).outcome.index;
+    if (std::any_of(advanced_.begin(), advanced_.end(),
+                    [&](const auto& a) { return a.request == request; }))
+      continue;
+    const std::uint32_t id = new_source(Source::Kind::advance, from);
+    Source& s = sources_[id];
+    s.from_rank = r;
+    s.from_slot = *slot;
+    s.to = to;
+    s.request = request;
+    s.tokens = in.ranks[r]->computed(*slot);
+    advanced_.push_back({request, s.to, s.tokens});
+    begin_flow(s, id, s.tokens, now);
+    return;
+  }
+}
+
 void World::on_migrate(std::uint32_t p, Time now) {
   Pool& pool = *pools_[p];
   migrations_.clear();
   pool.router->balance({views_.data() + pool.first, pool.count}, migrations_);
-  for (const Migration& m : migrations_) {
-    const auto from = static_cast<std::uint32_t>(pool.first + m.from);
-    Instance& in = *instances_[from];
-    for (std::uint32_t r = 0; r < in.ranks.size(); ++r) {
-      groups_[in.groups[r]]->steps.sync(now - Duration{1});  // as in world_route.cpp
-      const auto slot = in.ranks[r]->lightest();
-      if (!slot) continue;
-      const std::uint64_t request = in.ranks[r]->sequence(*slot).outcome.index;
-      if (std::any_of(advanced_.begin(), advanced_.end(),
-                      [&](const auto& a) { return a.request == request; }))
-        continue;
-      const std::uint32_t id = new_source(Source::Kind::advance, from);
-      Source& s = sources_[id];
-      s.from_rank = r;
-      s.from_slot = *slot;
-      s.to = static_cast<std::uint32_t>(pool.first + m.to);
-      s.request = request;
-      s.tokens = in.ranks[r]->computed(*slot);
-      advanced_.push_back({request, s.to, s.tokens});
-      begin_flow(s, id, s.tokens, now);
-      break;
-    }
-  }
+  for (const Migration& m : migrations_)
+    move_lightest(static_cast<std::uint32_t>(pool.first + m.from),
+                  static_cast<std::uint32_t>(pool.first + m.to), now);
   tick(EventKind::migrate, p, pool.traits.every);
 }
 

@@ -102,6 +102,7 @@ void World::first_token(const RequestOutcome& o) {
   InstanceView& v = views_[o.instance];
   v.pending_tokens -= o.prompt_tokens - o.promised_tokens;
   v.pending_work -= Duration{o.promised_ns};
+  if (scaling_ && o.first_token != kNever) scaling_->hear_first_token(o.first_token - o.arrival);
 }
 
 void World::discharge(std::size_t i, const RequestOutcome& o) {

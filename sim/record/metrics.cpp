@@ -60,9 +60,11 @@ Summary summarize(const DurationHistogram& h) {
           q(1)};
 }
 
-void latency_rows(Rows& rows, const RunOutcome& run) {
+// `itl`: of the same requests; null where nobody knows.
+void latency_rows(Rows& rows, const std::vector<RequestOutcome>& requests,
+                  const DurationHistogram* itl) {
   std::vector<double> ttft, tpot, e2el, queue, normalized, speed;
-  for (const RequestOutcome& r : run.requests) {
+  for (const RequestOutcome& r : requests) {
     if (r.outcome != Outcome::finished || r.first_token == kNever) continue;
     ttft.push_back(ms(r.first_token - r.arrival));
     e2el.push_back(ms(r.last_token - r.arrival));
@@ -75,7 +77,7 @@ void latency_rows(Rows& rows, const RunOutcome& run) {
   }
   rows.summary("ttft_ms", kvsim::summarize(std::move(ttft)), "ms");
   rows.summary("tpot_ms", kvsim::summarize(std::move(tpot)), "ms");
-  rows.summary("itl_ms", summarize(run.itl), "ms");
+  if (itl != nullptr) rows.summary("itl_ms", summarize(*itl), "ms");
   rows.summary("e2el_ms", kvsim::summarize(std::move(e2el)), "ms");
   rows.summary("queue_ms", kvsim::summarize(std::move(queue)), "ms");
   rows.summary("normalized_latency_ms", kvsim::summarize(std::move(normalized)), "ms");
@@ -92,9 +94,9 @@ struct Totals {
   Time first = kNever, last{};
 };
 
-Totals add_up(const RunOutcome& run, const Slo& slo) {
+Totals add_up(const std::vector<RequestOutcome>& requests, const Slo& slo) {
   Totals t;
-  for (const RequestOutcome& r : run.requests) {
+  for (const RequestOutcome& r : requests) {
     const bool finished = r.outcome == Outcome::finished;
     t.finished += finished;
     t.rejected += r.outcome == Outcome::rejected;
@@ -119,14 +121,15 @@ Totals add_up(const RunOutcome& run, const Slo& slo) {
   return t;
 }
 
-void throughput_rows(Rows& rows, const RunOutcome& run, const Totals& t, const Slo& slo) {
-  const double duration = t.last > t.first ? to_seconds(t.last - t.first) : 0;
+double duration_of(const Totals& t) { return t.last > t.first ? to_seconds(t.last - t.first) : 0; }
+
+// Rates are over `duration`, which is the run's for its classes too.
+void throughput_rows(Rows& rows, std::size_t all, const Totals& t, const Slo& slo,
+                     double duration) {
   const auto per_second = [&](const char* name, std::int64_t n, const char* unit) {
     rows.ratio(name, static_cast<double>(n), duration, unit);
   };
-  const auto requests = static_cast<double>(run.requests.size());
-  rows.value("duration", duration, "s");
-  rows.count("injected", static_cast<std::int64_t>(run.injected));
+  const auto requests = static_cast<double>(all);
   rows.count("completed", t.finished);
   rows.count("failed", t.rejected + t.timed_out);
   rows.count("rejected", t.rejected);
@@ -303,6 +306,61 @@ void balance_rows(Rows& rows, const RunOutcome& run) {
   add("requests", [](const auto& l) { return l.second; });
 }
 
+// Instances of a fleet that scales; `busy_share` and the like are of all that there may be.
+void scaling_rows(Rows& rows, const RunOutcome& run) {
+  if (run.instance_ns.empty()) return;
+  double ns = 0;
+  for (const std::int64_t n : run.instance_ns) ns += static_cast<double>(n);
+  std::int64_t ups = 0, downs = 0, most = 0;
+  for (const ScaleEvent& e : run.scaling) {
+    using Kind = ScaleEvent::Kind;
+    ups += e.kind == Kind::start || e.kind == Kind::recall;
+    downs += e.kind == Kind::drain || e.kind == Kind::cancel;
+    most = std::max(most, e.up + e.starting + e.draining);
+  }
+  rows.ratio("instances_mean", ns, static_cast<double>(to_ns(run.end)), "count");
+  rows.count("instances_most", most);
+  rows.value("instance_hours", ns / 3.6e12, "h");
+  rows.count("scale_ups", ups);
+  rows.count("scale_downs", downs);
+}
+
+// Requests that quotas held back.
+void quota_rows(Rows& rows, const std::vector<RequestOutcome>& requests) {
+  std::vector<double> held;
+  for (const RequestOutcome& r : requests)
+    if (r.held_ns > 0) held.push_back(static_cast<double>(r.held_ns) / 1e6);
+  if (held.empty()) return;
+  rows.count("held_requests", static_cast<std::int64_t>(held.size()));
+  rows.summary("held_ms", kvsim::summarize(std::move(held)), "ms");
+}
+
+// Each class of tenants by itself.
+void class_rows(std::vector<Metric>& all, const RunOutcome& run, double duration,
+                const std::vector<SloClass>& classes) {
+  std::map<std::uint32_t, std::size_t> by_tenant;
+  std::size_t rest = classes.size();
+  for (std::size_t c = 0; c < classes.size(); ++c) {
+    for (const std::uint32_t tenant : classes[c].tenants) by_tenant[tenant] = c;
+    if (classes[c].tenants.empty()) rest = c;
+  }
+  std::vector<std::vector<RequestOutcome>> requests(classes.size() + 1);
+  for (const RequestOutcome& r : run.requests) {
+    const auto at = by_tenant.find(r.tenant);
+    requests[at == by_tenant.end() ? rest : at->second].push_back(r);
+  }
+  for (std::size_t c = 0; c < classes.size(); ++c) {
+    Rows rows(all, "class:" + classes[c].name);
+    const Totals t = add_up(requests[c], classes[c].slo);
+    rows.count("injected", static_cast<std::int64_t>(requests[c].size()));
+    latency_rows(rows, requests[c], nullptr);
+    throughput_rows(rows, requests[c].size(), t, classes[c].slo, duration);
+    rows.ratio("prefix_hit_rate", static_cast<double>(t.hit), static_cast<double>(t.queried),
+               "ratio");
+    quota_rows(rows, requests[c]);
+  }
+}
+
 // KV that went between instances.
 void peer_rows(Rows& rows, const RunOutcome& run) {
   if (run.handovers == 0 && run.copies == 0) return;
@@ -417,12 +475,15 @@ bool meets(const RequestOutcome& r, const Slo& slo) {
          (!slo.e2e || r.last_token - r.arrival <= *slo.e2e);
 }
 
-std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo) {
+std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo,
+                                    const std::vector<SloClass>& classes) {
   std::vector<Metric> all;
   Rows rows(all, "run");
-  const Totals totals = add_up(run, slo);
-  latency_rows(rows, run);
-  throughput_rows(rows, run, totals, slo);
+  const Totals totals = add_up(run.requests, slo);
+  latency_rows(rows, run.requests, &run.itl);
+  rows.value("duration", duration_of(totals), "s");
+  rows.count("injected", static_cast<std::int64_t>(run.injected));
+  throughput_rows(rows, run.requests.size(), totals, slo, duration_of(totals));
   cache_rows(rows, totals);
   tier_rows(rows, run, totals);
   host_rows(rows, run);
@@ -430,6 +491,8 @@ std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo) {
   balance_rows(rows, run);
   regret_rows(rows, run);
   peer_rows(rows, run);
+  scaling_rows(rows, run);
+  quota_rows(rows, run.requests);
   const auto simulated_ns = static_cast<double>(to_ns(run.end));
   rank_rows(rows, run.ranks, simulated_ns, true);
   std::map<std::uint32_t, std::vector<RankTotals>> instances;
@@ -438,6 +501,7 @@ std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo) {
     Rows scoped(all, fmt::format("instance:{}", instance));
     rank_rows(scoped, ranks, simulated_ns, false);
   }
+  class_rows(all, run, duration_of(totals), classes);
   return all;
 }
 

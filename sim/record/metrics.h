@@ -20,12 +20,14 @@
 //   page_mapping   host time of iterations that waited for pages to be mapped
 //   swaps_out, swaps_in   preemptions that kept KV in host memory, returns; layered_prompts:
 //   admitted with only some layers on the GPU; to_host_bytes, from_host_bytes: what both moved
-//   With token policies, means over decode steps: kv_bytes_per_token   stored in all / tokens of the
-//   sequence (of one tensor-parallel rank); kv_reduction: tokens / uncompressed tokens that take as
-//   much memory; kv_read_share: uncompressed tokens that take as long to read / tokens;
+//   With token policies, means over decode steps: kv_bytes_per_token   stored in all / tokens of
+//   the sequence (of one tensor-parallel rank); kv_reduction: tokens / uncompressed tokens that
+//   take as much memory; kv_read_share: uncompressed tokens that take as long to read / tokens;
 //   token_policy_prompts: prompts that were compressed; token_policy_<cause>_time: time of the GPU
 //   (score, index, restore, merge, encode, prompt), of the host link (fetch, prompt_link) or of
 //   where the KV lies (far) for what they do besides
+//   Of a fleet that scales: instances_mean, instances_most (starting and draining ones counted),
+//   instance_hours, scale_ups, scale_downs; of quotas: held_requests, held_ms (of those held)
 // completed, failed (rejected + timed_out), injected, total_input_tokens and total_output_tokens
 // (of finished requests), request_, output_ and total_token_throughput, iterations,
 // decode_iterations, iteration_mean_ms, tokens_per_iteration, prefill_tokens, decode_tokens,
@@ -45,8 +47,16 @@ struct Slo {
   std::optional<Duration> ttft, tpot, e2e;
 };
 
+// Tenants whose requests are judged by limits of their own; without tenants: all that no other
+// class names.
+struct SloClass {
+  std::string name;
+  std::vector<std::uint32_t> tenants;
+  Slo slo;
+};
+
 struct Metric {
-  std::string scope;  // "run" or "instance:N"
+  std::string scope;  // "run", "instance:N" or "class:NAME"
   std::string name, statistic;
   double value = 0;
   std::string unit;
@@ -55,6 +65,8 @@ struct Metric {
 // True for a finished request within every limit; without a second token any TPOT limit is met.
 bool meets(const RequestOutcome&, const Slo&);
 
-std::vector<Metric> compute_metrics(const RunOutcome&, const Slo&);
+// With a scope for each class: requests, latencies, throughput and attainment of its tenants.
+std::vector<Metric> compute_metrics(const RunOutcome&, const Slo&,
+                                    const std::vector<SloClass>& classes = {});
 
 }  // namespace kvsim

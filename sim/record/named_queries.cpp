@@ -34,6 +34,20 @@ constexpr const char* kRoutingSql =
   max(value) FILTER (WHERE m.name = 'ttft_ms' AND statistic = 'p99') AS ttft_p99_ms
 FROM run r JOIN metric m USING (run_id) WHERE m.scope = 'run' GROUP BY run_id ORDER BY run_id)";
 
+constexpr const char* kClassesSql =
+    R"(SELECT run_id, substr(scope, 7) AS class, max(value) FILTER (WHERE name = 'injected') AS requests,
+  max(value) FILTER (WHERE name = 'rejected') AS rejected, max(value) FILTER (WHERE name = 'held_requests') AS held,
+  max(value) FILTER (WHERE name = 'held_ms' AND statistic = 'mean') AS held_mean_ms,
+  max(value) FILTER (WHERE name = 'slo_attainment') AS attainment,
+  max(value) FILTER (WHERE name = 'slo_attainment_ttft') AS ttft_attainment,
+  max(value) FILTER (WHERE name = 'slo_attainment_tpot') AS tpot_attainment,
+  max(value) FILTER (WHERE name = 'request_goodput') AS goodput,
+  max(value) FILTER (WHERE name = 'ttft_ms' AND statistic = 'mean') AS ttft_mean_ms,
+  max(value) FILTER (WHERE name = 'ttft_ms' AND statistic = 'p99') AS ttft_p99_ms,
+  max(value) FILTER (WHERE name = 'tpot_ms' AND statistic = 'mean') AS tpot_mean_ms,
+  max(value) FILTER (WHERE name = 'output_throughput') AS output_tokens_per_s
+FROM metric WHERE scope LIKE 'class:%' GROUP BY run_id, scope ORDER BY run_id, min(rowid))";
+
 constexpr const char* kQualitySql =
     "SELECT run_id, policy, 100.0 * budget_ratio AS budget_percent, parameters,\n"
     "  round(100.0 * kv_bytes / full_bytes, 2) AS kept_percent,\n"
@@ -119,6 +133,8 @@ ORDER BY run_id, part, n)",
 
 const std::vector<NamedQuery>& named_queries() {
   static const std::vector<NamedQuery> kQueries{
+      {"classes", "classes of tenants: requests, refusals, latency, what their quotas held back",
+       kClassesSql},
       {"compare",
        "the first run beside each other one, or beside that of --with FILE; requests paired",
        compare_sql(false), compare_sql(true)},
@@ -167,6 +183,9 @@ FROM miss GROUP BY run_id, cause ORDER BY run_id, tokens DESC)"},
       {"runs", "the runs of the file and how they ended",
        R"(SELECT run_id, name, status, error, requests, simulated_ns / 1e9 AS simulated_s, seed, version, scenario_digest,
   event_digest FROM run ORDER BY run_id)"},
+      {"scaling", "when instances came and went, and how many there were then",
+       R"(SELECT run_id, at_ns / 1e9 AS at_s, event, instance, wanted, up, starting, draining, waiting, in_flight
+FROM scale_event ORDER BY run_id, rowid)"},
       {"slo", "the objectives, the share of requests that meet them, goodput",
        R"(SELECT a.*, (SELECT value FROM metric m WHERE m.run_id = a.run_id AND scope = 'run'
   AND m.name = 'request_goodput') AS request_goodput FROM slo_attainment a)"},

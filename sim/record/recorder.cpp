@@ -109,6 +109,7 @@ void Recorder::end_run(const RunOutcome& outcome, std::span<const Metric> metric
     for (const TierTotals& t : outcome.tiers) writer_->write(t);
     for (std::size_t i = 0; i < outcome.links.size(); ++i) writer_->write(i, outcome.links[i]);
     for (const FaultRecord& f : outcome.faults) writer_->write(f);
+    for (const ScaleEvent& e : outcome.scaling) writer_->write(e);
     for (const RankTotals& t : outcome.ranks) writer_->write(t);
     for (const Metric& m : metrics) writer_->write(m);
     if (provenance) writer_->write(*provenance);

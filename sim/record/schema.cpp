@@ -83,7 +83,8 @@ TableInfo request_table() {
                {"arrival_ns", "INTEGER NOT NULL", "since the start of the run"},
                {"scheduled_ns", "INTEGER", "first scheduled; NULL = never"},
                {"first_token_ns", "INTEGER", "NULL = never"},
-               {"last_token_ns", "INTEGER", "NULL = never"}},
+               {"last_token_ns", "INTEGER", "NULL = never"},
+               {"held_ns", "INTEGER NOT NULL", "of ttft_front_end_ns: held back by a quota"}},
               ""};
   for (const auto& [kind, name] : enum_names(Interval{}))
     t.columns.push_back(
@@ -292,6 +293,24 @@ TableInfo fault_table() {
           ""};
 }
 
+TableInfo scale_event_table() {
+  return {"scale_event",
+          "instances of a fleet that scales come and go; counts are of the moment after it",
+          {kRunId,
+           {"at_ns", "INTEGER NOT NULL", "since the start of the run"},
+           {"instance", "INTEGER NOT NULL", "serving engine, from 0"},
+           {"event", "TEXT NOT NULL",
+            "start: its model is loaded; up: it takes requests; drain: no more of them; recall: "
+            "again; cancel: before it was up; stop: it is empty and off"},
+           {"wanted", "INTEGER NOT NULL", "instances, by the policy, when it was last asked"},
+           {"up", "INTEGER NOT NULL", "instances that take requests"},
+           {"starting", "INTEGER NOT NULL", "instances"},
+           {"draining", "INTEGER NOT NULL", "instances"},
+           {"waiting", "INTEGER NOT NULL", "requests in queues, or without an instance"},
+           {"in_flight", "INTEGER NOT NULL", "requests that came in and are not over"}},
+          ""};
+}
+
 // What a router and the truth say of one instance when a request is routed.
 std::vector<Column> weighed_columns() {
   return {{"score", "REAL", "the router's own, the least is best; NULL = it did not look"},
@@ -348,7 +367,8 @@ TableInfo metric_table() {
           "summary numbers, see metrics.h for their definitions",
           {kRunId,
            {"scope", "TEXT NOT NULL",
-            "run, instance:N, or no-offload: the same run without tiers below the GPU"},
+            "run, instance:N, class:NAME (of tenants), or no-offload: the same run without tiers "
+            "below the GPU"},
            {"name", "TEXT NOT NULL", "ttft_ms, request_throughput, ..."},
            {"statistic", "TEXT NOT NULL",
             "value, or count, mean, median, std, min, p90, p95, p99, max"},
@@ -361,12 +381,12 @@ TableInfo metric_table() {
 
 const std::vector<TableInfo>& schema_tables() {
   static const std::vector<TableInfo> kTables = [] {
-    std::vector<TableInfo> all{run_table(),           provenance_table(), param_table(),
-                               request_table(),       iteration_table(),  sample_table(),
-                               instance_table(),      tier_table(),       tier_hit_table(),
-                               tier_sample_table(),   link_table(),       transfer_table(),
-                               fault_table(),         decision_table(),   alternative_table(),
-                               kernel_timing_table(), quality_table(),    metric_table()};
+    std::vector<TableInfo> all{
+        run_table(),           provenance_table(),  param_table(),    request_table(),
+        iteration_table(),     sample_table(),      instance_table(), tier_table(),
+        tier_hit_table(),      tier_sample_table(), link_table(),     transfer_table(),
+        fault_table(),         scale_event_table(), decision_table(), alternative_table(),
+        kernel_timing_table(), quality_table(),     metric_table()};
     all.insert(all.end(), study_tables().begin(), study_tables().end());
     return all;
   }();

@@ -85,7 +85,8 @@ RunWriter::RunWriter(Database& db, const RunHeader& h)
       transfer_(insert("transfer")),
       fault_(insert("fault")),
       decision_(insert("decision")),
-      alternative_(insert("alternative")) {
+      alternative_(insert("alternative")),
+      scale_event_(insert("scale_event")) {
   Statement run = insert("run");
   const std::string digest = digest_text(hash_text(h.scenario_text));
   Row row(run);  // what is known at the end stays NULL
@@ -113,7 +114,7 @@ void RunWriter::write(const RequestOutcome& r) {
       << name_of(enum_names(Outcome{}), r.outcome) << r.reason << r.prompt_tokens << r.output_tokens
       << r.hit_tokens << r.queried_tokens << r.recomputed_tokens << r.peer_tokens
       << r.first_instance << r.handovers << r.preemptions << r.swaps << r.arrival << r.scheduled
-      << r.first_token << r.last_token;
+      << r.first_token << r.last_token << r.held_ns;
   for (const std::int64_t ns : r.ttft_ns) row << ns;
   for (const std::int64_t ns : r.after_ns) row << ns;
   for (const std::int64_t tokens : r.miss_tokens) row << tokens;
@@ -181,6 +182,12 @@ void RunWriter::write(const DecisionRecord& d) {
     weighed(other, a);
     other.run();
   }
+}
+
+void RunWriter::write(const ScaleEvent& e) {
+  (Row(scale_event_) << e.at << e.instance << name_of(enum_names(e.kind), e.kind) << e.wanted
+                     << e.up << e.starting << e.draining << e.waiting << e.in_flight)
+      .run();
 }
 
 void RunWriter::write(const IterationRecord& i) {

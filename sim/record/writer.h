@@ -58,6 +58,7 @@ class RunWriter {
   void write(const TransferRecord&);
   void write(const FaultRecord&);
   void write(const DecisionRecord&);
+  void write(const ScaleEvent&);
   void write(const Metric&);
   void write(const Provenance&);
   // The last row: status and totals.
@@ -71,7 +72,7 @@ class RunWriter {
   std::int64_t run_id_;
   Statement request_, iteration_, sample_, instance_, metric_;
   Statement tier_, tier_hit_, tier_sample_, link_, transfer_, fault_;
-  Statement decision_, alternative_;
+  Statement decision_, alternative_, scale_event_;
 };
 
 }  // namespace kvsim

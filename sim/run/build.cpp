@@ -593,8 +593,8 @@ BuiltRun build_run(const LoadedScenario& loaded, bool with_trace, Diagnostics& d
   const auto build = [&](const LoadedScenario& one, bool trace, bool alone) {
     return Builder(one, d, machine).build(trace, alone);
   };
-  return loaded.value.deployment.pools.empty() ? with_peers(build(loaded, with_trace, true), d)
-                                               : build_pools(loaded, with_trace, build, d);
+  if (!loaded.value.deployment.pools.empty()) return build_pools(loaded, with_trace, build, d);
+  return with_fleet(build(loaded, with_trace, true), loaded.tree, d);
 }
 
 }  // namespace kvsim

@@ -59,6 +59,8 @@ struct BuiltRun {
   std::vector<std::string> notes;                 // what holds at a price that the run charges
   std::optional<TierSystem> tiers;                // below the GPU
   std::vector<FaultPlan> faults;
+  std::optional<ScalingPlan> scaling;
+  std::vector<QuotaPlan> quotas;
   // deployment.pools: the first is the run's own parts; those that decode come last.
   std::vector<BuiltPool> pools;
   PoolRole role = PoolRole::mixed;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "models/geometry.h"
+#include "sim/run/build_fleet.h"
 #include "sim/run/build_tiers.h"
 #include "sim/scenario/yaml.h"
 
@@ -219,11 +220,12 @@ void make_router(BuiltRun& run, int instances) {
       {static_cast<std::size_t>(instances), Rng(s.seed, "router"), s.slo.ttft});
 }
 
-BuiltRun with_peers(BuiltRun run, Diagnostics& d) {
+BuiltRun with_fleet(BuiltRun run, const Tree& scenario, Diagnostics& d) {
   if (!run.router || !d.empty()) return run;
+  build_fleet(run, scenario, d);
   const Router::Traits t = run.router->traits();
-  if ((t.copies || t.every > Duration{0}) && run.scenario.deployment.replicas > 1)
-    add_peers(run, d);
+  const bool moves = t.copies || t.every > Duration{0} || (run.scaling && run.scaling->migrates);
+  if (moves && run.scenario.deployment.replicas > 1 && d.empty()) add_peers(run, d);
   return run;
 }
 
@@ -264,7 +266,10 @@ BuiltRun build_pools(const LoadedScenario& all, bool with_trace, const BuildPart
     return run;
   }
   const Router::Traits t = run.router->traits();
-  if (decode > 0 || t.copies || t.every > Duration{0}) add_peers(run, d);
+  run.scenario.deployment.autoscaling = all.value.deployment.autoscaling;
+  build_fleet(run, all.tree, d);
+  const bool drains = run.scaling && run.scaling->migrates;
+  if (decode > 0 || t.copies || t.every > Duration{0} || drains) add_peers(run, d);
   resolve(all, run);
   return run;
 }

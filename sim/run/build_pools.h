@@ -11,9 +11,9 @@ namespace kvsim {
 using BuildPart = std::function<BuiltRun(const LoadedScenario&, bool with_trace, bool alone)>;
 BuiltRun build_pools(const LoadedScenario&, bool with_trace, const BuildPart&, Diagnostics&);
 
-// A run of one pool: links between its instances, when its router copies prefixes or moves
-// requests.
-BuiltRun with_peers(BuiltRun, Diagnostics&);
+// A run of one pool: its autoscaling and quotas, and links between its instances, when its router
+// copies prefixes or requests move.
+BuiltRun with_fleet(BuiltRun, const Tree& scenario, Diagnostics&);
 
 void make_router(BuiltRun&, int instances);
 

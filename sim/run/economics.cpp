@@ -65,13 +65,21 @@ double value_of(std::span<const Metric> metrics, const char* name) {
 struct Joules {
   double all = 0, idle = 0;
 };
-Joules joules_of(const Bill& bill, const RunOutcome& run, double seconds) {
+// Share of the instances' time that is paid for.
+double paid_share(const RunOutcome& run) {
+  if (run.instance_ns.empty() || to_ns(run.end) == 0) return 1;
+  double ns = 0;
+  for (const std::int64_t n : run.instance_ns) ns += static_cast<double>(n);
+  return ns / static_cast<double>(to_ns(run.end)) / static_cast<double>(run.instance_ns.size());
+}
+
+Joules joules_of(const Bill& bill, const RunOutcome& run, double seconds, double paid) {
   double working = 0;  // GPU seconds
   for (const RankTotals& r : run.ranks)
     working += std::min(static_cast<double>(r.busy_ns) * 1e-9, seconds) * bill.gpus_of_a_rank;
   Joules j;
-  j.idle = bill.gpu_idle_watts * std::max(bill.gpus * seconds - working, 0.0);
-  j.all = j.idle + bill.gpu_busy_watts * working + bill.host_watts * seconds;
+  j.idle = bill.gpu_idle_watts * std::max(bill.gpus * paid * seconds - working, 0.0);
+  j.all = j.idle + bill.gpu_busy_watts * working + bill.host_watts * paid * seconds;
   for (std::size_t i = 0; i < bill.stores.size(); ++i) {
     const Bill::Store& s = bill.stores[i];
     j.all += s.idle_watts * seconds;
@@ -96,13 +104,13 @@ double replacement_of(const Bill& bill, const RunOutcome& run) {
 }  // namespace
 
 double Bill::idle_watts() const {
-  double watts = gpus * gpu_idle_watts + host_watts;
+  double watts = (gpus * gpu_idle_watts + host_watts) * least_share;
   for (const Store& s : stores) watts += s.idle_watts;
   return pue * watts;
 }
 
 double Bill::least_price() const {
-  double price = gpu_price;
+  double price = gpu_price * least_share;
   for (const Store& s : stores) price += s.dram_price + s.ssd_price;
   return price + electricity.value_or(0) * idle_watts() / 1000;
 }
@@ -135,6 +143,8 @@ Bill bill_of(const BuiltRun& run) {
   bill.gpu_idle_watts = d.idle_power.value;
   bill.gpu_busy_watts = d.busy_power.value;
   bill.host_watts = bill.gpus * d.busy_power.value * e.host_share.value;
+  if (const auto& scaling = run.scenario.deployment.autoscaling)
+    bill.least_share = static_cast<double>(scaling->rules.min) / replicas;
   bill.pue = e.pue;
   if (e.electricity) bill.electricity = e.electricity->value;
   for (const BuiltPool& p : run.pools) add_pool(bill, bill_of(*p.run));
@@ -157,17 +167,18 @@ std::vector<Metric> economics_metrics(const Bill& bill, const RunOutcome& run,
   double dram = 0, ssd = 0;
   for (const Bill::Store& s : bill.stores) dram += s.dram_price, ssd += s.ssd_price;
   const double seconds = value_of(metrics, "duration"), replacement = replacement_of(bill, run);
-  row("gpus", bill.gpus, "count");
-  row("price_gpu_per_hour", bill.gpu_price, "USD/h");
+  const double paid = paid_share(run), gpu_price = bill.gpu_price * paid;
+  row("gpus", bill.gpus * paid, "count");
+  row("price_gpu_per_hour", gpu_price, "USD/h");
   if (dram > 0) row("price_dram_per_hour", dram, "USD/h");
   if (ssd > 0) row("price_ssd_per_hour", ssd, "USD/h");
   if (ssd > 0) row("price_replacement_per_hour", replacement, "USD/h");
   if (!(seconds > 0)) return rows;
-  const Joules joules = joules_of(bill, run, seconds);
+  const Joules joules = joules_of(bill, run, seconds, paid);
   const double energy = bill.pue * joules.all / kJoulesPerKwh;
   const double electricity = bill.electricity.value_or(0) * energy / (seconds / 3600);
   if (bill.electricity) row("price_electricity_per_hour", electricity, "USD/h");
-  const double price = bill.gpu_price + dram + ssd + replacement + electricity;
+  const double price = gpu_price + dram + ssd + replacement + electricity;
   const double cost = price * seconds / 3600;
   row("price_per_hour", price, "USD/h");
   row("cost", cost, "USD");

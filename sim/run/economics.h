@@ -6,6 +6,7 @@
 //            that tiers of KV take; a drive draws its busy power while it reads or writes)
 //   price    rents of GPUs and tiers, electricity where it has a price, and drives that wear out
 //            before the end of their service life: rent * (service life / life - 1)
+// Of a fleet that scales, GPUs and machines count while their instance is not off.
 // Rents count the machine's own memory, processors and network into the price of a GPU.
 #include <optional>
 #include <span>
@@ -29,6 +30,7 @@ struct Bill {
     double service_years = 0;                            // of its drives; 0 = none wear
   };
   std::vector<Store> stores;
+  double least_share = 1;  // of the instances, that are always up
   double pue = 1;
   std::optional<double> electricity;  // USD/kWh
 

@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include "sim/run/build_faults.h"
+#include "sim/run/build_fleet.h"
 #include "sim/run/economics.h"
 
 namespace kvsim {
@@ -128,6 +129,8 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   world_options.tiers = std::move(run.tiers);
   world_options.faults = std::move(run.faults);
   world_options.peers = std::move(run.peers);
+  world_options.scaling = std::move(run.scaling);
+  world_options.quotas = std::move(run.quotas);
   world_options.decode = decode_stage_of(run);
   if (run.scenario.record.decisions == RecordLevel::all)
     world_options.record_decisions = run.scenario.record.alternatives;
@@ -137,7 +140,8 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
     result.outcome = world.run();
     result.skipped = run.trace->skipped();
     measure_faults(result.outcome, slo_of(run.scenario));
-    result.metrics = compute_metrics(result.outcome, slo_of(run.scenario));
+    result.metrics =
+        compute_metrics(result.outcome, slo_of(run.scenario), classes_of(run.scenario));
     const auto money = economics_metrics(bill, result.outcome, result.metrics);
     result.metrics.insert(result.metrics.end(), money.begin(), money.end());
     for (const std::vector<Metric>* more : {&options.quality_metrics, &options.baseline})

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "sim/scenario/catalog.h"
+#include "sim/scenario/policy_rules.h"
 #include "sim/scenario/yaml.h"
 
 namespace kvsim {
@@ -54,35 +55,8 @@ TypeInfo Codec<PreemptionSpec>::info() {
 // ---- a scheduler: the rules' keys are ours, the rest belongs to the policy
 
 bool Codec<SchedulerSpec>::read(const Tree& t, SchedulerSpec& out, Reader& r) {
-  if (!t.is_map()) {
-    r.error(t, "expected a map of key: value", "such as {policy: fcfs}");
-    return false;
-  }
-  const std::size_t before = r.diagnostics().all().size();
-  bool known = true;
-  if (const Tree* name = t.find("policy")) {
-    const Reader::Scope scope(r, "policy");
-    std::string text;
-    known = Codec<std::string>::read(*name, text, r);
-    if (known && Registry::instance().find("scheduler", text) == nullptr) {
-      r.error(*name, "unknown scheduler '" + text + "'",
-              name_hint(text, Registry::instance().names("scheduler")));
-      known = false;
-    }
-    if (known) out.policy.name = text;
-  }
-  Tree rules = Tree::map(), params = Tree::map();
-  std::vector<std::string> ours{"policy"};
-  for (const FieldInfo& f : describe_fields<SchedulerRules>()) ours.push_back(f.name);
-  for (const Tree::Entry& e : t.entries()) {
-    if (e.key == "policy") continue;
-    const bool is_rule = std::find(ours.begin(), ours.end(), e.key) != ours.end();
-    (is_rule ? rules : params).set(e.key, e.value, e.key_place);
-  }
-  const PluginInfo* info = Registry::instance().find("scheduler", out.policy.name);
-  read_fields(out.rules, rules, r);
-  if (known) out.policy.params = info->resolve(params, r, ours);
-  return r.diagnostics().all().size() == before;
+  return read_policy_and_rules("scheduler", "such as {policy: fcfs}", t, out.policy.name,
+                               out.policy.params, out.rules, r);
 }
 
 Tree Codec<SchedulerSpec>::write(const SchedulerSpec& v) {

@@ -15,6 +15,7 @@
 #include "sim/scenario/batch_spec.h"
 #include "sim/scenario/cache_spec.h"
 #include "sim/scenario/economics_spec.h"
+#include "sim/scenario/fleet_spec.h"
 
 namespace kvsim {
 
@@ -114,6 +115,7 @@ struct DeploymentSpec {
   InterconnectSpec interconnect;
   std::vector<PoolSpec> pools;
   std::optional<HandoverSpec> handover;
+  std::optional<AutoscalingSpec> autoscaling;
   static constexpr Rows kFields{
       field("hardware", &DeploymentSpec::hardware, any,
             "node or device of the catalogue, a path to such a file, or a mapping {base: NAME, "
@@ -126,7 +128,10 @@ struct DeploymentSpec {
             "several sets of like instances, in place of replicas"),
       field("handover", &DeploymentSpec::handover, any,
             "how KV goes from one instance to another: between prefill and decode pools, with "
-            "routers that copy prefixes or move requests")};
+            "routers that copy prefixes or move requests"),
+      field("autoscaling", &DeploymentSpec::autoscaling, any,
+            "how many of the replicas serve when: {policy: NAME, ...}, the policy's parameters, "
+            "and the rules below; default: all of them, always")};
 };
 
 // Rules of admission that hold whatever the policy.
@@ -310,14 +315,6 @@ struct WorkloadSpec {
             "stop after this many requests; 0 = all")};
 };
 
-struct SloSpec {
-  std::optional<Duration> ttft, tpot, e2e;
-  static constexpr Rows kFields{
-      field("ttft", &SloSpec::ttft, any, "most time to the first token"),
-      field("tpot", &SloSpec::tpot, any, "most time per output token after the first"),
-      field("e2e", &SloSpec::e2e, any, "most time to the last token")};
-};
-
 enum class RecordLevel : std::uint8_t { none, all };
 constexpr auto enum_names(RecordLevel) {
   return std::array{std::pair{RecordLevel::none, "none"}, std::pair{RecordLevel::all, "all"}};
@@ -402,6 +399,7 @@ struct Scenario {
   Choice<"cost-model", "model"> cost{"roofline"};
   WorkloadSpec workload;
   SloSpec slo;
+  std::vector<TenantClassSpec> tenants;
   EconomicsSpec economics;
   std::vector<FaultSpec> faults;
   RecordSpec record;
@@ -423,6 +421,8 @@ struct Scenario {
       field("cost", &Scenario::cost, any, "what an iteration costs"),
       field("workload", &Scenario::workload, any, "who asks when"),
       field("slo", &Scenario::slo, any, "latency objectives"),
+      field("tenants", &Scenario::tenants, any,
+            "classes of tenants with objectives and quotas of their own"),
       field("economics", &Scenario::economics, any, "prices and power, for cost and energy"),
       field("faults", &Scenario::faults, any, "what breaks when"),
       field("record", &Scenario::record, any, "what the database keeps"),
@@ -455,7 +455,6 @@ std::vector<LoadedScenario> load_variants(const std::string& path,
 LoadedScenario read_scenario(Tree, const std::string& base_dir,
                              const std::vector<std::string>& overrides, Diagnostics&);
 // The mapping in a file of another kind: includes expanded, `overrides` over it.
-Tree load_mapping(const std::string& path, const std::vector<std::string>& overrides,
-                  Diagnostics&);
+Tree load_mapping(const std::string& path, const std::vector<std::string>& overrides, Diagnostics&);
 
 }  // namespace kvsim

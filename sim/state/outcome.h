@@ -112,6 +112,7 @@ struct RequestOutcome {
   const char* reason = "";  // of a rejection or time-out; static text
   // When it was routed: tokens that the router's index promised, and the time it took for the rest.
   std::int64_t promised_tokens = 0, promised_ns = 0;
+  std::int64_t held_ns = 0;  // of its front end: held back by a quota of its tenant
 };
 
 // One decision of a router (recorded on request), and how good it was: what each instance would
@@ -307,6 +308,23 @@ struct FaultRecord {
                               // the run ended first
 };
 
+// An instance of a fleet that scales changes; counts are of the moment after it.
+struct ScaleEvent {
+  enum class Kind : std::uint8_t { start, up, drain, recall, cancel, stop };
+  Time at{};
+  std::uint32_t instance = 0;
+  Kind kind{};
+  std::int64_t wanted = 0;  // instances, by the rule, when it was last asked
+  std::int64_t up = 0, starting = 0, draining = 0;
+  std::int64_t waiting = 0, in_flight = 0;  // requests
+};
+constexpr auto enum_names(ScaleEvent::Kind) {
+  using Kind = ScaleEvent::Kind;
+  return std::array{std::pair{Kind::start, "start"},   std::pair{Kind::up, "up"},
+                    std::pair{Kind::drain, "drain"},   std::pair{Kind::recall, "recall"},
+                    std::pair{Kind::cancel, "cancel"}, std::pair{Kind::stop, "stop"}};
+}
+
 // One link of the machine over the run.
 struct LinkUse {
   std::string name;
@@ -349,6 +367,9 @@ struct RunOutcome {
   std::vector<TransferRecord> transfers;
   std::vector<FaultRecord> faults;
   std::vector<DecisionRecord> decisions;
+  // Of a fleet that scales: its changes, and the time that each instance was not off.
+  std::vector<ScaleEvent> scaling;
+  std::vector<std::int64_t> instance_ns;
   // KV that went from instance to instance: requests that went with it, prefixes copied, bytes.
   std::int64_t handovers = 0, copies = 0, peer_bytes = 0;
   DurationHistogram itl;  // all gaps between consecutive tokens, pooled

@@ -13,6 +13,30 @@ inline std::unique_ptr<Router> make_router(const std::string& name, std::size_t 
   return Registry::instance().make<Router>(name, params, {instances, Rng(1, "r"), std::nullopt});
 }
 
+// Autoscaling; the rule is made anew for each run.
+struct FleetScaling {
+  std::string rule = "queue-length";
+  RouterParams params{};
+  std::int64_t least = 1, first = 1;
+  Duration every{1000}, start{}, up_cooldown{}, down_cooldown{};
+  bool migrates = false;
+  std::optional<Duration> ttft{};
+  [[nodiscard]] ScalingPlan plan() const {
+    Tree tree = Tree::map();
+    for (const auto& [key, value] : params) tree.set(key, Tree::scalar(value));
+    return {Registry::instance().make<Scaler>(rule, tree, {ttft}),
+            least,
+            first,
+            every,
+            start,
+            up_cooldown,
+            down_cooldown,
+            migrates,
+            Duration{700},
+            ttft};
+  }
+};
+
 struct Fleet {
   EngineConfig engine;
   std::size_t instances = 2;
@@ -24,6 +48,8 @@ struct Fleet {
   std::int64_t token_bytes = 100, layers = 1, local_prefill = 0;
   std::int64_t decisions = 0;
   std::vector<FaultPlan> faults{};
+  std::optional<FleetScaling> scaling{};
+  std::vector<QuotaPlan> quotas{};
 
   [[nodiscard]] RunOutcome run(std::vector<Request> requests, CostModel& cost,
                                bool exact = false) const {
@@ -37,6 +63,8 @@ struct Fleet {
     options.check_often = true;
     options.record_decisions = decisions;
     options.faults = faults;
+    options.quotas = quotas;
+    if (scaling) options.scaling = scaling->plan();
     if (decode > 0) options.decode = {decode, make_router("least-requests", decode), local_prefill};
     if (bandwidth > 0) {
       options.tiers.emplace();

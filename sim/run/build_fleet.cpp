@@ -1,0 +1,173 @@
+#include "sim/run/build_fleet.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "models/geometry.h"
+
+namespace kvsim {
+namespace {
+
+class FleetBuilder {
+ public:
+  FleetBuilder(BuiltRun& run, const Tree& scenario, Diagnostics& d)
+      : run_(run), scenario_(scenario), d_(d) {}
+
+  void build() {
+    if (run_.scenario.deployment.autoscaling) scale(*run_.scenario.deployment.autoscaling);
+    check_classes();
+    if (!d_.empty()) return;
+    const auto& classes = run_.scenario.tenants;
+    if (std::none_of(classes.begin(), classes.end(), [](const auto& c) { return c.quota; })) return;
+    // Classes without a quota too: what is said of the rest is not said of them.
+    for (const TenantClassSpec& c : classes) limit(c, c.quota.value_or(QuotaSpec{}));
+  }
+
+ private:
+  void error(std::vector<std::string> path, const std::string& message,
+             const std::string& hint = {}) {
+    const Tree* t = &scenario_;
+    Place place = t->place();
+    std::string text;
+    for (const std::string& key : path) {
+      text += (text.empty() ? "" : ".") + key;
+      if (t == nullptr) continue;
+      const bool is_number = !key.empty() && key.find_first_not_of("0123456789") == key.npos;
+      const auto n = is_number ? std::stoul(key) : 0;
+      if (t->is_list())
+        t = n < t->items().size() ? &t->items()[n] : nullptr;
+      else
+        t = t->find(key);
+      if (t != nullptr && t->place().file) place = t->place();
+    }
+    d_.add(place, text, message, hint);
+  }
+  void scaling_error(const char* key, const std::string& message, const std::string& hint = {}) {
+    std::vector<std::string> path{"deployment", "autoscaling"};
+    if (key != nullptr) path.emplace_back(key);
+    error(std::move(path), message, hint);
+  }
+
+  void scale(const AutoscalingSpec& spec) {
+    const AutoscalingRules& rules = spec.rules;
+    const int most = run_.scenario.deployment.replicas;
+    const int initial = rules.initial.value_or(rules.min);
+    if (!run_.pools.empty())
+      scaling_error(nullptr, "instances of several pools do not start and stop yet",
+                    "remove it, or deployment.pools");
+    if (run_.tiers && !run_.tiers->stores.empty())
+      scaling_error(nullptr, "with tiers below the GPU, instances do not start and stop yet",
+                    "remove it, or the tiers");
+    if (run_.engine.swap || run_.engine.memory.layers > 0)
+      scaling_error(nullptr, "with KV in host memory, instances do not start and stop yet",
+                    "remove it, or set engine.preemption: recompute and cache.memory: paged");
+    if (rules.min > most)
+      scaling_error("min", fmt::format("{} instances, but there are at most {}", rules.min, most),
+                    "raise deployment.replicas");
+    if (initial > most || initial < rules.min)
+      scaling_error("initial", fmt::format("{} is not between {} and {}", initial, rules.min, most),
+                    "between min and deployment.replicas");
+    if (rules.load_bandwidth.value <= 0)
+      scaling_error("load_bandwidth", "weights would never be loaded", "such as 2 GB/s");
+    if (run_.scenario.economics.billing == Billing::node)
+      error({"economics", "billing"}, "instances that start and stop are paid for by the GPU",
+            "set billing: gpu, or remove deployment.autoscaling");
+    ScalingPlan plan;
+    try {
+      plan.rule = Registry::instance().make<Scaler>(spec.policy.name, spec.policy.params,
+                                                    {run_.scenario.slo.ttft});
+    } catch (const InputError& e) {
+      for (const Diagnostic& one : e.all()) scaling_error(nullptr, one.message, one.hint);
+      return;
+    }
+    if (!d_.empty()) return;
+    plan.least = rules.min;
+    plan.first = initial;
+    plan.every = rules.every;
+    plan.start = rules.startup + load_time(run_);
+    plan.up_cooldown = rules.up_cooldown;
+    plan.down_cooldown = rules.down_cooldown;
+    plan.migrates = rules.drain == DrainMode::migrate;
+    plan.ttft = run_.scenario.slo.ttft;
+    run_.scaling = std::move(plan);
+  }
+
+  void check_classes() {
+    std::set<std::string> names;
+    std::set<std::int64_t> ids;
+    int rest = 0;
+    const auto& classes = run_.scenario.tenants;
+    for (std::size_t i = 0; i < classes.size(); ++i) {
+      const TenantClassSpec& c = classes[i];
+      const auto at = [&](const char* key) {
+        return std::vector<std::string>{"tenants", std::to_string(i), key};
+      };
+      if (c.name.empty()) error(at("name"), "the class has no name", "such as name: interactive");
+      if (!c.name.empty() && !names.insert(c.name).second)
+        error(at("name"), fmt::format("there is a class '{}' already", c.name));
+      if (c.ids.empty() && ++rest > 1)
+        error(at("ids"), "two classes without ids: which takes the rest?", "give one of them ids");
+      for (const std::int64_t id : c.ids)
+        if (!ids.insert(id).second)
+          error(at("ids"), fmt::format("tenant {} is in two classes", id), "name it once");
+      if (c.quota && c.quota->burst > 0 && c.quota->tokens_per_minute == 0)
+        error({"tenants", std::to_string(i), "quota", "burst"}, "a bucket that never fills",
+              "set tokens_per_minute");
+    }
+  }
+
+  void limit(const TenantClassSpec& c, const QuotaSpec& quota) {
+    QuotaPlan plan;
+    for (const std::int64_t id : c.ids) plan.tenants.push_back(static_cast<std::uint32_t>(id));
+    plan.tokens_per_minute = quota.tokens_per_minute;
+    plan.burst = quota.burst > 0 ? quota.burst : quota.tokens_per_minute;
+    plan.requests = quota.requests;
+    plan.delays = quota.over == OverQuota::delay;
+    if (quota.kv_share < Ratio{1.0}) {
+      double tokens = 0;
+      for (const BuiltRun* part : parts_of(run_))
+        tokens += static_cast<double>(part->engine.kv_blocks * part->engine.block_tokens) *
+                  part->parallel.data * part->scenario.deployment.replicas;
+      // At least one token, so that a share of nothing is a limit.
+      plan.kv_tokens =
+          std::max<std::int64_t>(1, static_cast<std::int64_t>(quota.kv_share.value * tokens));
+    }
+    run_.quotas.push_back(std::move(plan));
+  }
+
+  BuiltRun& run_;
+  const Tree& scenario_;
+  Diagnostics& d_;
+};
+
+}  // namespace
+
+void build_fleet(BuiltRun& run, const Tree& scenario, Diagnostics& d) {
+  FleetBuilder(run, scenario, d).build();
+}
+
+std::vector<SloClass> classes_of(const Scenario& s) {
+  std::vector<SloClass> all;
+  for (const TenantClassSpec& c : s.tenants) {
+    SloClass one;
+    one.name = c.name;
+    for (const std::int64_t id : c.ids) one.tenants.push_back(static_cast<std::uint32_t>(id));
+    const SloSpec limits = c.slo.value_or(s.slo);
+    one.slo = {limits.ttft, limits.tpot, limits.e2e};
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+Duration load_time(const BuiltRun& run) {
+  const AutoscalingRules& rules = run.scenario.deployment.autoscaling->rules;
+  double bytes = 0;
+  for (int stage = 0; stage < run.parallel.pipeline; ++stage)
+    bytes += to_double(stage_weight_bytes(run.model, run.parallel, run.precision, stage)) *
+             run.parallel.tensor * run.parallel.data;
+  return from_ns_ceil(1e9 * bytes / rules.load_bandwidth.value);
+}
+
+}  // namespace kvsim

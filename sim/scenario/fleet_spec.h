@@ -1,0 +1,119 @@
+#pragma once
+// The parts of a scenario about a fleet and those who use it: autoscaling (deployment.autoscaling),
+// objectives (slo), and tenants with objectives and quotas of their own.
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/base/fields.h"
+#include "sim/base/registry.h"
+
+namespace kvsim {
+
+enum class DrainMode : std::uint8_t { finish, migrate };
+constexpr auto enum_names(DrainMode) {
+  return std::array{std::pair{DrainMode::finish, "finish"},
+                    std::pair{DrainMode::migrate, "migrate"}};
+}
+
+// What holds whatever the rule. `every` and `down_cooldown` are the defaults of Kubernetes'
+// HorizontalPodAutoscaler (15 s between looks, five minutes before replicas go); the two parts of
+// the start-up are round numbers, to be replaced by one's own.
+struct AutoscalingRules {
+  int min = 1;
+  std::optional<int> initial;
+  Duration every = std::chrono::seconds(15);
+  Duration startup = std::chrono::seconds(30);
+  Bandwidth load_bandwidth{2e9};
+  Duration up_cooldown{0}, down_cooldown = std::chrono::minutes(5);
+  DrainMode drain = DrainMode::finish;
+  static constexpr Rows kFields{
+      field("min", &AutoscalingRules::min, between(0, 4096),
+            "fewest instances; the most are deployment.replicas. With 0 the first request starts "
+            "one"),
+      field("initial", &AutoscalingRules::initial, between(0, 4096),
+            "instances that are up when the run begins; default: min"),
+      field("every", &AutoscalingRules::every,
+            between<Duration>(std::chrono::milliseconds(1), std::chrono::hours(24)),
+            "the policy is asked this often"),
+      field("startup", &AutoscalingRules::startup,
+            between<Duration>(Duration{0}, std::chrono::hours(24)),
+            "from the decision until an instance takes requests, loading its weights apart"),
+      field("load_bandwidth", &AutoscalingRules::load_bandwidth, any,
+            "at which an instance loads its weights, all of its GPUs together"),
+      field("up_cooldown", &AutoscalingRules::up_cooldown,
+            between<Duration>(Duration{0}, std::chrono::hours(24)),
+            "after instances were added, no more are for this long"),
+      field("down_cooldown", &AutoscalingRules::down_cooldown,
+            between<Duration>(Duration{0}, std::chrono::hours(24)),
+            "after instances were added or taken away, none is taken away for this long"),
+      field("drain", &AutoscalingRules::drain, any,
+            "an instance that is to stop takes no new requests; finish: it serves those it has; "
+            "migrate: those that wait go elsewhere at once, those that decode one by one, with "
+            "their KV")};
+};
+
+// {policy: NAME, ...parameters of the policy, ...rules}
+struct AutoscalingSpec {
+  Choice<"scaler", "policy"> policy{"queue-length"};
+  AutoscalingRules rules;
+};
+template <>
+struct Codec<AutoscalingSpec> {
+  static bool read(const Tree&, AutoscalingSpec&, Reader&);
+  static Tree write(const AutoscalingSpec&);
+  static TypeInfo info();
+};
+
+struct SloSpec {
+  std::optional<Duration> ttft, tpot, e2e;
+  static constexpr Rows kFields{
+      field("ttft", &SloSpec::ttft, any, "most time to the first token"),
+      field("tpot", &SloSpec::tpot, any, "most time per output token after the first"),
+      field("e2e", &SloSpec::e2e, any, "most time to the last token")};
+};
+
+enum class OverQuota : std::uint8_t { reject, delay };
+constexpr auto enum_names(OverQuota) {
+  return std::array{std::pair{OverQuota::reject, "reject"}, std::pair{OverQuota::delay, "delay"}};
+}
+
+struct QuotaSpec {
+  std::int64_t tokens_per_minute = 0, burst = 0, requests = 0;
+  Ratio kv_share{1.0};
+  OverQuota over = OverQuota::reject;
+  static constexpr Rows kFields{
+      field("tokens_per_minute", &QuotaSpec::tokens_per_minute,
+            between<std::int64_t>(0, std::int64_t{1} << 40),
+            "prompt and output tokens, from a bucket that fills evenly; a request takes all of "
+            "its own when it is let in; 0 = no limit"),
+      field("burst", &QuotaSpec::burst, between<std::int64_t>(0, std::int64_t{1} << 40),
+            "tokens that the bucket holds; 0 = those of a minute"),
+      field("requests", &QuotaSpec::requests, between<std::int64_t>(0, 1 << 30),
+            "let in and not over; 0 = no limit"),
+      field("kv_share", &QuotaSpec::kv_share, between(Ratio{0}, Ratio{1}),
+            "of the KV memory of all instances, by prompt and output of requests that are let in "
+            "and not over"),
+      field("over", &QuotaSpec::over, any,
+            "a request over the quota is rejected, or delayed until it is not (in order)")};
+};
+
+// Tenants that are treated alike; a quota is each tenant's own.
+struct TenantClassSpec {
+  std::string name;
+  std::vector<std::int64_t> ids;
+  std::optional<SloSpec> slo;
+  std::optional<QuotaSpec> quota;
+  static constexpr Rows kFields{
+      field("name", &TenantClassSpec::name, any, "of the class; scope class:NAME of its metrics"),
+      field("ids", &TenantClassSpec::ids, between<std::int64_t>(0, 0xffffffffLL),
+            "tenants, as the trace or workload.generate.tenants numbers them; empty: all that no "
+            "other class names"),
+      field("slo", &TenantClassSpec::slo, any, "its own objectives; default: slo"),
+      field("quota", &TenantClassSpec::quota, any,
+            "what each of its tenants may use, in front of the router")};
+};
+
+}  // namespace kvsim
