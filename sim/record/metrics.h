@@ -20,12 +20,17 @@
 //   page_mapping   host time of iterations that waited for pages to be mapped
 //   swaps_out, swaps_in   preemptions that kept KV in host memory, returns; layered_prompts:
 //   admitted with only some layers on the GPU; to_host_bytes, from_host_bytes: what both moved
-//   With token policies, means over decode steps: kv_bytes_per_token   stored in all / tokens of the
-//   sequence (of one tensor-parallel rank); kv_reduction: tokens / uncompressed tokens that take as
-//   much memory; kv_read_share: uncompressed tokens that take as long to read / tokens;
+//   With token policies, means over decode steps: kv_bytes_per_token   stored in all / tokens of
+//   the sequence (of one tensor-parallel rank); kv_reduction: tokens / uncompressed tokens that
+//   take as much memory; kv_read_share: uncompressed tokens that take as long to read / tokens;
 //   token_policy_prompts: prompts that were compressed; token_policy_<cause>_time: time of the GPU
 //   (score, index, restore, merge, encode, prompt), of the host link (fetch, prompt_link) or of
 //   where the KV lies (far) for what they do besides
+//   draft_verifications   sequences times iterations that verified drafts; drafted_tokens and
+//   accepted_tokens: drafts, and those that became output; acceptance_rate: of these two;
+//   tokens_per_verification: one and the accepted; draft_time: GPU time of the proposer
+//   shared_prefix_tokens   of decodes' contexts, tokens in blocks that several of them hold, summed
+//   over the iterations; shared_prefix_read_tokens: the same counted once a block
 // completed, failed (rejected + timed_out), injected, total_input_tokens and total_output_tokens
 // (of finished requests), request_, output_ and total_token_throughput, iterations,
 // decode_iterations, iteration_mean_ms, tokens_per_iteration, prefill_tokens, decode_tokens,

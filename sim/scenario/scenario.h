@@ -15,6 +15,7 @@
 #include "sim/scenario/batch_spec.h"
 #include "sim/scenario/cache_spec.h"
 #include "sim/scenario/economics_spec.h"
+#include "sim/scenario/speculative_spec.h"
 
 namespace kvsim {
 
@@ -212,6 +213,8 @@ struct EngineSpec {
   std::optional<PrefixVisible> prefix_visible;
   PreemptionSpec preemption;
   std::optional<bool> cache_preempted;
+  std::optional<SpeculativeSpec> speculative;
+  bool shared_prefix_attention = false;
   Balancing data_balancing = Balancing::usage;
   bool cuda_graphs = true;
   std::vector<std::int64_t> graph_sizes;
@@ -254,6 +257,11 @@ struct EngineSpec {
       field("cache_preempted", &EngineSpec::cache_preempted, any,
             "what a preempted request has computed stays cached (vLLM); default: no with an index "
             "radix or chunk-tree (SGLang)"),
+      field("speculative", &EngineSpec::speculative, any,
+            "tokens drafted ahead and verified together: {tokens, acceptance, draft, ...}"),
+      field("shared_prefix_attention", &EngineSpec::shared_prefix_attention, any,
+            "attention of decodes reads KV blocks that several of them share once (ChunkAttention, "
+            "Hydragen, bifurcated attention)"),
       field("data_balancing", &EngineSpec::data_balancing, any,
             "how the front end scores data-parallel ranks: usage (present) or waiting (4 waiting + "
             "running)"),
@@ -455,7 +463,6 @@ std::vector<LoadedScenario> load_variants(const std::string& path,
 LoadedScenario read_scenario(Tree, const std::string& base_dir,
                              const std::vector<std::string>& overrides, Diagnostics&);
 // The mapping in a file of another kind: includes expanded, `overrides` over it.
-Tree load_mapping(const std::string& path, const std::vector<std::string>& overrides,
-                  Diagnostics&);
+Tree load_mapping(const std::string& path, const std::vector<std::string>& overrides, Diagnostics&);
 
 }  // namespace kvsim
