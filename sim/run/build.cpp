@@ -484,12 +484,7 @@ class Builder {
       plan.graph_pool = e.graph_pool.value_or(Bytes{0});
       plan.activation = e.activation_memory;
       if (out_.hybrid) plan.block = out_.hybrid->rank;
-      if (out_.draft) {
-        const DraftMemory draft = draft_memory(out_);
-        plan.other = other_memory_estimate(out_.parallel) + draft.weights;
-        plan.block = draft.block +
-                     kv_block_bytes(out_.model, out_.parallel, out_.precision.kv, e.block_tokens);
-      }
+      make_room_for_draft(out_, plan);
       report(d_, place_of("engine"), "engine", [&] {
         out_.memory = plan_memory(out_.model, out_.parallel, out_.precision, plan);
         e.kv_blocks = out_.memory->blocks.count();
