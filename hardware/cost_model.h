@@ -91,6 +91,9 @@ class CostModel {
     double ns = 0;
   };
   [[nodiscard]] virtual std::vector<Part> explain(const StepShape&) = 0;
+  // Whether prices know drafts, and shared prefixes that are read once (StepShape).
+  [[nodiscard]] virtual bool verifies_drafts() const { return false; }
+  [[nodiscard]] virtual bool shares_prefixes() const { return false; }
   // Nothing: weights, KV and activations live on the GPU. Otherwise memory below it counts as well.
   [[nodiscard]] virtual const Offload* offload() const { return nullptr; }
 };

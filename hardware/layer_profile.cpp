@@ -137,6 +137,9 @@ class LayerProfile final : public CostModel {
     return to_integers(r, s, steps);
   }
 
+  // Attention of a few queries over one context takes the time of one.
+  [[nodiscard]] bool verifies_drafts() const override { return true; }
+
   std::vector<Part> explain(const StepShape& s) override {
     std::vector<Part> parts;
     price(s, [&](const char* name, double ns) {
@@ -228,7 +231,7 @@ class LayerProfile final : public CostModel {
 
   // Tokens that the dense operators see: decode-only iterations run on the captured graph's size.
   static std::int64_t dense_tokens(const StepShape& s) {
-    return s.prefills.empty() ? std::max(s.padded_decodes, s.decodes) : s.tokens();
+    return s.prefills.empty() ? std::max(s.padded_decodes, s.decodes) + s.draft_tokens : s.tokens();
   }
 
   template <class Sink>
@@ -321,15 +324,15 @@ class LayerProfile final : public CostModel {
     const std::int64_t tokens = dense_tokens(s);
     Base& b = bases_[static_cast<std::size_t>(s.decodes ^ (tokens << 3) ^ (s.group_tokens * 31)) %
                      kBases];
-    if (b.decodes != s.decodes || b.tokens != tokens || b.group != s.group_tokens ||
-        b.group_max != s.group_tokens_max) {
-      b = {s.decodes, tokens, s.group_tokens, s.group_tokens_max, 0};
+    if (b.decodes != s.decodes || b.tokens != tokens || b.drafts != s.draft_tokens ||
+        b.group != s.group_tokens || b.group_max != s.group_tokens_max) {
+      b = {s.decodes, tokens, s.draft_tokens, s.group_tokens, s.group_tokens_max, 0};
       price_base(s, [&](const char*, double ns) { b.ns += ns; });
     }
     return b.ns;
   }
   struct Base {
-    std::int64_t decodes = -1, tokens = 0, group = 0, group_max = 0;
+    std::int64_t decodes = -1, tokens = 0, drafts = 0, group = 0, group_max = 0;
     double ns = 0;
   };
   static constexpr std::size_t kBases = 4096;

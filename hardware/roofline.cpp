@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <utility>
 
 #include "hardware/cost_model.h"
 #include "hardware/decode_line.h"
@@ -144,19 +145,26 @@ class RooflineModel final : public CostModel {
 
   Duration mixed_step(const StepShape& s) override {
     if (s.prefills.empty()) return decode_line(s).at(s);
-    model_->step(s, work_);
+    double ns = prefix_ns(s);
+    model_->step(own(s), work_);
     const Roofline::Rows rows = rows_of(s);
-    double ns = 0;
     for (const Work& w : work_) ns += law_.price(w, rows);
     return from_ns_ceil(ns);
   }
 
+  [[nodiscard]] bool verifies_drafts() const override { return true; }
+  [[nodiscard]] bool shares_prefixes() const override { return true; }
+
   DecodeLine decode_line(const StepShape& s) override {
     constexpr std::int64_t kForever = std::int64_t{1} << 20;
-    return to_integers(line(s), s, kForever);
+    RealLine r = line(s).price;
+    if (s.decode_shared_sum > 0)
+      r.base += prefix_ns(s) - r.per_context * static_cast<double>(s.decode_shared_sum);
+    return to_integers(r, s, kForever);
   }
 
-  std::vector<Part> explain(const StepShape& s) override {
+  std::vector<Part> explain(const StepShape& given) override {
+    const StepShape s = own(given);
     model_->step(s, work_);
     const Roofline::Rows rows = rows_of(s);
     std::vector<Part> parts;
@@ -164,7 +172,7 @@ class RooflineModel final : public CostModel {
       if (!(s.prefills.empty() && w.op == Operator::attention_decode))
         parts.push_back({operator_name(w.op), law_.price(w, rows)});
     if (s.prefills.empty() && s.decodes > 0) {
-      const RealLine& r = line(s);
+      const RealLine& r = line(s).price;
       double rest = 0;
       for (const Part& p : parts) rest += p.ns;
       double all = r.base + r.per_context * static_cast<double>(s.decode_context_sum);
@@ -172,20 +180,24 @@ class RooflineModel final : public CostModel {
         all += r.per_window[i] * static_cast<double>(s.decode_window_sum[i]);
       parts.push_back({"attention_decode", all - rest});
     }
+    if (const double prefix = prefix_ns(given); prefix > 0)
+      parts.push_back({"attention_prefix", prefix});
     return parts;
   }
 
  private:
   struct Line {
-    std::int64_t decodes = -1, padded = 0, group = 0, group_max = 0;
+    std::int64_t decodes = -1, padded = 0, group = 0, group_max = 0, drafts = 0;
     RealLine price;
+    // Of attention over contexts of any length: both sides of a token, and what starting it takes.
+    double compute = 0, memory = 0, launch = 0;
   };
   static constexpr std::size_t kLines = 4096;
 
   [[nodiscard]] Roofline::Rows rows_of(const StepShape& s) const {
     const ModelWork::Facts& f = model_->facts();
     const auto tokens = static_cast<double>(
-        s.prefills.empty() ? std::max(s.padded_decodes, s.decodes) : s.tokens());
+        s.prefills.empty() ? std::max(s.padded_decodes, s.decodes) + s.draft_tokens : s.tokens());
     const double routed = s.group_tokens > 0 ? static_cast<double>(s.group_tokens) : tokens;
     const double share =
         f.experts > 0 ? static_cast<double>(f.active_experts) / static_cast<double>(f.experts) : 0;
@@ -195,24 +207,43 @@ class RooflineModel final : public CostModel {
 
   // The price of a decode-only iteration as a line, remembered by what its coefficients depend on.
   // A model's decode work is affine in the sums of contexts, so a few probes of step() give it.
-  const RealLine& line(const StepShape& s) {
+  const Line& line(const StepShape& s) {
     Line& l = lines_[static_cast<std::size_t>(s.decodes ^ (s.padded_decodes << 3) ^
-                                              (s.group_tokens * 31)) %
+                                              (s.group_tokens * 31) ^ (s.draft_tokens << 5)) %
                      kLines];
     if (l.decodes == s.decodes && l.padded == s.padded_decodes && l.group == s.group_tokens &&
-        l.group_max == s.group_tokens_max)
-      return l.price;
-    l = {s.decodes, s.padded_decodes, s.group_tokens, s.group_tokens_max, {}};
+        l.group_max == s.group_tokens_max && l.drafts == s.draft_tokens)
+      return l;
+    l = {s.decodes, s.padded_decodes, s.group_tokens, s.group_tokens_max, s.draft_tokens, {}};
     StepShape probe = s;  // contexts of one token
+    probe.prefills = {};
     probe.decode_context_sum = s.decodes;
     probe.decode_context_max = 1;
     probe.decode_window_sum.fill(s.decodes);
     model_->step(probe, work_);
-    const Roofline::Rows rows = rows_of(s);
+    const Roofline::Rows rows = rows_of(probe);
     for (const Work& w : work_)
       if (w.op != Operator::attention_decode) l.price.base += law_.price(w, rows);
-    if (s.decodes > 0) add_attention(probe, rows, l.price);
-    return l.price;
+    if (s.decodes > 0) add_attention(probe, rows, l);
+    return l;
+  }
+
+  // The shape without what is shared: that is a kernel of its own.
+  static StepShape own(StepShape s) {
+    s.decode_context_sum -= std::exchange(s.decode_shared_sum, 0);
+    s.decode_shared_read = 0;
+    return s;
+  }
+
+  // Attention of all queries over the shared prefixes, as products of matrices: every pair of query
+  // and key is computed, every key is read once. It has launches of its own, its kernel and the
+  // merge by (max, sum, value) with the rest.
+  double prefix_ns(const StepShape& s) {
+    if (s.decode_shared_sum == 0) return 0;
+    const Line& l = line(s);
+    return std::max(l.compute * static_cast<double>(s.decode_shared_sum),
+                    l.memory * static_cast<double>(s.decode_shared_read)) +
+           l.launch * 2 / 3;
   }
 
   struct Sides {
@@ -233,7 +264,8 @@ class RooflineModel final : public CostModel {
   // Arithmetic and traffic of decode attention grow in step, so one side decides at every context:
   // the one that is slower at 4096 tokens a sequence. It depends on the number of decodes only,
   // hence one line per number.
-  void add_attention(const StepShape& unit, const Roofline::Rows& rows, RealLine& out) {
+  void add_attention(const StepShape& unit, const Roofline::Rows& rows, Line& line) {
+    RealLine& out = line.price;
     const std::int64_t far = 4096 * unit.decodes;
     const Sides at_unit = attention_at(unit, rows);
     Sides reference = at_unit;
@@ -255,6 +287,11 @@ class RooflineModel final : public CostModel {
     out.base += side(at_unit) + at_unit.launch;
     for (std::size_t i = 0; i <= kMaxWindows; ++i) {
       const double slope = (side(grown[i]) - side(at_unit)) / static_cast<double>(far);
+      if (i == 0) {
+        line.compute = (grown[0].compute - at_unit.compute) / static_cast<double>(far);
+        line.memory = (grown[0].memory - at_unit.memory) / static_cast<double>(far);
+        line.launch = at_unit.launch;
+      }
       (i == 0 ? out.per_context : out.per_window[i - 1]) = slope;
       out.base -= slope * static_cast<double>(unit.decodes);
     }

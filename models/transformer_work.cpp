@@ -9,10 +9,10 @@
 namespace kvsim {
 
 struct TransformerWork::Batch {
-  double dense = 0;  // tokens that dense operators run on
-  double tail = 0;   // of these, decodes and the last token of each finished prompt
-  double real = 0;   // tokens that exist
-  double decodes = 0;
+  double dense = 0;    // tokens that dense operators run on
+  double tail = 0;     // of these, decodes and the last token of each finished prompt
+  double real = 0;     // tokens that exist
+  double decodes = 0;  // tokens of decoding sequences, drafts included
   double samples = 0;  // rows of logits
   bool prefill = false;
 };
@@ -175,8 +175,8 @@ void TransformerWork::step(const StepShape& s, std::vector<Work>& out) const {
 void TransformerWork::add_decoder(const StepShape& s, std::vector<Work>& out) const {
   Batch b;
   const double prefill = d(s.prefill_tokens());
-  b.decodes = d(s.decodes);
-  b.tail = d(std::max(s.padded_decodes, s.decodes));
+  b.decodes = d(s.decodes + s.draft_tokens);
+  b.tail = d(std::max(s.padded_decodes, s.decodes) + s.draft_tokens);
   b.dense = b.tail + prefill * d(m_.prefill_passes);
   b.real = b.decodes + prefill;
   b.samples = d(s.sampling());
@@ -326,7 +326,7 @@ void TransformerWork::add_recurrent(const Group& g, const StepShape& s, const Ba
   };
   if (b.prefill)
     add(Operator::attention_prefill, d(std::int64_t(s.prefills.size())), b.real - b.decodes);
-  if (s.decodes > 0) add(Operator::attention_decode, b.decodes, b.decodes);
+  if (s.decodes > 0) add(Operator::attention_decode, d(s.decodes), b.decodes);
 }
 
 // Every query reads the memory; a prompt's tokens, and in decode every token, are added to it.
@@ -347,7 +347,7 @@ void TransformerWork::add_memory(const Group& g, const StepShape& s, const Batch
   };
   if (b.prefill)
     add(Operator::attention_prefill, d(std::int64_t(s.prefills.size())), b.real - b.decodes);
-  if (s.decodes > 0) add(Operator::attention_decode, b.decodes, b.decodes);
+  if (s.decodes > 0) add(Operator::attention_decode, d(s.decodes), b.decodes);
 }
 
 // Tokens of a sequence beyond main_tokens are context: encoded in chunks, and read by the cross
@@ -436,11 +436,14 @@ void TransformerWork::add_attention(const Group& g, const StepShape& s, const Ba
   }
   if (s.decodes == 0) return;
   const double context = d(window > 0 ? s.decode_window_sum[0] : s.decode_context_sum);
+  // Every token of a sequence looks at its context, which is read once, and at the drafts before
+  // it.
+  const double queries = b.decodes / d(s.decodes);
   Work w;
   w.op = Operator::attention_decode;
   // A pooled layer runs once per pool of tokens, over one entry per pool.
-  w.flops = g.layers * 2 * heads_ * (score + mix) * (context / (pool * pool));
-  w.kv_bytes = g.layers * (context / (pool * pool)) * cached;
+  w.flops = g.layers * 2 * heads_ * (score + mix) * (context * queries / (pool * pool));
+  w.kv_bytes = g.layers * ((context + d(s.draft_tokens)) / (pool * pool)) * cached;
   w.activation_bytes = g.layers * b.decodes * heads_ * (score + mix) * act_;
   w.launches = g.layers;
   out.push_back(w);

@@ -5,8 +5,9 @@
 // Affinity: for a fixed number of decodes and no prefill, every row is affine in decode_context_sum
 // and decode_window_sum; only the rows `attention_decode` depend on them at all, one row per kind
 // of attention layer, with kv_bytes and flops proportional to the sum. KV written by the iteration
-// is counted in `rotary`. Dense operators run on max(padded_decodes, decodes) + prefill tokens;
-// attention, KV writes and sampling on real ones.
+// is counted in `rotary`. Dense operators run on max(padded_decodes, decodes) + drafts + prefill
+// tokens; attention, KV writes and sampling on real ones. Drafts are taken to be spread evenly over
+// the decodes. Shared prefixes are the cost model's business (StepShape::decode_shared_sum).
 //
 // Chunked layers price a decode at decode_window_sum = sum of min(context, window): exact inside
 // the first chunk, about twice the truth beyond it.

@@ -35,15 +35,21 @@ struct StepShape {
   // included (0 = no other rank), and the largest count of one rank.
   std::int64_t group_tokens = 0;
   std::int64_t group_tokens_max = 0;
+  // Drafts of the decodes that are verified with their own tokens: a sequence with m of them is m +
+  // 1 queries over one context.
+  std::int64_t draft_tokens = 0;
+  // Shared prefixes that are read once for all who share them (0 = none is): of decode_context_sum,
+  // the tokens that lie in shared blocks, and those blocks' tokens counted once.
+  std::int64_t decode_shared_sum = 0, decode_shared_read = 0;
 
   [[nodiscard]] std::int64_t prefill_tokens() const {
     std::int64_t n = 0;
     for (const PrefillPiece& p : prefills) n += p.tokens;
     return n;
   }
-  [[nodiscard]] std::int64_t tokens() const { return decodes + prefill_tokens(); }
+  [[nodiscard]] std::int64_t tokens() const { return decodes + draft_tokens + prefill_tokens(); }
   [[nodiscard]] std::int64_t sampling() const {
-    std::int64_t n = decodes;
+    std::int64_t n = decodes + draft_tokens;
     for (const PrefillPiece& p : prefills) n += p.samples ? 1 : 0;
     return n;
   }

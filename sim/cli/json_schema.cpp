@@ -83,7 +83,7 @@ void add_description(Tree& schema, const FieldInfo& f) {
 void add_default(Tree& schema, const FieldInfo& f, const Tree* given) {
   if (given == nullptr || (!given->is_scalar() && !given->is_list())) return;
   Tree value = *given;
-  const bool bare = f.type.json_type == "integer" || f.type.json_type == "number" ||
+  const bool bare = f.type.json_type == "integer" || f.type.json_type.starts_with("number") ||
                     f.type.json_type == "boolean";
   if (value.is_scalar() && !bare) value = json_text(value.text());
   schema.set("default", std::move(value));
@@ -141,6 +141,7 @@ Tree scalar_schema(const TypeInfo& type) {
   if (type.name == "anything") return object();
   if (type.name == "text") return types({"string", "number", "boolean"});
   if (type.json_type == "number or boolean") return types({"number", "boolean"});
+  if (type.json_type == "number or array") return types({"number", "array"});
   if (type.json_type.empty()) return types({"string", "number"});  // a share: "10 %" or 0.1
   if (type.json_type == "string")  // a quantity with its unit; 0 needs none
     return alternatives("anyOf", {types({"string"}), with(object(), "const", Tree::scalar("0"))});

@@ -185,6 +185,22 @@ std::string token_line(const std::vector<Metric>& m) {
   return out + (times.empty() ? "" : "; work besides: " + times) + "\n";
 }
 
+// Drafts and what became of them; prefixes that attention read once for several.
+std::string acceleration_lines(const std::vector<Metric>& m) {
+  std::string out;
+  if (find(m, "drafted_tokens"))
+    out += fmt::format(
+        "drafts     {} tokens drafted, {} right; {} tokens a verification; drafting took {} s\n",
+        number(find(m, "drafted_tokens"), 0), percent(find(m, "acceptance_rate")),
+        number(find(m, "tokens_per_verification"), 2), number(find(m, "draft_time"), 3));
+  if (find(m, "shared_prefix_tokens"))
+    out +=
+        fmt::format("prefixes   {} tokens of shared KV read once instead of {} times, by decodes\n",
+                    number(find(m, "shared_prefix_read_tokens"), 0),
+                    number(find(m, "sharers_per_prefix_token"), 1));
+  return out;
+}
+
 // What that does to attention, as measured on tensors (docs/quality.md).
 std::string quality_line(const std::vector<Metric>& m) {
   const auto error = find(m, "quality", "out_err"), mass = find(m, "quality", "mass"),
@@ -306,6 +322,7 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
   out += peer_line(m);
   out += host_line(m);
   out += token_line(m);
+  out += acceleration_lines(m);
   out += quality_line(m);
   out += tier_lines(m, o);
   if (s.slo.ttft || s.slo.tpot || s.slo.e2e)

@@ -20,6 +20,8 @@
 
 namespace kvsim {
 
+class Speculation;  // sim/engine/speculation.h
+
 using MakeEvictionPolicy =
     std::function<std::unique_ptr<EvictionPolicy>(const EvictionPolicy::Context&)>;
 
@@ -80,6 +82,9 @@ struct EngineConfig {
   bool swap = false;        // preempted requests move there instead of being computed again
   bool hands_over = false;  // only prompts are computed here: with its first token a request goes
                             // on to another instance
+  const Speculation* speculation = nullptr;  // not owned; null: a token a sequence and iteration
+  // Attention of decodes reads blocks that several of them share once.
+  bool shared_prefix_attention = false;
   bool exact_steps = false;  // take the per-sequence path always (slow; the results are the same)
 
   // Of the tokens of a sequence, and of the pool for all that it keeps of them.

@@ -26,6 +26,13 @@ void DecodeGroup::drop_stale(std::vector<Due>& heap) {
   }
 }
 
+// Stale entries must not pile up when sequences come and go again and again.
+void DecodeGroup::compact(std::vector<Due>& heap) {
+  if (heap.size() <= 2 * members_.size() + 64) return;
+  std::erase_if(heap, [&](const Due& d) { return stale(d); });
+  std::make_heap(heap.begin(), heap.end(), later);
+}
+
 void DecodeGroup::add(std::uint32_t slot, std::int64_t computed, std::int64_t last,
                       std::int64_t covered) {
   join(slot, computed, last, covered > computed ? covered : 0);
@@ -52,6 +59,7 @@ void DecodeGroup::join(std::uint32_t slot, std::int64_t computed, std::int64_t l
     generation_.resize(slot + 1, 0);
   }
   KVSIM_CHECK(place_[slot] == kOut, "sequence {} joins twice", slot);
+  ++version_;
   Member m{slot, computed - clock_, last, covered, {}, {}};
   base_max_ = members_.empty() ? m.base : std::max(base_max_, m.base);
   base_sum_ += m.base;
@@ -99,11 +107,10 @@ std::int64_t DecodeGroup::remove(std::uint32_t slot) {
     base_max_ = members_.empty() ? 0 : members_[0].base;
     for (const Member& other : members_) base_max_ = std::max(base_max_, other.base);
   }
-  // Stale entries must not pile up when sequences are preempted again and again.
-  if (finishes_.size() > 2 * members_.size() + 64) {
-    std::erase_if(finishes_, [&](const Due& d) { return stale(d); });
-    std::make_heap(finishes_.begin(), finishes_.end(), later);
-  }
+  ++version_;
+  compact(finishes_);
+  compact(covers_);
+  for (std::vector<Due>& fills : fills_) compact(fills);
   return computed;
 }
 

@@ -33,6 +33,8 @@ class DecodeGroup {
   }
   [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(members_.size()); }
   [[nodiscard]] std::uint32_t slot_at(std::size_t i) const { return members_[i].slot; }
+  // Changes whenever somebody joins or leaves.
+  [[nodiscard]] std::uint64_t version() const { return version_; }
 
   // Blocks that the members need for their next token.
   [[nodiscard]] std::int64_t due() const { return due_after(0); }
@@ -97,6 +99,7 @@ class DecodeGroup {
   }
   void push(std::vector<Due>& heap, std::int64_t clock, std::uint32_t slot);
   void drop_stale(std::vector<Due>& heap);
+  void compact(std::vector<Due>& heap);
   void fill_windows();
   void use_up_covers();
   void join(std::uint32_t slot, std::int64_t computed, std::int64_t last, std::int64_t covered);
@@ -114,8 +117,9 @@ class DecodeGroup {
   std::int64_t clock_ = 0, base_sum_ = 0, base_max_ = 0, unfilled_ = 0;
   std::vector<Member> members_;
   std::vector<std::uint32_t> place_, generation_;  // by slot
-  std::int64_t uncovered_ = 0;                     // members without cover
-  std::vector<std::int64_t> due_;                  // the same by base mod block size
+  std::uint64_t version_ = 0;
+  std::int64_t uncovered_ = 0;     // members without cover
+  std::vector<std::int64_t> due_;  // the same by base mod block size
   std::vector<Due> finishes_;
   std::vector<Due> covers_;  // when a member's cover is used up
   std::array<std::vector<Due>, kMaxWindows> fills_;

@@ -239,6 +239,11 @@ void NodePool::remove(ObjectId id) {
   if (options_.leaves_only) --objects_.pins[parent];
 }
 
+void NodePool::runs(const Hold& hold, std::vector<Piece>& out) const {
+  for (ObjectId id = deepest(hold); id != kRoot; id = objects_.parent[id])
+    out.push_back({id, nodes_[id].blocks});
+}
+
 bool NodePool::reset() {
   if (free_ != total_) return false;
   for (ObjectId id = 1; id < nodes_.size(); ++id) {

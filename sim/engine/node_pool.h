@@ -33,6 +33,7 @@ class NodePool : public KvPool {
   // Evicts node after node until n blocks are blank; the last may give more than is needed.
   void pop(std::int64_t n) final;
   void release(Hold&) final;
+  void runs(const Hold&, std::vector<Piece>& out) const final;
   bool reset() final;
   void check(std::span<const Hold* const> holders) const final;
 

@@ -25,6 +25,7 @@ Rank::Rank(const EngineConfig& config, std::uint32_t instance, std::uint32_t ran
     snapshots_ =
         std::make_unique<Snapshots>(config.snapshots.slots, config.make_snapshot_policy,
                                     hash_combine(config.pool.seed, hash_combine(instance, rank)));
+  if (config.shared_prefix_attention) shared_reads_ = std::make_unique<SharedReads>();
   totals_.instance = instance;
   totals_.rank = rank;
   totals_.blocks = config.kv_blocks;
@@ -120,12 +121,13 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
       plan_either(out, now, ahead);
       break;
   }
-  out.plain =
-      out.prefills.empty() && !out.skips_prompts && out.preemptions == 0 && out.starved.empty() &&
-      out.late.empty() && waiting_.size() == before && skipped_.size() == aside &&
-      swapped_.size() == out_there && !departs && !layers_move && layered_.empty() &&
-      draining_ == 0 && prefilling_.empty() && !queue_may_move() && !writes_back_ &&
-      out.mapping_ns + out.mapping_ahead_ns + out.restore_ns == 0 && !(tiers_ && tiers_->copying());
+  out.plain = out.prefills.empty() && !out.skips_prompts && out.preemptions == 0 &&
+              out.starved.empty() && out.late.empty() && waiting_.size() == before &&
+              skipped_.size() == aside && swapped_.size() == out_there && !departs &&
+              !layers_move && layered_.empty() && draining_ == 0 && prefilling_.empty() &&
+              !queue_may_move() && !writes_back_ &&
+              out.mapping_ns + out.mapping_ahead_ns + out.restore_ns == 0 && !config_.speculation &&
+              !(tiers_ && tiers_->copying());
   if (!layered_.empty()) plan_layers(out);
   finish_plan(out);
   if (!out.finishing.empty() || out.shape.decodes == 0) out.plain = false;
@@ -138,7 +140,8 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
 }
 
 bool Rank::can_plan_fast() {
-  if (starved_ > 0 || group_.size() > config_.max_batched_tokens || prefilling_.size() > 1)
+  if (starved_ > 0 || group_.size() > config_.max_batched_tokens || prefilling_.size() > 1 ||
+      config_.speculation != nullptr)
     return false;
   std::int64_t need = group_.due(), tokens = group_.size();
   if (!prefilling_.empty()) {
@@ -223,13 +226,11 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
       ++i;
       continue;
     }
-    const std::int64_t computed = decoding ? group_.computed(slot) : s.computed;
     const std::int64_t n =
-        decoding ? 1
+        decoding ? std::min(decode_tokens(slot), budget)
                  : std::max<std::int64_t>(
                        1, piece_of(slot, config_.max_batched_tokens - budget, pool_.free()));
-    const std::int64_t need =
-        decoding ? blocks_at(s, computed + 1) - blocks_at(s, computed) : piece_blocks(s, n);
+    const std::int64_t need = decoding ? decode_need(slot, n) : piece_blocks(s, n);
     const auto lacks = [&] {
       return need + memory_.activation_blocks(config_.max_batched_tokens - budget + n) >
              pool_.free();
@@ -242,9 +243,8 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
       if (at < i) {  // it was in already: give its tokens back, and the block its token was to open
         --i;
         if (std::erase(scratch_, v) > 0) {
-          ++budget;
-          const std::int64_t had = group_.computed(v);
-          extra = blocks_at(sequences_[v], had + 1) - blocks_at(sequences_[v], had);
+          budget += 1 + std::exchange(sequences_[v].drafts, 0);
+          extra = decode_need(v, 1);
         } else {
           for (const PlannedPrefill& p : out.prefills)
             if (p.slot == v) budget += p.piece.tokens;
@@ -257,6 +257,7 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
     if (self_preempted) break;
     if (decoding) {
       grow(need, out);
+      book_drafts(slot, n);
       scratch_.push_back(slot);
     } else {
       schedule_prefill(slot, n, out);
@@ -385,8 +386,10 @@ void Rank::drop_expired(Time now) {
 
 // The first `full` blocks of the sequence have their content, and others may use them.
 void Rank::publish(Sequence& s, std::int64_t full) {
-  if (s.curve == nullptr || shares(s))
-    pool_.publish(s.hold, s.content, std::max(s.hold.hashed, full));
+  if (s.curve != nullptr && !shares(s)) return;
+  const std::int64_t before = s.hold.hashed;
+  pool_.publish(s.hold, s.content, std::max(before, full));
+  if (shared_reads_ && s.hold.hashed != before) *shared_reads_ = {};  // it may share them now
 }
 
 void Rank::publish_known_outputs(bool ahead) {
@@ -410,7 +413,13 @@ void Rank::finish_plan(Plan& out) {
     if (group_.forms() != nullptr) group_.describe_forms(0, out.shape, out.loads);
     out.shape.padded_decodes =
         out.prefills.empty() ? config_.padded(out.shape.decodes) : out.shape.decodes;
-    if (group_.size() > 0) group_.advance(out.finishing);
+    if (shared_reads_)
+      shared_reads_->describe(group_, sequences_, pool_, config_.block_tokens, out.shape);
+    if (config_.speculation != nullptr) {
+      verify_drafts(out);
+    } else if (group_.size() > 0) {
+      group_.advance(out.finishing);
+    }
     if (out.shape.decodes > 0) ++decode_steps_;
     for (const std::uint32_t slot : out.starved) start_decoding(slot);
   }

@@ -17,6 +17,7 @@
 #include "sim/engine/rank_memory.h"
 #include "sim/engine/rank_tiers.h"
 #include "sim/engine/sequence.h"
+#include "sim/engine/shared_reads.h"
 #include "sim/engine/snapshots.h"
 #include "traces/trace_source.h"
 
@@ -98,6 +99,12 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   void observe(const KvOccupancy& o, std::int64_t ns) { totals_.kv.add(o, ns); }
   void account_plain(std::int64_t n, std::int64_t decodes, std::int64_t gpu_ns,
                      std::int64_t host_ns);
+  void account_drafting(std::int64_t ns) { totals_.speculation.draft_ns += ns; }
+  // n iterations of this shape ran.
+  void account_shared(std::int64_t n, const StepShape& s) {
+    totals_.shared.shared_tokens += n * s.decode_shared_sum;
+    totals_.shared.read_tokens += n * s.decode_shared_read;
+  }
 
   [[nodiscard]] bool has_work() const { return !running_.empty() || waiting() > 0; }
   [[nodiscard]] std::int64_t running() const override {
@@ -165,6 +172,17 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   void starve(std::uint32_t slot);
   void feed(std::uint32_t slot, Plan&);
   void put_left_out_first(const Plan&);
+  // Speculative decoding (rank_speculation.cpp): tokens that a decode computes next, and booking
+  // them.
+  [[nodiscard]] std::int64_t decode_tokens(std::uint32_t slot) const;
+  [[nodiscard]] std::int64_t decode_need(std::uint32_t slot, std::int64_t tokens) const {
+    const Sequence& s = sequences_[slot];
+    const std::int64_t computed = group_.computed(slot);
+    return blocks_at(s, computed + tokens) - blocks_at(s, computed);
+  }
+  void book_drafts(std::uint32_t slot, std::int64_t tokens);
+  [[nodiscard]] std::int64_t due_blocks() const;
+  void verify_drafts(Plan&);
   static void restart_shorter(Sequence&);
   // All known tokens of a request must fit when it is admitted, not only its first piece.
   [[nodiscard]] bool admits_whole() const {
@@ -375,6 +393,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   Duration slack_{};                    // for prefills of the present plan, once it is known
   bool slack_known_ = false;
   std::unique_ptr<RankTiers> tiers_;
+  std::unique_ptr<SharedReads> shared_reads_;  // null: attention reads every context by itself
   std::int64_t load_reserve_ = 0;  // blocks that requests with loads under way will still need
   std::int64_t skipping_ = 0;      // running requests with a load under way
   std::int64_t failed_tokens_ = 0;

@@ -17,7 +17,8 @@ void Rank::account(const Plan& plan, Time start, Time end, Spent spent) {
   observe(plan.occupancy, elapsed);
   ++totals_.iterations;
   if (plan.prefills.empty()) ++totals_.decode_iterations;
-  totals_.decode_tokens += plan.shape.decodes;
+  totals_.decode_tokens += plan.shape.decodes + plan.accepted;
+  account_shared(1, plan.shape);
   for (const std::uint32_t slot : plan.resumed) account_resumed(sequences_[slot], start, spent);
   for (const std::uint32_t slot : plan.late) {
     Sequence& s = sequences_[slot];
@@ -26,6 +27,7 @@ void Rank::account(const Plan& plan, Time start, Time end, Spent spent) {
   }
   const auto regular = plan.shape.decodes - static_cast<std::int64_t>(plan.late.size());
   if (regular > 0) itl_.add(elapsed, regular);
+  if (plan.accepted > 0) itl_.add(0, plan.accepted);  // they come with the token before them
   for (const std::uint32_t slot : plan.starved) {
     Sequence& s = sequences_[slot];
     if (s.state != Sequence::State::running) continue;

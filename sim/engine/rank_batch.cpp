@@ -89,13 +89,14 @@ void Rank::feed(std::uint32_t slot, Plan& out) {
 // A token for every decode; where blocks are short some make way.
 std::int64_t Rank::plan_decodes(Plan& out, Time now, bool ahead) {
   const auto fit = [&] {
-    return group_.due() + spare_blocks() + memory_.activation_blocks(group_.size()) <= pool_.free();
+    return due_blocks() + spare_blocks() + memory_.activation_blocks(group_.size()) <= pool_.free();
   };
   const bool ranked = traits_.ranks_running || config_.batch.victim != BatchVictim::last;
   const std::int64_t before = out.preemptions;
   while (ranked && !fit() && group_.size() > 0) preempt(victim(now), out, now, ahead, 0);
   if (out.preemptions > before) learn_estimate();
-  if (!fit() || config_.exact_steps) return walk_decodes(out, now, ahead);
+  if (!fit() || config_.exact_steps || config_.speculation != nullptr)
+    return walk_decodes(out, now, ahead);
   grow(group_.due(), out);
   if (starved_ > 0)
     for (std::size_t i = 0; i < static_cast<std::size_t>(group_.size()); ++i)
@@ -109,20 +110,20 @@ std::int64_t Rank::walk_decodes(Plan& out, Time now, bool ahead) {
     std::stable_sort(running_.begin(), running_.end(), [this](std::uint32_t a, std::uint32_t b) {
       return sequences_[a].outcome.arrival < sequences_[b].outcome.arrival;
     });
-  std::int64_t decodes = 0;
+  std::int64_t tokens = 0;
   for (std::size_t i = 0; i < running_.size();) {
     const std::uint32_t slot = running_[i];
     if (!group_.contains(slot)) {
       ++i;
       continue;
     }
-    const Sequence& s = sequences_[slot];
-    const std::int64_t had = group_.computed(slot),
-                       need = blocks_at(s, had + 1) - blocks_at(s, had);
+    const std::int64_t n = std::min(decode_tokens(slot),
+                                    std::max<std::int64_t>(1, config_.max_batched_tokens - tokens));
+    const std::int64_t need = decode_need(slot, n);
     const std::int64_t least =
         config_.batch.needs_free_block ? std::max<std::int64_t>(need, 1) : need;
     bool stays = true;
-    while (stays && least + memory_.activation_blocks(decodes + 1) > pool_.free()) {
+    while (stays && least + memory_.activation_blocks(tokens + n) > pool_.free()) {
       std::size_t v = running_.size() - 1;
       while (v > i && sequences_[running_[v]].draining) --v;
       stays = v > i;
@@ -130,11 +131,12 @@ std::int64_t Rank::walk_decodes(Plan& out, Time now, bool ahead) {
     }
     if (!stays) continue;  // the next has come to its place
     grow(need, out);
+    book_drafts(slot, n);
     feed(slot, out);
-    ++decodes;
+    tokens += n;
     ++i;
   }
-  return config_.max_batched_tokens - decodes;
+  return config_.max_batched_tokens - tokens;
 }
 
 // Prompts for which no token was left go to the front of the running list, oldest first.

@@ -220,8 +220,8 @@ Rank::Use Rank::use_of(std::uint32_t slot) {
   if (group_.contains(slot)) {
     const std::int64_t computed = group_.computed(slot);
     u.blocks = blocks_at(s, computed);
-    u.due = blocks_at(s, computed + 1) - u.blocks;
-    u.tokens = 1;
+    u.tokens = decode_tokens(slot);
+    u.due = decode_need(slot, u.tokens);
     return u;
   }
   u.blocks = s.hold.blocks();

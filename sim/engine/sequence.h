@@ -28,6 +28,7 @@ struct Sequence {
   std::int64_t prompt = 0, output = 0;
   std::int64_t computed = 0;   // tokens with KV; the decode group knows better while it decodes
   std::int64_t sampled = 0;    // output tokens planned; likewise
+  std::int64_t drafts = 0;     // that the iteration being planned verifies for it
   std::int64_t reserved = 0;   // blocks it holds at least, whatever it computed
   std::int64_t region = 0;     // where they begin, when they lie in one piece
   std::int64_t premapped = 0;  // pages mapped for it before it came
@@ -114,7 +115,9 @@ struct Plan {
   // iteration before runs.
   std::int64_t mapping_ns = 0, mapping_ahead_ns = 0;
   std::int64_t restore_ns = 0;  // GPU time that loads begun with it need: K and V projections
-  KvOccupancy occupancy;        // while it runs
+  // Drafts that it verifies, those of them that turn out right, most of one sequence.
+  std::int64_t drafted = 0, accepted = 0, draft_steps = 0;
+  KvOccupancy occupancy;  // while it runs
   void clear() {
     empty = true;
     turn = Turn::prompts;
@@ -131,6 +134,7 @@ struct Plan {
     flushes.clear();
     resumed.clear();
     preemptions = mapping_ns = mapping_ahead_ns = restore_ns = 0;
+    drafted = accepted = draft_steps = 0;
     occupancy = {};
   }
 };

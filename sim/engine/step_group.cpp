@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sim/base/check.h"
+#include "sim/engine/speculation.h"
 
 namespace kvsim {
 
@@ -44,7 +45,8 @@ std::int64_t StepGroup::step_ns(std::int64_t gpu_ns, bool graph) const {
 // A captured graph runs when every rank only decodes, in batches that were captured.
 bool StepGroup::runs_graph() const {
   return std::all_of(lanes_.begin(), lanes_.end(), [this](const Lane& l) {
-    return l.running.prefills.empty() && config_.is_captured(l.running.shape.decodes);
+    return l.running.prefills.empty() &&
+           config_.is_captured(l.running.shape.decodes + l.running.shape.draft_tokens);
   });
 }
 
@@ -53,7 +55,8 @@ void StepGroup::describe_group() {
   if (lanes_.size() == 1) return;
   std::int64_t sum = 0, most = 0;
   for (const Lane& l : lanes_) {
-    const std::int64_t n = l.running.shape.padded_decodes + l.running.shape.prefill_tokens();
+    const StepShape& s = l.running.shape;
+    const std::int64_t n = s.padded_decodes + s.draft_tokens + s.prefill_tokens();
     sum += n;
     most = std::max(most, n);
   }
@@ -73,6 +76,11 @@ std::int64_t StepGroup::price(Lane& l) {
   } else {
     model = config_.batch.carries_fractions ? whole(cost_.mixed_price(s), DecodeLine::kShift)
                                             : to_ns(cost_.mixed_step(s));
+  }
+  if (config_.speculation != nullptr) {
+    const std::int64_t drafting = config_.speculation->draft_ns(s, l.running.draft_steps);
+    l.rank->account_drafting(drafting);
+    model += drafting;
   }
   if (config_.forms == nullptr) return l.running.restore_ns + model;
   return l.running.restore_ns +
@@ -248,6 +256,9 @@ void StepGroup::next_shape(std::size_t i, std::int64_t n) {
     grow(shapes_[i], growth_[i], 1);
     return;
   }
+  const StepShape& last = planned > 0 ? l.next.shape : l.running.shape;
+  shapes_[i].decode_shared_sum = last.decode_shared_sum;
+  shapes_[i].decode_shared_read = last.decode_shared_read;
   shapes_[i].padded_decodes = l.running.shape.padded_decodes;
   shapes_[i].group_tokens = l.running.shape.group_tokens;
   shapes_[i].group_tokens_max = l.running.shape.group_tokens_max;
@@ -394,16 +405,17 @@ void StepGroup::commit(std::size_t n) {
     const auto k = static_cast<std::int64_t>(n);
     observe(l, k);
     l.rank->plan_plain(k);
+    const StepShape& last = config_.async_scheduling ? l.next.shape : l.running.shape;
+    l.rank->account_shared(1, l.running.shape);
+    l.rank->account_shared(k - 1, last);
     if (config_.forms != nullptr) {
       commit_forms(l, k);
       l.rank->account_plain(k, l.running.shape.decodes, gpu, elapsed - gpu);
       continue;
     }
-    const std::int64_t padded = l.running.shape.padded_decodes;
-    StepShape ahead, growth;
+    StepShape ahead = last, growth;
     l.rank->decodes().describe(ahead);  // of the iteration to be planned next
     l.rank->decodes().describe_growth(growth);
-    ahead.padded_decodes = padded;
     grow(ahead, growth, -1);
     if (config_.async_scheduling) {
       if (k == 1) l.running.shape = l.next.shape;

@@ -244,6 +244,35 @@ void snapshot_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
   rows.count("snapshots_evicted", t.evicted);
 }
 
+// Speculative decoding, and prefixes whose KV decodes read together.
+void acceleration_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
+  SpeculationTotals s;
+  SharedReadTotals shared;
+  for (const RankTotals& r : ranks) {
+    s.verifications += r.speculation.verifications;
+    s.drafted += r.speculation.drafted;
+    s.accepted += r.speculation.accepted;
+    s.draft_ns += r.speculation.draft_ns;
+    shared.shared_tokens += r.shared.shared_tokens;
+    shared.read_tokens += r.shared.read_tokens;
+  }
+  const auto d = [](std::int64_t n) { return static_cast<double>(n); };
+  if (s.drafted > 0) {
+    rows.count("draft_verifications", s.verifications);
+    rows.count("drafted_tokens", s.drafted, "tokens");
+    rows.count("accepted_tokens", s.accepted, "tokens");
+    rows.ratio("acceptance_rate", d(s.accepted), d(s.drafted), "ratio");
+    rows.ratio("tokens_per_verification", d(s.verifications + s.accepted), d(s.verifications),
+               "tokens");
+    rows.value("draft_time", d(s.draft_ns) / 1e9, "s");
+  }
+  if (shared.shared_tokens > 0) {
+    rows.count("shared_prefix_tokens", shared.shared_tokens, "tokens");
+    rows.count("shared_prefix_read_tokens", shared.read_tokens, "tokens");
+    rows.ratio("sharers_per_prefix_token", d(shared.shared_tokens), d(shared.read_tokens), "ratio");
+  }
+}
+
 // What token policies keep and read, means over decode steps, and the time of what they do. Times
 // are of the work itself: some of it passes while something else is waited for anyway.
 void form_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
@@ -454,6 +483,7 @@ void rank_rows(Rows& rows, const std::vector<RankTotals>& ranks, double simulate
              "ratio");
   memory_rows(rows, ranks);
   form_rows(rows, ranks);
+  acceleration_rows(rows, ranks);
   if (whole_run) return;  // the run has these from its requests
   rows.count("preemptions", sum.preemptions);
   rows.ratio("prefix_hit_rate", static_cast<double>(sum.hit_tokens),

@@ -28,6 +28,11 @@
 //   where the KV lies (far) for what they do besides
 //   Of a fleet that scales: instances_mean, instances_most (starting and draining ones counted),
 //   instance_hours, scale_ups, scale_downs; of quotas: held_requests, held_ms (of those held)
+//   draft_verifications   sequences times iterations that verified drafts; drafted_tokens and
+//   accepted_tokens: drafts, and those that became output; acceptance_rate: of these two;
+//   tokens_per_verification: one and the accepted; draft_time: GPU time of the proposer
+//   shared_prefix_tokens   of decodes' contexts, tokens in blocks that several of them hold, summed
+//   over the iterations; shared_prefix_read_tokens: the same counted once a block
 // completed, failed (rejected + timed_out), injected, total_input_tokens and total_output_tokens
 // (of finished requests), request_, output_ and total_token_throughput, iterations,
 // decode_iterations, iteration_mean_ms, tokens_per_iteration, prefill_tokens, decode_tokens,

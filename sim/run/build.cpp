@@ -9,6 +9,7 @@
 #include "hardware/topology.h"
 #include "models/hf_config.h"
 #include "models/transformer_work.h"
+#include "sim/engine/speculation.h"
 #include "sim/run/build_faults.h"
 #include "sim/run/build_hybrid.h"
 #include "sim/run/build_kernels.h"
@@ -16,8 +17,10 @@
 #include "sim/run/build_offload.h"
 #include "sim/run/build_pool.h"
 #include "sim/run/build_pools.h"
+#include "sim/run/build_speculation.h"
 #include "sim/run/build_tiers.h"
 #include "sim/run/build_tokens.h"
+#include "sim/run/graph_sizes.h"
 #include "sim/scenario/catalog.h"
 #include "sim/scenario/yaml.h"
 #include "traces/generator.h"
@@ -56,24 +59,6 @@ SizeDefaults size_defaults(const DeviceSpec& device) {
   if (device.memory >= Bytes{160LL << 30}) return {16384, 1024};
   if (device.memory >= Bytes{70LL << 30} && !a100) return {8192, 1024};
   return {2048, 256};
-}
-
-// engine-semantics section 2: 1, 2, 4, then 8..255 by 8, then 256..max by 16.
-std::vector<std::int64_t> default_graph_sizes(std::int64_t max_running, std::int64_t max_batched,
-                                              bool blackwell) {
-  const std::int64_t most =
-      std::min({2 * max_running, std::int64_t{blackwell ? 1024 : 512}, max_batched});
-  std::vector<std::int64_t> sizes;
-  for (const std::int64_t n : {1, 2, 4})
-    if (n <= most) sizes.push_back(n);
-  for (std::int64_t n = 8; n < 256 && n <= most; n += 8) sizes.push_back(n);
-  for (std::int64_t n = 256; n <= most; n += 16) sizes.push_back(n);
-  return sizes;
-}
-
-bool is_blackwell(const DeviceSpec& d) {
-  return d.name.starts_with("b2") || d.name.starts_with("b3") ||
-         d.name.starts_with("rtx-pro-6000") || d.name.starts_with("gb");
 }
 
 BatchRules batch_rules(const BatchSpec& s) {
@@ -485,6 +470,7 @@ class Builder {
       out_.forms = build_tokens(out_, loaded_.tree, d_);
       out_.engine.forms = out_.forms.get();
     });
+    build_speculation(out_, loaded_.tree, d_);
     EngineSpec& e = s().engine;
     if (out_.cost->offload() != nullptr) {
       build_offload(out_, loaded_.tree, d_);
@@ -498,6 +484,7 @@ class Builder {
       plan.graph_pool = e.graph_pool.value_or(Bytes{0});
       plan.activation = e.activation_memory;
       if (out_.hybrid) plan.block = out_.hybrid->rank;
+      make_room_for_draft(out_, plan);
       report(d_, place_of("engine"), "engine", [&] {
         out_.memory = plan_memory(out_.model, out_.parallel, out_.precision, plan);
         e.kv_blocks = out_.memory->blocks.count();

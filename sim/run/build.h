@@ -21,7 +21,8 @@
 
 namespace kvsim {
 
-class TokenForms;  // sim/run/token_forms.h
+class Speculation;  // sim/engine/speculation.h
+class TokenForms;   // sim/run/token_forms.h
 struct BuiltRun;
 
 // Instances beside those of the run itself.
@@ -56,6 +57,8 @@ struct BuiltRun {
   std::unique_ptr<Router> router;
   std::unique_ptr<MemoryManager> memory_manager;  // the engine's settings point to it
   std::unique_ptr<TokenForms> forms;              // likewise; null without token policies
+  std::optional<ModelSpec> draft;                 // of speculative decoding with a draft model
+  std::unique_ptr<Speculation> speculation;       // the engine's settings point to it
   std::vector<std::string> notes;                 // what holds at a price that the run charges
   std::optional<TierSystem> tiers;                // below the GPU
   std::vector<FaultPlan> faults;

@@ -16,6 +16,7 @@
 #include "sim/scenario/cache_spec.h"
 #include "sim/scenario/economics_spec.h"
 #include "sim/scenario/fleet_spec.h"
+#include "sim/scenario/speculative_spec.h"
 
 namespace kvsim {
 
@@ -217,6 +218,8 @@ struct EngineSpec {
   std::optional<PrefixVisible> prefix_visible;
   PreemptionSpec preemption;
   std::optional<bool> cache_preempted;
+  std::optional<SpeculativeSpec> speculative;
+  bool shared_prefix_attention = false;
   Balancing data_balancing = Balancing::usage;
   bool cuda_graphs = true;
   std::vector<std::int64_t> graph_sizes;
@@ -259,6 +262,11 @@ struct EngineSpec {
       field("cache_preempted", &EngineSpec::cache_preempted, any,
             "what a preempted request has computed stays cached (vLLM); default: no with an index "
             "radix or chunk-tree (SGLang)"),
+      field("speculative", &EngineSpec::speculative, any,
+            "tokens drafted ahead and verified together: {tokens, acceptance, draft, ...}"),
+      field("shared_prefix_attention", &EngineSpec::shared_prefix_attention, any,
+            "attention of decodes reads KV blocks that several of them share once (ChunkAttention, "
+            "Hydragen, bifurcated attention)"),
       field("data_balancing", &EngineSpec::data_balancing, any,
             "how the front end scores data-parallel ranks: usage (present) or waiting (4 waiting + "
             "running)"),

@@ -292,6 +292,16 @@ void BlockPool::release(Hold& hold) {
   hold.chunk = 0;
 }
 
+void BlockPool::runs(const Hold& hold, std::vector<Piece>& out) const {
+  for (const Piece& piece : hold.pieces) {
+    std::int64_t left = piece.blocks;
+    for (std::uint32_t r = piece.run; left > 0; r = runs_[r].split_next) {
+      out.push_back({r, runs_[r].blocks});
+      left -= runs_[r].blocks;
+    }
+  }
+}
+
 bool BlockPool::reset() {
   if (free_ != total_) return false;
   runs_.clear();

@@ -38,6 +38,7 @@ class BlockPool final : public KvPool {
   void publish(Hold&, std::span<const ContentChunk>, std::int64_t full) override;
   // Last block first.
   void release(Hold&) override;
+  void runs(const Hold&, std::vector<Piece>& out) const override;
   bool reset() override;
   void check(std::span<const Hold* const> holders) const override;
 

@@ -93,6 +93,8 @@ class KvPool {
   virtual void publish(Hold&, std::span<const ContentChunk>, std::int64_t full) = 0;
   // Gives everything back; the hold is empty afterwards.
   virtual void release(Hold&) = 0;
+  // Appends the runs of cached blocks that a hold consists of. Holds with equal `run` share it.
+  virtual void runs(const Hold&, std::vector<Piece>& out) const = 0;
   // Forgets all cached content; refused (false) while any block is held.
   virtual bool reset() = 0;
 

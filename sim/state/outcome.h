@@ -227,6 +227,18 @@ struct KvFormTotals {
   std::int64_t turned = 0;       // prompts that were compressed
 };
 
+// Speculative decoding in one rank: sequences times iterations that verified drafts, the drafts,
+// and those that were right.
+struct SpeculationTotals {
+  std::int64_t verifications = 0, drafted = 0, accepted = 0, draft_ns = 0;
+};
+
+// Prefixes that decodes shared, over the iterations: tokens in shared blocks, counted for every
+// sequence, and those blocks' tokens as attention read them, once.
+struct SharedReadTotals {
+  std::int64_t shared_tokens = 0, read_tokens = 0;
+};
+
 // Totals of one rank over the run.
 struct RankTotals {
   std::uint32_t instance = 0, rank = 0;
@@ -249,6 +261,8 @@ struct RankTotals {
   KvUse kv{};
   SnapshotTotals snapshots{};
   KvFormTotals forms{};
+  SpeculationTotals speculation{};
+  SharedReadTotals shared{};
 };
 
 // One store of one tier over the run.

@@ -71,8 +71,13 @@ class Checker {
     if (given != 1)
       add(at, path, "expected exactly one of scenario, model, hardware and replay",
           "give each source of numbers a run of its own");
-    if (run.scenario.empty() && (run.search || !run.set.empty()))
-      add(at, path, "set and search are for a scenario", "remove them");
+    if (run.scenario.empty() && (run.search || run.step || !run.set.empty()))
+      add(at, path, "set, search and step are for a scenario", "remove them");
+    if (run.search && run.step)
+      add(at, path, "a step is priced, not searched", "remove search or step");
+    if (run.step && run.step->shared >= run.step->context)
+      add(at, path + ".step.shared", "the last token of a context is its own",
+          "give less than context");
     if (run.replay && !Registry::instance().find("eviction", run.replay->policy))
       add(at, path + ".replay.policy", fmt::format("no eviction policy '{}'", run.replay->policy),
           name_hint(run.replay->policy, Registry::instance().names("eviction")));

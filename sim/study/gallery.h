@@ -70,11 +70,23 @@ struct GalleryReplay {
       field("nodes", &GalleryReplay::nodes, between<std::int64_t>(1, 4096), "caches")};
 };
 
+// One iteration that only decodes, as the cost model of a scenario prices it.
+struct GalleryStep {
+  std::int64_t decodes = 1, context = 1, shared = 0;
+  static constexpr Rows kFields{
+      field("decodes", &GalleryStep::decodes, between<std::int64_t>(1, 1 << 20), "sequences"),
+      field("context", &GalleryStep::context, between<std::int64_t>(1, std::int64_t{1} << 40),
+            "tokens of each"),
+      field("shared", &GalleryStep::shared, between<std::int64_t>(0, std::int64_t{1} << 40),
+            "of these, tokens that all have in common and attention reads once")};
+};
+
 // One source of named numbers; exactly one of scenario, model, hardware and replay is given.
 struct GalleryRun {
   std::string scenario;
   std::vector<std::string> set;
   std::optional<GallerySearch> search;
+  std::optional<GalleryStep> step;
   Tree model;
   double kv_bits = 16;
   std::int64_t tokens = 1;
@@ -86,6 +98,9 @@ struct GalleryRun {
       field("set", &GalleryRun::set, any, "PATH=VALUE over the file's values"),
       field("search", &GalleryRun::search, any,
             "vary one value up to the limits; gives `found` and the metrics there"),
+      field("step", &GalleryRun::step, any,
+            "price one iteration instead of running the scenario; gives step_us, attention_us, and "
+            "OPERATOR_us of each operator"),
       field("model", &GalleryRun::model, any,
             "as in a scenario; gives layers, hidden, heads, kv_heads, kv_token_bytes, "
             "kv_sequence_bytes, weight_bytes, parameters, active_parameters"),

@@ -73,6 +73,35 @@ RunResult run_search(const std::string& file, const GalleryRun& run) {
   return best;
 }
 
+RunResult step_numbers(const std::string& file, const GalleryRun& run) {
+  Diagnostics d;
+  const LoadedScenario loaded = load_scenario(file, run.set, d);
+  const BuiltRun built = build_run(loaded, false, d);
+  d.throw_if_any();
+  const GalleryStep& step = *run.step;
+  StepShape s;
+  s.decodes = step.decodes;
+  s.padded_decodes = built.engine.padded(step.decodes);
+  s.decode_context_sum = step.decodes * step.context;
+  s.decode_context_max = step.context;
+  for (std::size_t i = 0; i < kMaxWindows; ++i)
+    if (built.engine.windows[i] > 0)
+      s.decode_window_sum[i] = step.decodes * std::min(step.context, built.engine.windows[i]);
+  if (step.shared > 0 && !built.cost->shares_prefixes())
+    return {fmt::format("cost model {} has no price for shared prefixes", built.scenario.cost.name),
+            false,
+            {}};
+  s.decode_shared_sum = step.decodes * step.shared;
+  s.decode_shared_read = step.shared;
+  RunResult out;
+  for (const CostModel::Part& p : built.cost->explain(s)) {
+    out.numbers[p.name + "_us"] += p.ns / 1e3;
+    out.numbers["step_us"] += p.ns / 1e3;
+    if (p.name.starts_with("attention")) out.numbers["attention_us"] += p.ns / 1e3;
+  }
+  return out;
+}
+
 RunResult model_numbers(const GalleryRun& run, const std::string& base) {
   Diagnostics d;
   const ModelSpec m = build_model(run.model, base, "model", d);
@@ -151,6 +180,7 @@ RunResult run_one(const GalleryRun& run, const std::string& base) {
     if (!run.hardware.is_null()) return hardware_numbers(run, base);
     if (run.replay) return replay_numbers(*run.replay, base);
     const std::string file = resolve_path(base, run.scenario);
+    if (run.step) return step_numbers(file, run);
     return run.search ? run_search(file, run) : run_scenario(file, run.set);
   } catch (const InputError& e) {
     return {e.what(), false, {}};

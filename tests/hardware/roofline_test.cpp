@@ -45,6 +45,46 @@ double part(CostModel& m, const StepShape& s, const std::string& name) {
   return ns;
 }
 
+// A shared prefix is read once and multiplied with everybody's queries; the rest is as it was.
+TEST(Roofline, SharedPrefixIsReadOnce) {
+  const FakeModel model;
+  const DeviceSpec d = round_device();
+  const auto m = make(model, d);
+  for (const auto& [sum, read] : {std::pair{2000, 500}, {2000, 100}}) {
+    StepShape s = decodes(4, 4000, 1500);
+    s.decode_shared_sum = sum;
+    s.decode_shared_read = read;
+    const double own = 131072.0 * (4000 - sum) / 0.5e12 * 1e9 + 96e3;
+    const double prefix = std::max(524288.0 * sum / 0.25e14, 131072.0 * read / 0.5e12) * 1e9 + 64e3;
+    EXPECT_NEAR(part(*m, s, "attention_decode"), own, 1e-3);
+    EXPECT_NEAR(part(*m, s, "attention_prefix"), prefix, 1e-3);
+    const double ffn = part(*m, s, "ffn_up");
+    EXPECT_NEAR(static_cast<double>(to_ns(m->mixed_step(s))), ffn + own + prefix, 1.5);
+    // The same beside a prompt.
+    const PrefillPiece piece{1, 0, false};
+    s.prefills = {&piece, 1};
+    double all = 0;
+    for (const CostModel::Part& p : m->explain(s)) all += p.ns;
+    EXPECT_NEAR(static_cast<double>(to_ns(m->mixed_step(s))), all, 1.5);
+    EXPECT_NEAR(part(*m, s, "attention_prefix"), prefix, 1e-3);
+  }
+}
+
+// Prices of shapes without a shared prefix do not depend on what was priced before.
+TEST(Roofline, SharedShapesLeaveOthersAlone) {
+  const FakeModel model;
+  const DeviceSpec d = round_device();
+  const auto fresh = make(model, d), used = make(model, d);
+  StepShape s = decodes(4, 4000, 1500);
+  s.decode_shared_sum = 2000;
+  s.decode_shared_read = 500;
+  const PrefillPiece piece{77, 5, true};
+  s.prefills = {&piece, 1};
+  (void)used->mixed_step(s);
+  const StepShape plain = decodes(4, 4000, 1500);
+  EXPECT_EQ(fresh->mixed_step(plain), used->mixed_step(plain));
+}
+
 TEST(Roofline, DecodeIsBoundByMemory) {
   const FakeModel model;
   const DeviceSpec d = round_device();

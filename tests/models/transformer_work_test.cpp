@@ -71,6 +71,23 @@ TEST(TransformerWork, DecodeByHand) {
   EXPECT_DOUBLE_EQ(all_of(out).comm_bytes, 0);
 }
 
+// Drafts are tokens like any other, but a sequence's context is read once for all of its queries.
+TEST(TransformerWork, DraftsShareTheReadOfTheirContext) {
+  const TransformerWork w(catalogue("llama-3.1-8b"), {}, {});
+  StepShape s = decode({1000, 2000}, 0);
+  const auto plain = run(w, s);
+  s.draft_tokens = 6;
+  const auto drafted = run(w, s);
+  for (const Operator op : {Operator::qkv_proj, Operator::o_proj, Operator::ffn_up,
+                            Operator::ffn_down, Operator::lm_head})
+    EXPECT_DOUBLE_EQ(of(drafted, op).flops, 4 * of(plain, op).flops);
+  EXPECT_DOUBLE_EQ(all_of(drafted).weight_bytes, all_of(plain).weight_bytes);
+  EXPECT_DOUBLE_EQ(of(drafted, Operator::attention_decode).flops, 32 * 4.0 * 32 * 128 * 3000 * 4);
+  EXPECT_DOUBLE_EQ(of(drafted, Operator::attention_decode).kv_bytes, 3006.0 * 131072);
+  EXPECT_DOUBLE_EQ(of(drafted, Operator::rotary).kv_bytes, 8.0 * 131072);
+  EXPECT_DOUBLE_EQ(of(drafted, Operator::attention_prefill).flops, 0);
+}
+
 TEST(TransformerWork, EmptyStepIsNoWork) {
   EXPECT_TRUE(run(TransformerWork(catalogue("llama-3.1-8b"), {}, {}), StepShape{}).empty());
 }

@@ -27,20 +27,22 @@ class ListTrace final : public TraceSource {
 };
 
 // base + per_token * tokens + per_context * (context read), all in ns; window sums count like
-// contexts.
+// contexts, shared prefixes once.
 class LinearCost final : public CostModel {
  public:
   LinearCost(std::int64_t base, std::int64_t per_token, std::int64_t per_context)
       : base_(base), per_token_(per_token), per_context_(per_context) {}
   Duration mixed_step(const StepShape& s) override {
-    std::int64_t ns = base_ + per_token_ * s.tokens() + per_context_ * s.decode_context_sum;
+    std::int64_t ns =
+        base_ + per_token_ * s.tokens() + per_context_ * (s.decode_context_sum - saved(s));
     for (const auto w : s.decode_window_sum) ns += per_context_ * w;
     for (const PrefillPiece& p : s.prefills) ns += per_context_ * p.history;
     return Duration{ns};
   }
   DecodeLine decode_line(const StepShape& s) override {
     DecodeLine l;
-    l.base = (base_ + per_token_ * s.decodes) << DecodeLine::kShift;
+    l.base = (base_ + per_token_ * (s.decodes + s.draft_tokens) - per_context_ * saved(s))
+             << DecodeLine::kShift;
     l.per_context = per_context_ << DecodeLine::kShift;
     for (auto& w : l.per_window) w = per_context_ << DecodeLine::kShift;
     l.iterations = 1 + s.decode_context_sum % 7;  // cells end anywhere
@@ -49,6 +51,9 @@ class LinearCost final : public CostModel {
   std::vector<Part> explain(const StepShape&) override { return {}; }
 
  private:
+  static std::int64_t saved(const StepShape& s) {
+    return s.decode_shared_sum - s.decode_shared_read;
+  }
   std::int64_t base_, per_token_, per_context_;
 };
 

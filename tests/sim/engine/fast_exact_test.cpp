@@ -169,6 +169,8 @@ void expect_same(const RunOutcome& a, const RunOutcome& b, std::uint64_t seed) {
     const RankTotals &x = a.ranks[r], &y = b.ranks[r];
     ASSERT_EQ(x.peak_blocks, y.peak_blocks) << "seed " << seed;
     ASSERT_EQ(x.mapping_ns, y.mapping_ns) << "seed " << seed;
+    ASSERT_EQ(x.shared.shared_tokens, y.shared.shared_tokens) << "seed " << seed;
+    ASSERT_EQ(x.shared.read_tokens, y.shared.read_tokens) << "seed " << seed;
     ASSERT_EQ(x.swaps_in, y.swaps_in) << "seed " << seed;
     ASSERT_EQ(x.to_host_bytes, y.to_host_bytes) << "seed " << seed;
     ASSERT_EQ(x.from_host_bytes, y.from_host_bytes) << "seed " << seed;
@@ -193,13 +195,15 @@ void expect_same(const RunOutcome& a, const RunOutcome& b, std::uint64_t seed) {
 }
 
 void run_both(bool node_pools) {
-  std::int64_t preemptions = 0, timeouts = 0, hits = 0;
+  std::int64_t preemptions = 0, timeouts = 0, hits = 0, shared = 0;
   for (std::uint64_t seed = 0; seed < 1000; ++seed) {
     Scenario s = random_scenario(seed, false);
     if (node_pools) use_node_pool(s, seed);
+    s.engine.shared_prefix_attention = seed % 2 == 0;
     const RunOutcome fast = s.run(false), exact = s.run(true);
     expect_same(fast, exact, seed);
     if (testing::Test::HasFatalFailure()) return;
+    for (const RankTotals& r : fast.ranks) shared += r.shared.shared_tokens;
     for (const RequestOutcome& r : fast.requests) {
       preemptions += r.preemptions;
       timeouts += r.outcome == Outcome::timed_out ? 1 : 0;
@@ -215,6 +219,7 @@ void run_both(bool node_pools) {
   EXPECT_GT(preemptions, 100);
   EXPECT_GT(timeouts, 10);
   EXPECT_GT(hits, 1000);
+  EXPECT_GT(shared, 10'000);
 }
 
 TEST(FastExact, SameBytesOnRandomScenarios) { run_both(false); }

@@ -1,0 +1,89 @@
+// The folder of accelerations: every example runs, keeps the invariants, gives the same on both
+// paths and the same twice, and does what it is meant to show.
+#include "sim/run/simulate.h"
+#include "sim/scenario/yaml.h"
+#include "tests/sim/cli/cli_fixture.h"
+
+namespace kvsim {
+namespace {
+
+SimulateResult run(const std::string& name, const std::vector<std::string>& sets = {},
+                   bool exact = false) {
+  Diagnostics d;
+  const LoadedScenario loaded =
+      load_scenario(cli_test::scenario("acceleration/" + name + ".yaml"), sets, d);
+  d.throw_if_any();
+  EXPECT_EQ(loaded.value.name, name);
+  BuiltRun built = build_run(loaded, true, d);
+  d.throw_if_any();
+  SimulateOptions options;
+  options.check_often = true;
+  options.exact_steps = exact;
+  return simulate(built, options);
+}
+
+double value(const SimulateResult& r, const std::string& metric,
+             const std::string& statistic = "value") {
+  for (const Metric& m : r.metrics)
+    if (m.scope == "run" && m.name == metric && m.statistic == statistic) return m.value;
+  ADD_FAILURE() << "no metric " << metric;
+  return 0;
+}
+
+std::vector<std::string> examples() {
+  std::vector<std::string> names;
+  for (const auto& e : std::filesystem::directory_iterator(cli_test::scenario("acceleration")))
+    if (e.path().extension() == ".yaml") names.push_back(e.path().stem().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+TEST(AccelerationScenarios, RunTheSameOnBothPaths) {
+  for (const std::string& name : examples()) {
+    const SimulateResult fast = run(name), exact = run(name, {}, true);
+    EXPECT_GT(fast.outcome.injected, 0U) << name;
+    EXPECT_EQ(fast.outcome.injected, fast.outcome.requests.size()) << name;
+    EXPECT_EQ(fast.outcome.digest, exact.outcome.digest) << name;
+    cli_test::expect_holds(
+        cli_test::read_file(cli_test::scenario("acceleration/" + name + ".yaml")),
+        {"kvsim run scenarios/acceleration/" + name + ".yaml"});
+  }
+}
+
+TEST(AccelerationScenarios, DraftsShortenTheTimePerToken) {
+  const SimulateResult with = run("speculative-draft"),
+                       without = run("speculative-draft", {"engine.speculative=null"});
+  EXPECT_LT(value(with, "tpot_ms", "mean"), value(without, "tpot_ms", "mean"));
+  EXPECT_EQ(value(with, "total_output_tokens"), value(without, "total_output_tokens"));
+  // 1 + 0.8 + 0.8 0.75 + 0.8 0.75 0.7 + 0.8 0.75 0.7 0.65, less what falls behind the last token.
+  EXPECT_NEAR(value(with, "tokens_per_verification"), 3.093, 0.05);
+}
+
+TEST(AccelerationScenarios, OnePrefixIsReadOnce) {
+  const SimulateResult shared = run("shared-prefix"),
+                       each = run("shared-prefix", {"engine.shared_prefix_attention=false"});
+  EXPECT_GT(value(shared, "sharers_per_prefix_token"), 10);
+  EXPECT_GT(value(shared, "output_throughput"), 1.5 * value(each, "output_throughput"));
+}
+
+TEST(AccelerationScenarios, WhatCannotBePricedIsRefused) {
+  const auto says = [](const std::string& name, const std::vector<std::string>& sets,
+                       const std::string& what) {
+    try {
+      run(name, sets);
+      ADD_FAILURE() << "accepted: " << what;
+    } catch (const InputError& e) {
+      EXPECT_NE(std::string(e.what()).find(what), std::string::npos) << e.what();
+    }
+  };
+  says("shared-prefix", {"cache.prefix.index=none"}, "engine.shared_prefix_attention");
+  says("speculative-ngram", {"engine.speculative.acceptance=1.5"}, "out of bounds: 0 to 1");
+  says("speculative-ngram", {"engine.speculative.acceptance=[]"}, "an empty list");
+  says("speculative-draft", {"engine.speculative.draft_time=1 ms"}, "the draft model says");
+  says("speculative-draft", {"engine.speculative.draft=llama-3.2-1bb"}, "llama-3.2-1b");
+  says("speculative-ngram", {"engine.speculative.token=3"}, "tokens");
+  says("speculative-ngram", {"cache.token_policies=[h2o]"}, "token policies change");
+}
+
+}  // namespace
+}  // namespace kvsim
