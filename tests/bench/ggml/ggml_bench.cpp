@@ -1,4 +1,4 @@
-// kvsim's decode attention and int4 codec beside ggml's, call by call in turn in one process, so
+// kvsim's decode attention and page codecs beside ggml's, call by call in turn in one process, so
 // that what slows the machine slows both. Built only with -DKVSIM_GGML=<a checkout of ggml that was
 // built in its folder build/>; `./dev bench ggml CHECKOUT` does both. Nothing of ggml is kept here.
 //
@@ -193,6 +193,45 @@ void cpu_rows(int threads, std::int64_t context, std::int64_t calls) {
   ggml_threadpool_free(pool);
 }
 
+// The same count of numbers into codes: ours from a cache in f16, ggml's from floats, which is what
+// its own writes to a cache begin with. Larger than the caches of the processor.
+void codec_rows(int threads, std::int64_t calls) {
+  constexpr std::int64_t kTokens = 16384, kNumbers = kTokens * kHeads * kDim * 2, kRow = 4096;
+  Threads team(threads);
+  header(fmt::format("CPU, {} threads, {} M numbers into codes", threads, kNumbers >> 20));
+  const TimingRules rules{.threads = threads, .calls = calls, .budget = 30};
+  const std::vector<float> x = draw(static_cast<std::size_t>(kNumbers), 2);
+  struct Case {
+    const char* name;
+    const char* codes;
+    ggml_type type;
+  };
+  for (const Case& c : {Case{"quantise int8 / q8_0", "i8", GGML_TYPE_Q8_0},
+                        Case{"quantise int4 / q4_0", "i4", GGML_TYPE_Q4_0}}) {
+    Tree t = Tree::map();
+    t.set("context", Tree::scalar(std::to_string(kTokens)));
+    t.set("codes", Tree::scalar(c.codes));
+    Ours ours("quantize-pages", t, {&team, nullptr});
+    std::vector<std::byte> codes(ggml_row_size(c.type, kNumbers));
+    const auto quantize = [&](std::int64_t) {
+      team.run([&](int thread) {
+        const auto [first, end] = team.part(kNumbers, thread, kRow);
+        ggml_get_type_traits_cpu(c.type)->from_float(
+            x.data() + first, codes.data() + ggml_row_size(c.type, first), end - first);
+      });
+    };
+    quantize(0);
+    std::vector<float> back(kRow);
+    ggml_get_type_traits(c.type)->to_float(codes.data(), back.data(), kRow);
+    for (std::size_t i = 0; i < back.size(); ++i)
+      if (std::fabs(back[i] - x[i]) > 0.13F) fail("ggml's codes are off");
+    const auto times = time_in_turn(rules, {[&](std::int64_t) { ours.bound->run(0); }, quantize});
+    row(c.name, times[0], times[1], 0);
+    fmt::print("{:>34} {:>9.2f} {:>9.2f}   10^9 numbers/s\n", "", kNumbers / times[0].median / 1e9,
+               kNumbers / times[1].median / 1e9);
+  }
+}
+
 void vulkan_rows(std::int64_t context, std::int64_t calls) {
   ggml_backend_t backend = nullptr;
   for (std::size_t i = 0; i < ggml_backend_dev_count() && backend == nullptr; ++i)
@@ -220,5 +259,8 @@ int main(int argc, char** argv) {
     vulkan_rows(context, calls);
     return 0;
   }
-  for (const int threads : {1, 2}) cpu_rows(threads, context, calls);
+  for (const int threads : {1, 2}) {
+    cpu_rows(threads, context, calls);
+    codec_rows(threads, calls);
+  }
 }
