@@ -58,9 +58,11 @@ Rate probe_read(Threads& threads, const ProbeRules& rules) {
 CopyRates probe_copy(Threads& threads, const ProbeRules& rules) {
   const Arena from(whole_slices(rules.bytes)), to(whole_slices(rules.bytes));
   const double moved = 2.0 * static_cast<double>(slice_of(rules.bytes, 0).bytes);
-  const auto copy = [&](auto&& one) {
-    return [&, one](std::int64_t call) {
-      const Slice slice = slice_of(rules.bytes, call);
+  // The two kinds take turns on slices far from each other: what one has read would be near for the
+  // other.
+  const auto copy = [&](std::int64_t first_slice, auto&& one) {
+    return [&, first_slice, one](std::int64_t call) {
+      const Slice slice = slice_of(rules.bytes, first_slice + call);
       threads.run([&](int thread) {
         const auto [first, end] =
             threads.part(static_cast<std::int64_t>(slice.bytes), thread, kGrain);
@@ -72,8 +74,8 @@ CopyRates probe_copy(Threads& threads, const ProbeRules& rules) {
   };
   const std::vector<Timing> t = time_in_turn(
       rules_for(threads, rules),
-      {copy([](const std::byte* a, std::byte* b, std::size_t n) { std::memcpy(b, a, n); }),
-       copy([](const std::byte* a, std::byte* b, std::size_t n) {
+      {copy(0, [](const std::byte* a, std::byte* b, std::size_t n) { std::memcpy(b, a, n); }),
+       copy(kSlices / 2, [](const std::byte* a, std::byte* b, std::size_t n) {
          cpu::copy_non_temporal(a, b, n);
        })});
   return {rate_of(t[0], moved), rate_of(t[1], moved)};

@@ -46,9 +46,9 @@ MachineRates machine_rates(const NamedTarget& t, double budget) {
   if (t.target.cpu == nullptr) return {};
   force_isa(t.isa);
   const ProbeRules rules{.bytes = std::size_t{512} << 20, .calls = 9, .budget = budget};
-  return {probe_read(*t.target.cpu, rules).median,
-          probe_copy(*t.target.cpu, rules).non_temporal.median,
-          probe_fma(*t.target.cpu, rules).median};
+  const CopyRates copies = probe_copy(*t.target.cpu, rules);
+  return {probe_read(*t.target.cpu, rules).median, copies.non_temporal.median,
+          probe_fma(*t.target.cpu, rules).median, copies.memcpy.median};
 }
 
 BenchRow time_operation(const std::string& name, const Tree& shape, const NamedTarget& target,

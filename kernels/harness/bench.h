@@ -19,6 +19,7 @@ struct BenchOptions {
 // Of a device, just before the rows that it stands beside. 0 = not known.
 struct MachineRates {
   double read = 0, copy = 0, flops = 0;  // bytes/s, bytes/s (read + written), f32 flops/s
+  double memcpy = 0;                     // as copy, by the C library; copy itself skips the caches
 };
 
 struct BenchRow {

@@ -163,8 +163,10 @@ void print_bench(const kernels::BenchReport& report) {
   for (const auto& [name, m] : report.machines)
     if (m.read > 0)
       fmt::print(
-          "{}: reads {:.1f} GB/s, copies {:.1f} GB/s (read + written), {:.0f} GFLOP/s in f32\n",
-          name, m.read / 1e9, m.copy / 1e9, m.flops / 1e9);
+          "{}: reads {:.1f} GB/s, copies {:.1f} GB/s (read + written; memcpy {:.1f}), {:.0f} "
+          "GFLOP/s in "
+          "f32\n",
+          name, m.read / 1e9, m.copy / 1e9, m.memcpy / 1e9, m.flops / 1e9);
   TextTable table({"operation", "on", ">us", ">p5", ">p95", ">calls", ">dropped", ">GB/s",
                    ">of machine", ">GFLOP/s", ">of peak", "shape"});
   for (const kernels::BenchRow& r : report.rows) {
