@@ -367,6 +367,7 @@ void quota_rows(Rows& rows, const std::vector<RequestOutcome>& requests) {
 // Each class of tenants by itself.
 void class_rows(std::vector<Metric>& all, const RunOutcome& run, double duration,
                 const std::vector<SloClass>& classes) {
+  if (classes.empty()) return;
   std::map<std::uint32_t, std::size_t> by_tenant;
   std::size_t rest = classes.size();
   for (std::size_t c = 0; c < classes.size(); ++c) {

@@ -34,6 +34,10 @@ constexpr const char* kRoutingSql =
   max(value) FILTER (WHERE m.name = 'ttft_ms' AND statistic = 'p99') AS ttft_p99_ms
 FROM run r JOIN metric m USING (run_id) WHERE m.scope = 'run' GROUP BY run_id ORDER BY run_id)";
 
+constexpr const char* kScalingSql =
+    R"(SELECT run_id, at_ns / 1e9 AS at_s, event, instance, wanted, up, starting, draining, waiting, in_flight
+FROM scale_event ORDER BY run_id, rowid)";
+
 constexpr const char* kClassesSql =
     R"(SELECT run_id, substr(scope, 7) AS class, max(value) FILTER (WHERE name = 'injected') AS requests,
   max(value) FILTER (WHERE name = 'rejected') AS rejected, max(value) FILTER (WHERE name = 'held_requests') AS held,
@@ -183,9 +187,7 @@ FROM miss GROUP BY run_id, cause ORDER BY run_id, tokens DESC)"},
       {"runs", "the runs of the file and how they ended",
        R"(SELECT run_id, name, status, error, requests, simulated_ns / 1e9 AS simulated_s, seed, version, scenario_digest,
   event_digest FROM run ORDER BY run_id)"},
-      {"scaling", "when instances came and went, and how many there were then",
-       R"(SELECT run_id, at_ns / 1e9 AS at_s, event, instance, wanted, up, starting, draining, waiting, in_flight
-FROM scale_event ORDER BY run_id, rowid)"},
+      {"scaling", "when instances came and went, and how many there were then", kScalingSql},
       {"slo", "the objectives, the share of requests that meet them, goodput",
        R"(SELECT a.*, (SELECT value FROM metric m WHERE m.run_id = a.run_id AND scope = 'run'
   AND m.name = 'request_goodput') AS request_goodput FROM slo_attainment a)"},

@@ -52,5 +52,36 @@ TEST(RoutingScenarios, RunTheSameOnBothPaths) {
   }
 }
 
+// Each autoscaling policy is a variant of the example; so is a fleet that stays as it is.
+TEST(FleetScenarios, RunTheSameOnBothPaths) {
+  std::set<std::string> scalers;
+  for (const char* name : {"autoscaling", "tenants"}) {
+    Diagnostics d;
+    const std::string file = cli_test::scenario("examples/" + std::string(name) + ".yaml");
+    const auto variants = load_variants(file, {"workload.limit=1500"}, d);
+    d.throw_if_any();
+    for (const LoadedScenario& one : variants) {
+      std::uint64_t digests[2] = {};
+      for (const bool exact : {false, true}) {
+        BuiltRun built = build_run(one, true, d);
+        d.throw_if_any();
+        SimulateOptions options;
+        options.check_often = true;
+        options.exact_steps = exact;
+        const RunOutcome outcome = simulate(built, options).outcome;
+        EXPECT_EQ(outcome.requests.size(), 1500U);
+        digests[exact ? 1 : 0] = outcome.digest;
+      }
+      EXPECT_EQ(digests[0], digests[1]) << one.value.name;
+      if (one.value.deployment.autoscaling)
+        scalers.insert(one.value.deployment.autoscaling->policy.name);
+    }
+    cli_test::expect_holds(cli_test::read_file(file),
+                           {"kvsim run scenarios/examples/" + std::string(name) + ".yaml"});
+  }
+  for (const std::string& name : Registry::instance().names("scaler"))
+    EXPECT_TRUE(scalers.contains(name)) << name << " has no variant in examples/autoscaling.yaml";
+}
+
 }  // namespace
 }  // namespace kvsim

@@ -76,6 +76,7 @@ TEST(Recorder, RequestComesBackColumnByColumn) {
   r.arrival = Time{Duration{14}};
   r.scheduled = Time{Duration{15}};
   r.first_token = Time{Duration{16}};
+  r.held_ns = 20;
   for (auto* values : {&r.ttft_ns, &r.after_ns})
     for (auto& v : *values) v = next++;
   for (auto& v : r.miss_tokens) v = next++;
@@ -87,15 +88,15 @@ TEST(Recorder, RequestComesBackColumnByColumn) {
   ASSERT_EQ(s.columns(), static_cast<int>(schema_table("request").columns.size()));
   const std::vector<std::string> expected{"1",      "1",  "-1", "3",  "4",  "5",  "6",  "timed_out",
                                           r.reason, "7",  "8",  "9",  "10", "11", "17", "18",
-                                          "19",     "12", "13", "14", "15", "16", ""};
+                                          "19",     "12", "13", "14", "15", "16", "",   "20"};
   for (int i = 0; i < static_cast<int>(expected.size()); ++i)
     EXPECT_EQ(s.text(i), expected[static_cast<std::size_t>(i)]) << s.name(i);
   EXPECT_EQ(s.type(22), Statement::Type::null);  // no last token
-  for (int i = 23; i < s.columns(); ++i) EXPECT_EQ(s.integer(i), 1000 + i - 23) << s.name(i);
-  EXPECT_EQ(s.name(23), "ttft_front_end_ns");
+  for (int i = 24; i < s.columns(); ++i) EXPECT_EQ(s.integer(i), 1000 + i - 24) << s.name(i);
+  EXPECT_EQ(s.name(24), "ttft_front_end_ns");
   const int intervals = static_cast<int>(kIntervals), causes = static_cast<int>(kMissCauses);
-  EXPECT_EQ(s.name(22 + 2 * intervals), "after_back_end_ns");
-  EXPECT_EQ(s.name(22 + 2 * intervals + causes), "miss_not_shareable_tokens");
+  EXPECT_EQ(s.name(23 + 2 * intervals), "after_back_end_ns");
+  EXPECT_EQ(s.name(23 + 2 * intervals + causes), "miss_not_shareable_tokens");
   EXPECT_FALSE(s.step());
 }
 
