@@ -57,6 +57,8 @@ struct Offload {
   int micro_batches = 1;  // of a block of sequences
   // Bytes of scales per number that is stored in fewer than 16 bits.
   double weight_scale_bytes = 0, kv_scale_bytes = 0;
+  // KV has no shares: it takes what is left of GPU memory first, then of host memory.
+  bool fills = false;
 };
 
 class CostModel {
@@ -96,6 +98,8 @@ class CostModel {
   [[nodiscard]] virtual bool shares_prefixes() const { return false; }
   // Nothing: weights, KV and activations live on the GPU. Otherwise memory below it counts as well.
   [[nodiscard]] virtual const Offload* offload() const { return nullptr; }
+  // Of an offload that fills: tokens whose KV lies on the GPU.
+  virtual void sized(std::int64_t /*gpu_tokens*/) {}
 };
 
 }  // namespace kvsim

@@ -193,6 +193,11 @@ std::string acceleration_lines(const std::vector<Metric>& m) {
         "drafts     {} tokens drafted, {} right; {} tokens a verification; drafting took {} s\n",
         number(find(m, "drafted_tokens"), 0), percent(find(m, "acceptance_rate")),
         number(find(m, "tokens_per_verification"), 2), number(find(m, "draft_time"), 3));
+  if (find(m, "adapter_loads"))
+    out += fmt::format(
+        "adapters   {} loaded, {} requests waited for a slot; copies and products took {} s\n",
+        number(find(m, "adapter_loads"), 0), number(find(m, "adapter_passed_over"), 0),
+        number(find(m, "adapter_time"), 3));
   if (find(m, "shared_prefix_tokens"))
     out +=
         fmt::format("prefixes   {} tokens of shared KV read once instead of {} times, by decodes\n",

@@ -20,6 +20,7 @@
 
 namespace kvsim {
 
+class Adapters;     // sim/engine/adapters.h
 class Speculation;  // sim/engine/speculation.h
 
 using MakeEvictionPolicy =
@@ -83,6 +84,7 @@ struct EngineConfig {
   bool hands_over = false;  // only prompts are computed here: with its first token a request goes
                             // on to another instance
   const Speculation* speculation = nullptr;  // not owned; null: a token a sequence and iteration
+  const Adapters* adapters = nullptr;        // not owned; null: all use the base model
   // Attention of decodes reads blocks that several of them share once.
   bool shared_prefix_attention = false;
   bool exact_steps = false;  // take the per-sequence path always (slow; the results are the same)

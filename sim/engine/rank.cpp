@@ -25,6 +25,8 @@ Rank::Rank(const EngineConfig& config, std::uint32_t instance, std::uint32_t ran
     snapshots_ =
         std::make_unique<Snapshots>(config.snapshots.slots, config.make_snapshot_policy,
                                     hash_combine(config.pool.seed, hash_combine(instance, rank)));
+  if (config.adapters != nullptr)
+    adapters_ = std::make_unique<AdapterSlots>(config.adapters->rules());
   if (config.shared_prefix_attention) shared_reads_ = std::make_unique<SharedReads>();
   totals_.instance = instance;
   totals_.rank = rank;
@@ -60,6 +62,7 @@ void Rank::enqueue(const Request& r, Time visible, Promise promise) {
                  ? std::min(r.output_tokens, config_.max_model_len - r.prompt_tokens)
                  : r.output_tokens;
   s.priority = r.priority;
+  if (adapters_) s.adapter = config_.adapters->of(r.index, r.session);
   s.visible = visible;
   s.outcome.index = r.index;
   s.outcome.session = r.session;
@@ -335,6 +338,7 @@ void Rank::leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t ex
   }
   std::erase(prefilling_, slot);
   std::erase(running_, slot);
+  leave_adapter(s);
   if (s.known_output) --known_outputs_running_;
   s.state = Sequence::State::waiting;
   s.settled = false;
@@ -389,7 +393,7 @@ void Rank::publish(Sequence& s, std::int64_t full) {
   if (s.curve != nullptr && !shares(s)) return;
   const std::int64_t before = s.hold.hashed;
   pool_.publish(s.hold, s.content, std::max(before, full));
-  if (shared_reads_ && s.hold.hashed != before) *shared_reads_ = {};  // it may share them now
+  if (shared_reads_ && s.hold.hashed != before) shared_reads_->changed();
 }
 
 void Rank::publish_known_outputs(bool ahead) {
@@ -407,6 +411,7 @@ void Rank::publish_known_outputs(bool ahead) {
 
 // Counts of this iteration, then the state after it.
 void Rank::finish_plan(Plan& out) {
+  if (adapters_) plan_adapters(out);
   if (!out.holds_decodes) {
     for (const std::uint32_t slot : out.starved) sequences_[slot].computed = group_.remove(slot);
     group_.describe(out.shape);

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "sim/engine/adapters.h"
 #include "sim/engine/config.h"
 #include "sim/engine/decode_group.h"
 #include "sim/engine/host_copies.h"
@@ -100,6 +101,9 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   void account_plain(std::int64_t n, std::int64_t decodes, std::int64_t gpu_ns,
                      std::int64_t host_ns);
   void account_drafting(std::int64_t ns) { totals_.speculation.draft_ns += ns; }
+  void account_adapters(std::int64_t n, const Plan& p) {
+    totals_.adapters.step_ns += n * p.adapter_ns;
+  }
   // n iterations of this shape ran.
   void account_shared(std::int64_t n, const StepShape& s) {
     totals_.shared.shared_tokens += n * s.decode_shared_sum;
@@ -180,6 +184,12 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
     const std::int64_t computed = group_.computed(slot);
     return blocks_at(s, computed + tokens) - blocks_at(s, computed);
   }
+  // Adapters (rank_adapters.cpp).
+  [[nodiscard]] bool has_adapter_slot(std::uint32_t slot);
+  void leave_adapter(const Sequence& s) {
+    if (adapters_) adapters_->leave(s.adapter);
+  }
+  void plan_adapters(Plan&);
   void book_drafts(std::uint32_t slot, std::int64_t tokens);
   [[nodiscard]] std::int64_t due_blocks() const;
   void verify_drafts(Plan&);
@@ -393,6 +403,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   Duration slack_{};                    // for prefills of the present plan, once it is known
   bool slack_known_ = false;
   std::unique_ptr<RankTiers> tiers_;
+  std::unique_ptr<AdapterSlots> adapters_;     // null: nobody names one
   std::unique_ptr<SharedReads> shared_reads_;  // null: attention reads every context by itself
   std::int64_t load_reserve_ = 0;  // blocks that requests with loads under way will still need
   std::int64_t skipping_ = 0;      // running requests with a load under way

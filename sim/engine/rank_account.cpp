@@ -19,6 +19,7 @@ void Rank::account(const Plan& plan, Time start, Time end, Spent spent) {
   if (plan.prefills.empty()) ++totals_.decode_iterations;
   totals_.decode_tokens += plan.shape.decodes + plan.accepted;
   account_shared(1, plan.shape);
+  account_adapters(1, plan);
   for (const std::uint32_t slot : plan.resumed) account_resumed(sequences_[slot], start, spent);
   for (const std::uint32_t slot : plan.late) {
     Sequence& s = sequences_[slot];
@@ -145,6 +146,7 @@ void Rank::finish(std::uint32_t slot, Time at) {
     draining_unfilled_ -= unfilled(s);
     give_back(slot);
     std::erase(running_, slot);
+    leave_adapter(s);
     if (s.known_output) --known_outputs_running_;
   }
   --draining_;

@@ -107,6 +107,7 @@ void Rank::look_ahead(Time now) {
 Rank::Verdict Rank::admit(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget,
                           bool ahead) {
   Sequence& s = sequences_[slot];
+  if (adapters_ && !has_adapter_slot(slot)) return Verdict::aside;
   if (loading(slot)) return set_aside(s, s.aside_for, now);
   if (s.fetch == Sequence::Fetch::ready) return admit_loaded(slot, out, now, budget);
   if (s.source != Sequence::kNoSource)
@@ -270,6 +271,7 @@ void Rank::enter(std::uint32_t slot, Time now) {
   s.order = admissions_++;
   s.joined = totals_.busy_ns;
   running_.push_back(slot);
+  if (adapters_) adapters_->join(s.adapter);
   if (s.known_output) ++known_outputs_running_;
   memory_.admit(s, kv_blocks(s, s.known()), pool_.free(), now);
   if (config_.batch.reserve == BatchReserve::prompt)
@@ -401,6 +403,7 @@ std::int64_t Rank::evacuate(Time now, std::vector<Sequence>& out) {
     release_handed(slot, now);
   }
   memory_.lose_all();
+  if (adapters_) adapters_->clear();
   load_reserve_ = 0;
   const std::int64_t cached = pool_.cached_free();
   if (snapshots_) snapshots_->clear();

@@ -17,6 +17,7 @@ void Rank::hand_over(std::uint32_t slot, Time at) {
   pool_.publish(s.hold, s.content, std::max(s.hold.hashed, s.computed / config_.block_tokens));
   draining_unfilled_ -= unfilled(s);
   std::erase(running_, slot);
+  leave_adapter(s);
   if (s.known_output) --known_outputs_running_;
   close_segment(s, at);
   keep_handed(slot);
@@ -147,6 +148,7 @@ bool Rank::plan_departure(Time now, bool ahead) {
   const std::int64_t known = ahead ? s.computed - 1 : s.computed;
   pool_.publish(s.hold, s.content, std::max(s.hold.hashed, known / config_.block_tokens));
   std::erase(running_, slot);
+  leave_adapter(s);
   if (s.known_output) --known_outputs_running_;
   s.attained += Duration{totals_.busy_ns - s.joined};
   s.settled = false;

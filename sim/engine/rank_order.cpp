@@ -235,7 +235,9 @@ bool Rank::has_way(std::uint32_t head, const Use& others, std::int64_t free) {
   const Sequence& s = sequences_[head];
   const std::int64_t known = s.known(), bt = config_.block_tokens;
   const std::int64_t budget = config_.max_batched_tokens - others.tokens;
-  if (others.requests >= config_.max_running || budget <= 0) return false;
+  if (others.requests >= config_.max_running || budget <= 0 ||
+      (adapters_ && !adapters_->admits(s.adapter)))
+    return false;
   const Found front = find(s.content, (known - 1) / bt);
   const KvPool::Hit& hit = front.hit;
   const std::int64_t there = std::max(front.blocks * bt, s.computed);

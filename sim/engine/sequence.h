@@ -64,8 +64,10 @@ struct Sequence {
   static constexpr std::uint32_t kNoSource = 0xffffffffU;
   std::uint32_t source = kNoSource;
   std::int64_t source_tokens = 0;
-  bool pulling = false;  // it is on its way
-  bool moved = false;    // lost its place in a batch by going on elsewhere
+  bool pulling = false;       // it is on its way
+  std::uint32_t adapter = 0;  // 0 = the base model
+  bool passed_over = false;   // no slot was free for it
+  bool moved = false;         // lost its place in a batch by going on elsewhere
 
   // Accounting. Times are of iterations that ran.
   RequestOutcome outcome;
@@ -117,7 +119,8 @@ struct Plan {
   std::int64_t restore_ns = 0;  // GPU time that loads begun with it need: K and V projections
   // Drafts that it verifies, those of them that turn out right, most of one sequence.
   std::int64_t drafted = 0, accepted = 0, draft_steps = 0;
-  KvOccupancy occupancy;  // while it runs
+  std::int64_t adapter_ns = 0;  // GPU time of adapters: copies into slots, and their products
+  KvOccupancy occupancy;        // while it runs
   void clear() {
     empty = true;
     turn = Turn::prompts;
@@ -134,7 +137,7 @@ struct Plan {
     flushes.clear();
     resumed.clear();
     preemptions = mapping_ns = mapping_ahead_ns = restore_ns = 0;
-    drafted = accepted = draft_steps = 0;
+    drafted = accepted = draft_steps = adapter_ns = 0;
     occupancy = {};
   }
 };

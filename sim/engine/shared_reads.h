@@ -16,7 +16,11 @@ class SharedReads {
   void describe(const DecodeGroup&, const std::vector<Sequence>&, const KvPool&,
                 std::int64_t block_tokens, StepShape&);
 
+  // Holds of members have changed although nobody joined or left.
+  void changed() { version_ = kUnknown; }
+
  private:
+  static constexpr std::uint64_t kUnknown = ~std::uint64_t{0};
   void count(const DecodeGroup&, const std::vector<Sequence>&, const KvPool&);
 
   std::uint64_t version_ = 0;

@@ -82,6 +82,7 @@ std::int64_t StepGroup::price(Lane& l) {
     l.rank->account_drafting(drafting);
     model += drafting;
   }
+  model += l.running.adapter_ns;
   if (config_.forms == nullptr) return l.running.restore_ns + model;
   return l.running.restore_ns +
          config_.forms->time(model, l.running.loads, l.running.prompts, s.decodes > 0);
@@ -277,7 +278,7 @@ std::int64_t StepGroup::price_run(std::int64_t n, std::int64_t most, bool graph)
   const std::int64_t step = even ? line.value(by) - line.base : 0;
   Time end = ends_.back();
   for (std::int64_t i = 0; i < run; ++i, value += step) {
-    const std::int64_t gpu = whole(value, line.shift);
+    const std::int64_t gpu = whole(value, line.shift) + lanes_[0].running.adapter_ns;
     end += Duration{step_ns(gpu, graph)};
     gpus_.push_back(gpu);
     ends_.push_back(end);
@@ -313,7 +314,8 @@ std::int64_t StepGroup::price_form(std::size_t i, std::int64_t n) {
     lines_[i] = cost_.decode_line(s);
     line_of_[i] = s;
   }
-  return config_.forms->time(to_ns(lines_[i].at(s)), loads_[i], {}, true);
+  return config_.forms->time(to_ns(lines_[i].at(s)) + lanes_[i].running.adapter_ns, loads_[i], {},
+                             true);
 }
 
 // While every lane only decodes and nothing can change, iterations follow each other silently:
@@ -345,7 +347,7 @@ void StepGroup::fast_forward() {
       next_shape(i, n);
       if (lines_[i].iterations <= 0) lines_[i] = cost_.decode_line(shapes_[i]);
       --lines_[i].iterations;
-      gpu = std::max(gpu, to_ns(lines_[i].at(shapes_[i])));
+      gpu = std::max(gpu, to_ns(lines_[i].at(shapes_[i])) + lanes_[i].running.adapter_ns);
     }
     gpus_.push_back(gpu);
     ends_.push_back(ends_.back() + Duration{step_ns(gpu, graph)});
@@ -408,6 +410,7 @@ void StepGroup::commit(std::size_t n) {
     const StepShape& last = config_.async_scheduling ? l.next.shape : l.running.shape;
     l.rank->account_shared(1, l.running.shape);
     l.rank->account_shared(k - 1, last);
+    l.rank->account_adapters(k, l.running);
     if (config_.forms != nullptr) {
       commit_forms(l, k);
       l.rank->account_plain(k, l.running.shape.decodes, gpu, elapsed - gpu);

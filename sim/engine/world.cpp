@@ -141,6 +141,8 @@ void World::reject(const Request& r, std::uint32_t instance, Promise promise, co
 void World::on_arrival(Time now) {
   arrival_at_ = kNever;
   trace_.pop(scratch_);
+  if (const Adapters* a = instances_.front()->spec.engine.adapters)
+    Adapters::set_apart(scratch_.segments, a->of(scratch_.index, scratch_.session));
   ++injected_;
   ++inside_;
   if (!gateway_ || pass_gateway(now)) admit(now);

@@ -248,6 +248,7 @@ void snapshot_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
 void acceleration_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
   SpeculationTotals s;
   SharedReadTotals shared;
+  AdapterTotals adapters;
   for (const RankTotals& r : ranks) {
     s.verifications += r.speculation.verifications;
     s.drafted += r.speculation.drafted;
@@ -255,6 +256,9 @@ void acceleration_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
     s.draft_ns += r.speculation.draft_ns;
     shared.shared_tokens += r.shared.shared_tokens;
     shared.read_tokens += r.shared.read_tokens;
+    adapters.loads += r.adapters.loads;
+    adapters.passed_over += r.adapters.passed_over;
+    adapters.step_ns += r.adapters.step_ns;
   }
   const auto d = [](std::int64_t n) { return static_cast<double>(n); };
   if (s.drafted > 0) {
@@ -265,6 +269,11 @@ void acceleration_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
     rows.ratio("tokens_per_verification", d(s.verifications + s.accepted), d(s.verifications),
                "tokens");
     rows.value("draft_time", d(s.draft_ns) / 1e9, "s");
+  }
+  if (adapters.step_ns > 0) {
+    rows.count("adapter_loads", adapters.loads);
+    rows.count("adapter_passed_over", adapters.passed_over);
+    rows.value("adapter_time", d(adapters.step_ns) / 1e9, "s");
   }
   if (shared.shared_tokens > 0) {
     rows.count("shared_prefix_tokens", shared.shared_tokens, "tokens");

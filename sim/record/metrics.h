@@ -33,6 +33,9 @@
 //   tokens_per_verification: one and the accepted; draft_time: GPU time of the proposer
 //   shared_prefix_tokens   of decodes' contexts, tokens in blocks that several of them hold, summed
 //   over the iterations; shared_prefix_read_tokens: the same counted once a block
+//   adapter_loads   copies of LoRA adapters into GPU slots; adapter_passed_over: requests
+//   that waited because all slots were in use; adapter_time: GPU time of copies and
+//   products
 // completed, failed (rejected + timed_out), injected, total_input_tokens and total_output_tokens
 // (of finished requests), request_, output_ and total_token_throughput, iterations,
 // decode_iterations, iteration_mean_ms, tokens_per_iteration, prefill_tokens, decode_tokens,

@@ -9,10 +9,12 @@
 #include "hardware/topology.h"
 #include "models/hf_config.h"
 #include "models/transformer_work.h"
+#include "sim/engine/adapters.h"
 #include "sim/engine/speculation.h"
 #include "sim/run/build_faults.h"
 #include "sim/run/build_hybrid.h"
 #include "sim/run/build_kernels.h"
+#include "sim/run/build_lora.h"
 #include "sim/run/build_memory.h"
 #include "sim/run/build_offload.h"
 #include "sim/run/build_pool.h"
@@ -471,6 +473,7 @@ class Builder {
       out_.engine.forms = out_.forms.get();
     });
     build_speculation(out_, loaded_.tree, d_);
+    build_lora(out_, loaded_.tree, d_);
     EngineSpec& e = s().engine;
     if (out_.cost->offload() != nullptr) {
       build_offload(out_, loaded_.tree, d_);
@@ -485,6 +488,7 @@ class Builder {
       plan.activation = e.activation_memory;
       if (out_.hybrid) plan.block = out_.hybrid->rank;
       make_room_for_draft(out_, plan);
+      make_room_for_adapters(out_, plan);
       report(d_, place_of("engine"), "engine", [&] {
         out_.memory = plan_memory(out_.model, out_.parallel, out_.precision, plan);
         e.kv_blocks = out_.memory->blocks.count();

@@ -21,6 +21,7 @@
 
 namespace kvsim {
 
+class Adapters;     // sim/engine/adapters.h
 class Speculation;  // sim/engine/speculation.h
 class TokenForms;   // sim/run/token_forms.h
 struct BuiltRun;
@@ -57,6 +58,7 @@ struct BuiltRun {
   std::unique_ptr<Router> router;
   std::unique_ptr<MemoryManager> memory_manager;  // the engine's settings point to it
   std::unique_ptr<TokenForms> forms;              // likewise; null without token policies
+  std::unique_ptr<Adapters> adapters;             // the engine's settings point to it
   std::optional<ModelSpec> draft;                 // of speculative decoding with a draft model
   std::unique_ptr<Speculation> speculation;       // the engine's settings point to it
   std::vector<std::string> notes;                 // what holds at a price that the run charges

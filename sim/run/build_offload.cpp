@@ -33,10 +33,11 @@ class OffloadBuilder {
     const std::array<Memory, 3> all = memories();
     const double block = block_bytes();
     EngineSpec& e = run_.scenario.engine;
-    if (e.kv_blocks) {
+    if (e.kv_blocks && !offload_.fills) {
       for (const Memory& m : all) check(m, block * d(*e.kv_blocks));
       return;
     }
+    if (offload_.fills) return fill(all, block);
     double most = std::numeric_limits<double>::infinity();
     for (const Memory& m : all) {
       check(m, 0);
@@ -52,6 +53,23 @@ class OffloadBuilder {
   }
 
  private:
+  // GPU memory first, then host memory.
+  void fill(const std::array<Memory, 3>& all, double block) {
+    check(all[0], 0);
+    if (!d_.empty()) return;
+    const auto gpu = static_cast<std::int64_t>(all[0].room() / block);
+    const auto host =
+        static_cast<std::int64_t>(std::max(0.0, all[1].room()) / (block * run_.parallel.tensor));
+    EngineSpec& e = run_.scenario.engine;
+    if (e.kv_blocks && *e.kv_blocks > gpu + host)
+      error("engine",
+            fmt::format("{} KV blocks, but {} fit on the GPU and {} in host memory", *e.kv_blocks,
+                        gpu, host),
+            "lower kv_blocks");
+    if (!e.kv_blocks) e.kv_blocks = gpu + host;
+    run_.cost->sized(std::min(gpu, *e.kv_blocks) * e.block_tokens);
+  }
+
   void error(const std::string& path, const std::string& message, const std::string& hint) {
     const Tree* t = scenario_.find(path);
     d_.add(t != nullptr ? t->place() : scenario_.place(), path, message, hint);

@@ -16,6 +16,7 @@
 #include "sim/scenario/cache_spec.h"
 #include "sim/scenario/economics_spec.h"
 #include "sim/scenario/fleet_spec.h"
+#include "sim/scenario/lora_spec.h"
 #include "sim/scenario/speculative_spec.h"
 
 namespace kvsim {
@@ -220,6 +221,7 @@ struct EngineSpec {
   std::optional<bool> cache_preempted;
   std::optional<SpeculativeSpec> speculative;
   bool shared_prefix_attention = false;
+  std::optional<LoraSpec> lora;
   Balancing data_balancing = Balancing::usage;
   bool cuda_graphs = true;
   std::vector<std::int64_t> graph_sizes;
@@ -267,6 +269,8 @@ struct EngineSpec {
       field("shared_prefix_attention", &EngineSpec::shared_prefix_attention, any,
             "attention of decodes reads KV blocks that several of them share once (ChunkAttention, "
             "Hydragen, bifurcated attention)"),
+      field("lora", &EngineSpec::lora, any,
+            "adapters that requests name: {adapters, zipf, share, rank, slots, ...}"),
       field("data_balancing", &EngineSpec::data_balancing, any,
             "how the front end scores data-parallel ranks: usage (present) or waiting (4 waiting + "
             "running)"),

@@ -239,6 +239,12 @@ struct SharedReadTotals {
   std::int64_t shared_tokens = 0, read_tokens = 0;
 };
 
+// LoRA adapters of one rank: copies into GPU slots, requests that were passed over because all slots
+// were in use, and GPU time of copies and products.
+struct AdapterTotals {
+  std::int64_t loads = 0, passed_over = 0, step_ns = 0;
+};
+
 // Totals of one rank over the run.
 struct RankTotals {
   std::uint32_t instance = 0, rank = 0;
@@ -263,6 +269,7 @@ struct RankTotals {
   KvFormTotals forms{};
   SpeculationTotals speculation{};
   SharedReadTotals shared{};
+  AdapterTotals adapters{};
 };
 
 // One store of one tier over the run.
