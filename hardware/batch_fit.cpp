@@ -1,5 +1,6 @@
-// batch-fit: an iteration from a few fitted coefficients, as DistServe's simulator and its placement
-// search price it. Prompts of n tokens each: a + b sum(n) + c sum(n^2); decodes: a + b sum(context)
+// batch-fit: an iteration from a few fitted coefficients, as DistServe's simulator and its
+// placement search price it. Prompts of n tokens each: a + b sum(n) + c sum(n^2); decodes: a + b
+// sum(context)
 // + c batch, in two branches by batch size. Neither shapes nor the device enter: the coefficients
 // are those of one model, engine and tensor-parallel degree.
 #include <fmt/format.h>
@@ -22,21 +23,22 @@ class BatchFit final : public CostModel {
     std::int64_t large_from = 95;
     std::vector<double> host{0, 0};
     double stage = 0;
-  };
-  static constexpr Rows kFields{
-      field("prefill", &Params::prefill, any,
-            "ms; ms a token; ms a squared token, of each prompt (of a piece behind h tokens: "
-            "(h + n)^2 - h^2). Default: DistServe, OPT-13B on one A100-80GB"),
-      field("decode", &Params::decode, any, "ms; ms a token of context; ms a sequence"),
-      field("decode_large", &Params::decode_large, any,
-            "the same for batches from large_from on; empty = as decode"),
-      field("large_from", &Params::large_from, between<std::int64_t>(1, 1 << 20),
-            "sequences that make a large batch"),
-      field("host", &Params::host, any,
+    static constexpr Rows kFields{
+        field("prefill", &Params::prefill, any,
+              "ms; ms a token; ms a squared token, of each prompt (of a piece behind h tokens: "
+              "(h + n)^2 - h^2). Default: DistServe, OPT-13B on one A100-80GB"),
+        field("decode", &Params::decode, any, "ms; ms a token of context; ms a sequence"),
+        field("decode_large", &Params::decode_large, any,
+              "the same for batches from large_from on; empty = as decode"),
+        field("large_from", &Params::large_from, between<std::int64_t>(1, 1 << 20),
+              "sequences that make a large batch"),
+        field(
+            "host", &Params::host, any,
             "added to every iteration: ms; ms a token of context of those in it, prompts included"),
-      field("stage", &Params::stage, between(0.0, 1e6),
-            "ms that a pipeline stage adds to an iteration with prompts; a batch of decodes is "
-            "split over the stages, which work at once")};
+        field("stage", &Params::stage, between(0.0, 1e6),
+              "ms that a pipeline stage adds to an iteration with prompts; a batch of decodes is "
+              "split over the stages, which work at once")};
+  };
 
   BatchFit(Params p, const Context& c) : p_(std::move(p)), stages_(c.parallel.pipeline) {
     check("prefill", p_.prefill, 3);

@@ -23,16 +23,16 @@ class BatchPoints final : public CostModel {
     std::vector<double> batch{1, 2, 4, 8, 16, 32, 64};
     std::vector<double> batch_ms{30.3, 30.3, 31.8, 32.5, 34.2, 38.6, 50.2};
     double mixed = 1.1;
+    static constexpr Rows kFields{
+        field("prompt_tokens", &Params::prompt_tokens, between(1.0, 1e8),
+              "tokens of iterations of prompts, ascending"),
+        field("prompt_ms", &Params::prompt_ms, between(0.0, 1e8), "what they took"),
+        field("batch", &Params::batch, between(1.0, 1e6),
+              "sequences of iterations of decodes, ascending"),
+        field("batch_ms", &Params::batch_ms, between(0.0, 1e8), "what they took"),
+        field("mixed", &Params::mixed, between(1.0, 10.0),
+              "factor on iterations of both, all of whose tokens count as prompts")};
   };
-  static constexpr Rows kFields{
-      field("prompt_tokens", &Params::prompt_tokens, between(1.0, 1e8),
-            "tokens of iterations of prompts, ascending"),
-      field("prompt_ms", &Params::prompt_ms, between(0.0, 1e8), "what they took"),
-      field("batch", &Params::batch, between(1.0, 1e6),
-            "sequences of iterations of decodes, ascending"),
-      field("batch_ms", &Params::batch_ms, between(0.0, 1e8), "what they took"),
-      field("mixed", &Params::mixed, between(1.0, 10.0),
-            "factor on iterations of both, all of whose tokens count as prompts")};
 
   BatchPoints(const Params& p, const Context&) : mixed_(p.mixed) {
     fill("prompt_tokens", "prompt_ms", p.prompt_tokens, p.prompt_ms, prompts_);
@@ -54,7 +54,9 @@ class BatchPoints final : public CostModel {
   }
   std::vector<Part> explain(const StepShape& s) override {
     const Duration all = s.prefills.empty() ? decode_line(s).at(s) : mixed_step(s);
-    return {{s.prefills.empty() ? "decodes" : s.decodes > 0 ? "prompts and decodes" : "prompts",
+    return {{s.prefills.empty() ? "decodes"
+             : s.decodes > 0    ? "prompts and decodes"
+                                : "prompts",
              static_cast<double>(to_ns(all))}};
   }
 
@@ -62,9 +64,9 @@ class BatchPoints final : public CostModel {
   static void fill(const char* x_key, const char* y_key, const std::vector<double>& x,
                    const std::vector<double>& y, Curve& curve) {
     if (x.empty() || x.size() != y.size())
-      throw InputError(fmt::format("cost.{} and cost.{}: {} and {} numbers", x_key, y_key, x.size(),
-                                   y.size()),
-                       "give a time for each point, at least one");
+      throw InputError(
+          fmt::format("cost.{} and cost.{}: {} and {} numbers", x_key, y_key, x.size(), y.size()),
+          "give a time for each point, at least one");
     for (std::size_t i = 0; i < x.size(); ++i) {
       if (i > 0 && x[i] <= x[i - 1])
         throw InputError(fmt::format("cost.{}: {} follows {}", x_key, x[i], x[i - 1]),

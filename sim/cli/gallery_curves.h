@@ -8,9 +8,9 @@
 namespace kvsim {
 
 // A row for each swept value and each published point; nothing for a claim without curves.
-std::string curve_tables(const ClaimResult&);                    // for a terminal
-std::vector<std::string> curve_lines(const ClaimResult&);        // markdown, a line each
-std::string curve_json(const ClaimResult&);                      // a list
+std::string curve_tables(const ClaimResult&);              // for a terminal
+std::vector<std::string> curve_lines(const ClaimResult&);  // markdown, a line each
+std::string curve_json(const ClaimResult&);                // a list
 // One file a curve, "c60-1.svg", into a folder that is there. Gives their names.
 std::vector<std::string> write_curves(const ClaimResult&, const std::string& folder);
 

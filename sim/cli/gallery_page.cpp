@@ -136,8 +136,8 @@ std::vector<std::string> lines_of(const std::string& page, const std::string& st
 std::vector<std::string> kept_curves(const ClaimResult& r, const std::string& page) {
   std::vector<std::string> lines;
   for (const GalleryCurve& c : r.claim->curves) {
-    const std::string title = fmt::format("**{} {}**: {} ({})\n", r.claim->claim.id,
-                                          r.claim->claim.system, c.what, c.y);
+    const std::string title =
+        fmt::format("**{} {}**: {} ({})\n", r.claim->claim.id, r.claim->claim.system, c.what, c.y);
     const std::size_t at = page.find(title);
     if (at == std::string::npos) continue;
     std::istringstream in(page.substr(at));

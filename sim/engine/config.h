@@ -80,6 +80,7 @@ struct EngineConfig {
   bool swap = false;        // preempted requests move there instead of being computed again
   bool hands_over = false;  // only prompts are computed here: with its first token a request goes
                             // on to another instance
+  bool pushes = false;      // with it: KV is sent there as it is computed
   bool exact_steps = false;  // take the per-sequence path always (slow; the results are the same)
 
   // Of the tokens of a sequence, and of the pool for all that it keeps of them.

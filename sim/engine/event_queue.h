@@ -28,7 +28,10 @@ enum class EventKind : std::uint8_t {
   fault,     // something breaks
   repair,    // and works again
   publish,   // what a pool's prefix caches hold goes to its router
-  migrate    // a pool's router may ask for live requests to be moved
+  migrate,   // a pool's router may ask for live requests to be moved
+  grant,     // there is room for requests whose KV will be pushed
+  roles,     // instances may change between prompts and tokens
+  switched   // one has
 };
 
 struct Event {

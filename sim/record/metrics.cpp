@@ -316,6 +316,7 @@ void peer_rows(Rows& rows, const RunOutcome& run) {
   }
   rows.count("handovers", run.handovers);
   rows.count("prefix_copies", run.copies);
+  if (run.role_switches > 0) rows.count("role_switches", run.role_switches);
   rows.count("peer_bytes", run.peer_bytes, "bytes");
   rows.count("peer_hit_tokens", tokens, "tokens");
   rows.summary("handover_ms", kvsim::summarize(std::move(waits)), "ms");

@@ -80,10 +80,11 @@ struct PoolSpec {
       field("cost", &PoolSpec::cost, any, "cost model, with all of its parameters")};
 };
 
-enum class HandoverMode : std::uint8_t { pull, layers };
+enum class HandoverMode : std::uint8_t { pull, layers, push };
 constexpr auto enum_names(HandoverMode) {
-  return std::array<std::pair<HandoverMode, const char*>, 2>{
-      {{HandoverMode::pull, "pull"}, {HandoverMode::layers, "layers"}}};
+  return std::array<std::pair<HandoverMode, const char*>, 3>{{{HandoverMode::pull, "pull"},
+                                                              {HandoverMode::layers, "layers"},
+                                                              {HandoverMode::push, "push"}}};
 }
 
 // KV from instance to instance.
@@ -96,7 +97,9 @@ struct HandoverSpec {
   static constexpr Rows kFields{
       field("mode", &HandoverSpec::mode, any,
             "pull: all of it once the instance that takes over has room (vLLM with NIXL); layers: "
-            "layer by layer while the prompt is computed, so that little is left then"),
+            "layer by layer while the prompt is computed, so that little is left then; push: the "
+            "taker's room is set aside before the prompt is computed, and each piece of it is sent "
+            "at once, layer by layer"),
       field("bandwidth", &HandoverSpec::bandwidth, any,
             "of an instance, each direction; default: its share of the node's network adapters, "
             "between instances of one node the links of its GPUs"),
@@ -107,6 +110,25 @@ struct HandoverSpec {
       field("router", &HandoverSpec::router, any, "who takes over")};
 };
 
+// Instances that change between prompts and tokens by load.
+struct RolesSpec {
+  Duration every{std::chrono::seconds(5)}, switching{std::chrono::seconds(2)};
+  std::int64_t to_prefill = 16384;
+  Ratio to_decode{0.8};
+  int least = 1;
+  static constexpr Rows kFields{
+      field("every", &RolesSpec::every,
+            between<Duration>(Duration{1'000'000}, std::chrono::hours(24)),
+            "how often it is looked at; one instance changes at a time"),
+      field("switching", &RolesSpec::switching, any,
+            "from the last of its requests until it serves the other stage, with an empty cache"),
+      field("to_prefill", &RolesSpec::to_prefill, between<std::int64_t>(1, std::int64_t{1} << 40),
+            "prompt tokens that wait, for each prefill instance: above, a decode instance changes"),
+      field("to_decode", &RolesSpec::to_decode, between(Ratio{0}, Ratio{1}),
+            "share of the decode instances' KV memory in use: above, a prefill instance changes"),
+      field("least", &RolesSpec::least, between(1, 4096), "instances of each role that stay")};
+};
+
 struct DeploymentSpec {
   Tree hardware = Tree::scalar("h100-sxm");
   int replicas = 1;
@@ -114,6 +136,7 @@ struct DeploymentSpec {
   InterconnectSpec interconnect;
   std::vector<PoolSpec> pools;
   std::optional<HandoverSpec> handover;
+  std::optional<RolesSpec> roles;
   static constexpr Rows kFields{
       field("hardware", &DeploymentSpec::hardware, any,
             "node or device of the catalogue, a path to such a file, or a mapping {base: NAME, "
@@ -126,7 +149,9 @@ struct DeploymentSpec {
             "several sets of like instances, in place of replicas"),
       field("handover", &DeploymentSpec::handover, any,
             "how KV goes from one instance to another: between prefill and decode pools, with "
-            "routers that copy prefixes or move requests")};
+            "routers that copy prefixes or move requests"),
+      field("roles", &DeploymentSpec::roles, any,
+            "instances of a prefill and a decode pool change between the two by load")};
 };
 
 // Rules of admission that hold whatever the policy.
@@ -455,7 +480,6 @@ std::vector<LoadedScenario> load_variants(const std::string& path,
 LoadedScenario read_scenario(Tree, const std::string& base_dir,
                              const std::vector<std::string>& overrides, Diagnostics&);
 // The mapping in a file of another kind: includes expanded, `overrides` over it.
-Tree load_mapping(const std::string& path, const std::vector<std::string>& overrides,
-                  Diagnostics&);
+Tree load_mapping(const std::string& path, const std::vector<std::string>& overrides, Diagnostics&);
 
 }  // namespace kvsim

@@ -169,11 +169,10 @@ struct GalleryLine {
 struct GalleryCurve {
   std::string what, x, y;
   std::map<std::string, GalleryLine> lines;
-  static constexpr Rows kFields{
-      field("what", &GalleryCurve::what, any, "title"),
-      field("x", &GalleryCurve::x, any, "horizontal axis, with its unit"),
-      field("y", &GalleryCurve::y, any, "vertical axis, with its unit"),
-      field("lines", &GalleryCurve::lines, any, "name: a line")};
+  static constexpr Rows kFields{field("what", &GalleryCurve::what, any, "title"),
+                                field("x", &GalleryCurve::x, any, "horizontal axis, with its unit"),
+                                field("y", &GalleryCurve::y, any, "vertical axis, with its unit"),
+                                field("lines", &GalleryCurve::lines, any, "name: a line")};
 };
 
 struct ClaimSpec {

@@ -39,8 +39,10 @@ std::string absent_trace(const std::string& file, const std::vector<std::string>
   if (!d.empty() || !s.value.workload.trace) return {};
   const std::string path = resolve_path(s.base_dir, s.value.workload.trace->file);
   const std::filesystem::path home = std::filesystem::path(gallery_folder()) / "../..";
-  const bool ships = !std::filesystem::path(path).lexically_relative(home.lexically_normal())
-                          .string().starts_with("..");
+  const bool ships = !std::filesystem::path(path)
+                          .lexically_relative(home.lexically_normal())
+                          .string()
+                          .starts_with("..");
   return ships || std::filesystem::exists(path) ? std::string{} : path;
 }
 
@@ -53,8 +55,7 @@ RunResult run_seeds(const std::string& file, const std::vector<std::string>& set
     if (seeds > 1) seed = first + static_cast<std::uint64_t>(k);
     const TrialResult trial = run_trial(file, {sets, seed, false});
     if (!trial.error.empty()) return {trial.error, false, {}};
-    for (const auto& [name, value] : numbers_of(trial.metrics))
-      mean.numbers[name] += value / seeds;
+    for (const auto& [name, value] : numbers_of(trial.metrics)) mean.numbers[name] += value / seeds;
   }
   return mean;
 }
