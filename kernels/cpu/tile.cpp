@@ -58,19 +58,16 @@ HWY_INLINE void ScoreBlock(const typename Load::T* const* column, int k_dim, con
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) sum[r][c] = hn::Zero(d);
-  for (int k0 = 0; k0 < k_dim; k0 += 8) {
+  for (int k = 0; k < k_dim; ++k) {
     prefetcher.step();
-#pragma GCC unroll 2
-    for (int k = k0; k < k0 + 8; ++k) {
-      V key[C];
+    V key[C];
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) key[c] = Load::at(column[c] + k * 16);
+    for (int c = 0; c < C; ++c) key[c] = Load::at(column[c] + k * 16);
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        const V query = hn::Set(d, q[r * k_dim + k]);
+    for (int r = 0; r < R; ++r) {
+      const V query = hn::Set(d, q[r * k_dim + k]);
 #pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) sum[r][c] = hn::MulAdd(query, key[c], sum[r][c]);
-      }
+      for (int c = 0; c < C; ++c) sum[r][c] = hn::MulAdd(query, key[c], sum[r][c]);
     }
   }
 #pragma GCC unroll 8
@@ -99,7 +96,7 @@ template <class Load>
 void ScoreAll(const KeyTiles& keys, const float* q, int rows, float* scores,
               Prefetcher& prefetcher) {
   const int blocks = (rows + kRows - 1) / kRows;
-  prefetcher.start(blocks * (kGroupTokens / kLanes / kColumns) * (keys.k_dim / 8), 1);
+  prefetcher.start(blocks * (kGroupTokens / kLanes / kColumns) * keys.k_dim, 2);
   for (int b = 0; b < blocks; ++b) {
     const int first = rows * b / blocks, count = rows * (b + 1) / blocks - first;
     const float* from = q + first * keys.k_dim;
@@ -194,7 +191,7 @@ HWY_INLINE void AccumulateBlock(const ValueTiles& values, int column, const floa
     const auto* rows = reinterpret_cast<const typename Load::T*>(values.tile[tile]) + column;
     const float* weight = weights + i * 16;
     for (int t = values.first[tile]; t < values.last[tile]; ++t) {
-      if (t % 8 == 0) prefetcher.step();
+      prefetcher.step();
       V value[C];
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) value[c] = Load::at(rows + t * values.v_dim + c * kLanes);
@@ -229,7 +226,7 @@ void AccumulateAll(const ValueTiles& values, const float* weights, int rows, con
   const int blocks = (rows + kRows - 1) / kRows;
   const int per_row =
       values.v_dim / (kColumns * kLanes) + values.v_dim % (kColumns * kLanes) / kLanes;
-  prefetcher.start(blocks * per_row * (2 * values.tiles), 1);
+  prefetcher.start(blocks * per_row * (kGroupTokens / kGroupTiles * values.tiles), 1);
   for (int b = 0; b < blocks; ++b) {
     const int first = rows * b / blocks, count = rows * (b + 1) / blocks - first;
     const float* w = weights + first * kGroupTokens;

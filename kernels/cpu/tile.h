@@ -20,43 +20,54 @@ inline constexpr int kGroupTokens = 64;
 class Prefetcher {
  public:
   // Forgets what was planned.
-  void clear() { parts_ = part_ = lines_left_ = 0; }
+  void clear() {
+    parts_ = part_ = 0;
+    at_ = end_ = nullptr;
+  }
   void plan(const std::byte* begin, std::size_t bytes) {
-    if (parts_ > 0 && end_[last()] == begin) {
-      end_[last()] += bytes;
+    if (parts_ > 0 && planned_[last()].end == begin) {
+      planned_[last()].end += bytes;
     } else {
-      begin_[static_cast<std::size_t>(parts_)] = begin;
-      end_[static_cast<std::size_t>(parts_)] = begin + bytes;
       ++parts_;
+      planned_[last()] = {begin, begin + bytes};
     }
-    lines_left_ += static_cast<int>((bytes + 63) / 64);
   }
-  // The next pass makes `steps` calls of step() and fetches 1 / `passes_left` of what is left.
+  // The next pass makes `steps` calls of step() and fetches at least 1 / `passes_left` of what is
+  // left.
   void start(int steps, int passes_left) {
-    due_ = 0;
-    increment_ =
-        steps <= 0
-            ? 0
-            : static_cast<std::uint32_t>(((lines_left_ / passes_left) * kUnit + steps - 1) / steps);
+    if (at_ == end_) next_part();
+    std::ptrdiff_t lines = (end_ - at_) / kLine;
+    for (int p = part_; p < parts_; ++p) lines += lines_of(planned_[static_cast<std::size_t>(p)]);
+    const std::ptrdiff_t shares = std::ptrdiff_t{steps} * passes_left;
+    per_step_ = shares <= 0 ? 0 : static_cast<int>((lines + shares - 1) / shares);
   }
+  // A line or two each time, between the arithmetic: lines asked for in bursts wait for each other.
   void step() {
-    for (due_ += increment_; due_ >= kUnit; due_ -= kUnit) {
-      if (part_ == parts_) return;
-      const auto p = static_cast<std::size_t>(part_);
-      __builtin_prefetch(begin_[p], 0, 2);
-      --lines_left_;
-      begin_[p] += 64;
-      if (begin_[p] >= end_[p]) ++part_;
+    for (int i = per_step_; i > 0 && at_ != end_; --i) {
+      __builtin_prefetch(at_, 0, 2);
+      at_ += kLine;
+      if (at_ == end_) next_part();
     }
   }
 
  private:
-  static constexpr int kUnit = 1 << 12;
+  struct Part {
+    const std::byte *begin = nullptr, *end = nullptr;
+  };
+  static constexpr std::ptrdiff_t kLine = 64;
   static constexpr std::size_t kParts = 5 * kGroupTiles;  // keys, values and their scales
+  static std::ptrdiff_t lines_of(const Part& p) { return (p.end - p.begin + kLine - 1) / kLine; }
   [[nodiscard]] std::size_t last() const { return static_cast<std::size_t>(parts_ - 1); }
-  std::array<const std::byte*, kParts> begin_{}, end_{};
-  int parts_ = 0, part_ = 0, lines_left_ = 0;
-  std::uint32_t increment_ = 0, due_ = 0;
+  void next_part() {
+    if (part_ == parts_) return;
+    const Part& p = planned_[static_cast<std::size_t>(part_++)];
+    at_ = p.begin;
+    end_ = at_ + lines_of(p) * kLine;
+  }
+
+  std::array<Part, kParts> planned_{};
+  int parts_ = 0, part_ = 0, per_step_ = 0;
+  const std::byte *at_ = nullptr, *end_ = nullptr;  // the part being fetched
 };
 
 // Keys of a group: tiles of [k_dim][16 tokens]. `tiles` of them hold tokens; the other pointers

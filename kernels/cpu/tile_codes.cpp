@@ -166,7 +166,7 @@ HWY_INLINE void DotBlock(const std::uint8_t* const* column, int k_dim, int row, 
     for (int c = 0; c < C; ++c) sum[r][c] = hn::Zero(di);
   constexpr int kPairs = Code<B>::kPairs;
   for (int s = 0; s < k_dim / 2 / kPairs; ++s) {
-    if (s % 4 == 0) prefetcher.step();
+    prefetcher.step();
     VI key[C][kPairs];
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) Code<B>::key(column[c], s, key[c]);
@@ -239,7 +239,7 @@ void ScoreCodes(const CodeTiles& tiles, const float* q, float* scores, CodeScrat
                 Prefetcher& prefetcher) {
   const int bits = bits_of(tiles.element);
   prefetcher.start((scratch.rows + kRows - 1) / kRows * (16 / kLanes) * kGroupTiles / kColumns *
-                       (tiles.k_dim / 2 / (bits == 2 ? 2 : 1) / 4),
+                       (tiles.k_dim / 2 / (bits == 2 ? 2 : 1)),
                    2);
   for (int first = 0, end = 0; first < tiles.tiles; first = end) {
     const std::byte* scales = tiles.key_scales[static_cast<std::size_t>(first)];
@@ -312,7 +312,7 @@ HWY_INLINE void SumBlock(const CodeTiles& tiles, int byte, int row, const Runnin
     const auto* codes = reinterpret_cast<const std::uint8_t*>(tiles.values[tile]) + byte;
     const std::int16_t* weights = scratch.weights.data() + row * kGroupTokens + i * kTileTokens;
     for (int t = tiles.first[tile] / 2 * 2; t < tiles.last[tile]; t += 2) {
-      if (t % 4 == 0) prefetcher.step();
+      prefetcher.step();
       VI value[C * kPlanes];
       const std::uint8_t* at = codes + t * row_bytes;
 #pragma GCC unroll 8
@@ -350,7 +350,7 @@ void SumAll(const CodeTiles& tiles, const Running* running, float* out, const Co
   constexpr int kWide = std::max(1, kColumns / Code<B>::kPlanes);
   const int row_bytes = tiles.v_dim / Code<B>::kPlanes;
   const int blocks = (scratch.rows + kRows - 1) / kRows;
-  prefetcher.start(blocks * (row_bytes / (kWide * kLanes)) * 4 * tiles.tiles, 1);
+  prefetcher.start(blocks * (row_bytes / (kWide * kLanes)) * (kTileTokens / 2) * tiles.tiles, 1);
   for (int b = 0; b < blocks; ++b) {
     const int row = scratch.rows * b / blocks, count = scratch.rows * (b + 1) / blocks - row;
     const auto go = [&](auto rows) HWY_ATTR {

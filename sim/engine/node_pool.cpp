@@ -4,6 +4,7 @@
 
 #include "sim/base/check.h"
 #include "sim/base/hash.h"
+#include "sim/state/seen_blocks.h"
 
 namespace kvsim {
 
@@ -261,19 +262,10 @@ bool NodePool::reset() {
 
 std::int64_t NodePool::seen_blocks(std::span<const ContentChunk> content, std::int64_t from,
                                    std::int64_t most) const {
-  std::int64_t begin = 0, seen = from;
-  for (const ContentChunk& c : content) {
-    if (begin >= most) break;
-    const std::int64_t end = std::min(c.end, most);
-    if (end > from && end > begin) {
-      const auto at = known_.find(c.key);
-      if (at == known_.end()) break;
-      seen = std::max(seen, std::min(end, begin + at->second.seen));
-      if (seen < end) break;
-    }
-    begin = c.end;
-  }
-  return seen - from;
+  return seen_blocks_of(content, from, most, [this](std::uint64_t key) {
+    const auto at = known_.find(key);
+    return at == known_.end() ? std::int64_t{0} : std::int64_t{at->second.seen};
+  });
 }
 
 void NodePool::check(std::span<const Hold* const> holders) const {

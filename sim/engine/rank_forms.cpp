@@ -3,6 +3,7 @@
 
 #include "sim/base/check.h"
 #include "sim/engine/rank.h"
+#include "sim/state/seen_blocks.h"
 
 namespace kvsim {
 
@@ -55,19 +56,10 @@ void Rank::turn(Sequence& s) {
 std::int64_t Rank::seen_blocks(std::span<const ContentChunk> content, std::int64_t from,
                                std::int64_t most) const {
   if (!is_private()) return pool_.seen_blocks(content, from, most);
-  std::int64_t begin = 0, seen = from;
-  for (const ContentChunk& c : content) {
-    const std::int64_t end = std::min(c.end, most);
-    if (begin >= most) break;
-    if (end > from) {
-      const auto at = own_blocks_.find(c.key);
-      if (at == own_blocks_.end()) break;
-      seen = std::max(seen, std::min(end, begin + at->second));
-      if (seen < end) break;
-    }
-    begin = c.end;
-  }
-  return seen - from;
+  return seen_blocks_of(content, from, most, [this](std::uint64_t key) {
+    const auto at = own_blocks_.find(key);
+    return at == own_blocks_.end() ? std::int64_t{0} : std::int64_t{at->second};
+  });
 }
 
 // What the iteration does besides the model's own work.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sim/base/check.h"
+#include "sim/state/seen_blocks.h"
 
 namespace kvsim {
 
@@ -147,19 +148,10 @@ BlockPool::Hit BlockPool::look_up(std::span<const ContentChunk> content, std::in
 
 std::int64_t BlockPool::seen_blocks(std::span<const ContentChunk> content, std::int64_t from,
                                     std::int64_t most) const {
-  std::int64_t begin = 0, seen = from;
-  for (const ContentChunk& c : content) {
-    const std::int64_t end = std::min(c.end, most);
-    if (begin >= most) break;
-    if (end > from) {
-      const auto at = index_.find(c.key);
-      if (at == index_.end()) break;
-      seen = std::max(seen, std::min(end, begin + nodes_[at->second].seen));
-      if (seen < end) break;
-    }
-    begin = c.end;
-  }
-  return seen - from;
+  return seen_blocks_of(content, from, most, [this](std::uint64_t key) {
+    const auto at = index_.find(key);
+    return at == index_.end() ? std::int64_t{0} : std::int64_t{nodes_[at->second].seen};
+  });
 }
 
 void BlockPool::take_hit(Hold& hold, std::span<const ContentChunk> content) {

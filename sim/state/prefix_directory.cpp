@@ -1,4 +1,5 @@
 #include "sim/state/prefix_directory.h"
+#include "sim/state/seen_blocks.h"
 
 #include <algorithm>
 
@@ -99,19 +100,10 @@ void PrefixDirectory::match(std::span<const ContentChunk> content, std::int64_t 
 
 std::int64_t PrefixDirectory::seen_blocks(std::span<const ContentChunk> content, std::int64_t from,
                                           std::int64_t most) const {
-  std::int64_t begin = 0, seen = from;
-  for (const ContentChunk& c : content) {
-    if (begin >= most) break;
-    const std::int64_t end = std::min(c.end, most);
-    if (end > from && end > begin) {
-      const auto at = seen_.find(c.key);
-      if (at == seen_.end()) break;
-      seen = std::max(seen, std::min(end, begin + at->second));
-      if (seen < end) break;
-    }
-    begin = c.end;
-  }
-  return seen - from;
+  return seen_blocks_of(content, from, most, [this](std::uint64_t key) {
+    const auto at = seen_.find(key);
+    return at == seen_.end() ? std::int64_t{0} : std::int64_t{at->second};
+  });
 }
 
 }  // namespace kvsim

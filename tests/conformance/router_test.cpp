@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "tests/support/fleet_fixture.h"
+#include "tests/support/random_requests.h"
 
 namespace kvsim {
 namespace {
@@ -43,20 +44,7 @@ std::string text_of(const Variant& v) {
 }
 
 Request draw_request(Rng& rng, std::int64_t at) {
-  const auto prompt = 1 + static_cast<std::int64_t>(rng.below(rng.below(3) == 0 ? 120 : 30));
-  const auto output = 1 + static_cast<std::int64_t>(rng.below(rng.below(3) == 0 ? 150 : 20));
-  std::vector<Segment> segments;
-  std::uint64_t key = 5;
-  const std::int64_t until = rng.below(2) == 0 ? prompt + output : prompt;
-  for (std::int64_t covered = 0; covered < until;) {
-    key = hash_combine(key, rng.below(3));
-    const auto whole = 1 + static_cast<std::int64_t>(key % 40);
-    const std::int64_t t = std::min(until - covered, whole);
-    if (t < whole) key = hash_combine(key, 1000 + static_cast<std::uint64_t>(t));
-    segments.push_back({key, t});
-    covered += t;
-  }
-  Request r = test::request(at, prompt, output, segments);
+  Request r = test::draw_request(rng, at);
   r.session = rng.below(12);
   return r;
 }

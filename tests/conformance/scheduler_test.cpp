@@ -7,6 +7,7 @@
 #include <set>
 
 #include "tests/support/node_pools.h"
+#include "tests/support/random_requests.h"
 #include "tests/support/tier_fixture.h"
 
 namespace kvsim {
@@ -69,20 +70,7 @@ struct Case {
 };
 
 Request draw_request(Rng& rng, std::int64_t at) {
-  const auto prompt = 1 + static_cast<std::int64_t>(rng.below(rng.below(3) == 0 ? 120 : 30));
-  const auto output = 1 + static_cast<std::int64_t>(rng.below(rng.below(3) == 0 ? 150 : 20));
-  std::vector<Segment> segments;
-  std::uint64_t key = 5;
-  const std::int64_t until = rng.below(2) == 0 ? prompt + output : prompt;
-  for (std::int64_t covered = 0; covered < until;) {
-    key = hash_combine(key, rng.below(3));
-    const auto whole = 1 + static_cast<std::int64_t>(key % 40);
-    const std::int64_t t = std::min(until - covered, whole);
-    if (t < whole) key = hash_combine(key, 1000 + static_cast<std::uint64_t>(t));
-    segments.push_back({key, t});
-    covered += t;
-  }
-  Request r = test::request(at, prompt, output, segments);
+  Request r = test::draw_request(rng, at);
   r.priority = static_cast<std::int32_t>(rng.below(4));
   r.tenant = static_cast<std::uint32_t>(rng.below(3));
   return r;

@@ -1,6 +1,7 @@
 // A real small model through the kernels against numbers from an independent float64 forward pass.
 #include <sstream>
 
+#include "sim/quality/tokenizer.h"
 #include "tests/kernels/twins.h"
 #include "tests/support/tiny_llama.h"
 #include "tests/traces/trace_fixture.h"
@@ -42,7 +43,7 @@ class TinyLlamaTest : public testing::Test {
 };
 
 TEST_F(TinyLlamaTest, PromptGivesTheLogitsAndTheGreedyText) {
-  const kvsim::test::TinyTokenizer tokenizer(folder_ + "tok512.bin", 512);
+  const kvsim::quality::Tokenizer tokenizer(folder_ + "tok512.bin", 512);
   const std::vector<std::int32_t> prompt = ids(numbers(json_, "prompt_tokens"));
   EXPECT_EQ(tokenizer.encode("Once upon a time"), prompt);
   const std::vector<double> logits = numbers(json_, "logits_after_prompt");
@@ -68,7 +69,7 @@ TEST_F(TinyLlamaTest, PromptGivesTheLogitsAndTheGreedyText) {
 }
 
 TEST_F(TinyLlamaTest, StoriesHaveTheKnownLikelihood) {
-  const kvsim::test::TinyTokenizer tokenizer(folder_ + "tok512.bin", 512);
+  const kvsim::quality::Tokenizer tokenizer(folder_ + "tok512.bin", 512);
   std::istringstream stories(text_of(folder_ + "tinystories_sample.txt"));
   std::vector<std::int32_t> all;
   std::string story;

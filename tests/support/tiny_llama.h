@@ -1,5 +1,5 @@
 #pragma once
-// A small real transformer run by the kernels: checkpoint and tokenizer of llama2.c (legacy format:
+// A small real transformer run by the kernels: checkpoint of llama2.c (legacy format:
 // int32 header, then f32 arrays), a forward pass with a paged KV cache of f32. Llama: RMSNorm,
 // rotary embedding of adjacent pairs, grouped-query attention, SwiGLU.
 #include <array>
@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <fstream>
 #include <iterator>
-#include <map>
 #include <numeric>
 #include <span>
 #include <string>
@@ -187,61 +186,6 @@ class TinyLlama {
   kernels::KvFormat format_;
   std::vector<std::int32_t> page_list_;
   std::vector<std::vector<Line>> caches_;
-};
-
-// Byte-pair tokenizer of llama2.c's tokenizer.bin: the pair whose piece has the best score is
-// merged first, the leftmost of equals.
-class TinyTokenizer {
- public:
-  TinyTokenizer(const std::string& path, std::int32_t vocabulary) {
-    std::ifstream file(path, std::ios::binary);
-    std::int32_t longest = 0, length = 0;
-    file.read(reinterpret_cast<char*>(&longest), 4);
-    for (std::int32_t i = 0; i < vocabulary; ++i) {
-      float score = 0;
-      file.read(reinterpret_cast<char*>(&score), 4);
-      file.read(reinterpret_cast<char*>(&length), 4);
-      std::string piece(static_cast<std::size_t>(length), ' ');
-      file.read(piece.data(), length);
-      pieces_.emplace(piece, std::pair(i, score));
-    }
-  }
-  [[nodiscard]] std::vector<std::int32_t> encode(const std::string& text) const {
-    std::vector<std::string> parts{" "};
-    for (const char c : text) {
-      if ((static_cast<unsigned char>(c) & 0xc0U) == 0x80U)
-        parts.back() += c;  // goes on with a UTF-8 character
-      else
-        parts.emplace_back(1, c);
-    }
-    while (merge(parts)) {
-    }
-    std::vector<std::int32_t> ids{1};
-    for (const std::string& part : parts) {
-      const auto piece = pieces_.find(part);
-      if (piece != pieces_.end())
-        ids.push_back(piece->second.first);
-      else
-        for (const char c : part) ids.push_back(static_cast<unsigned char>(c) + 3);
-    }
-    return ids;
-  }
-
- private:
-  bool merge(std::vector<std::string>& parts) const {
-    std::size_t best = parts.size();
-    float most = -INFINITY;
-    for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
-      const auto piece = pieces_.find(parts[i] + parts[i + 1]);
-      if (piece != pieces_.end() && piece->second.second > most)
-        most = piece->second.second, best = i;
-    }
-    if (best == parts.size()) return false;
-    parts[best] += parts[best + 1];
-    parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(best) + 1);
-    return true;
-  }
-  std::map<std::string, std::pair<std::int32_t, float>> pieces_;
 };
 
 }  // namespace kvsim::test
