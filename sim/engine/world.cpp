@@ -496,6 +496,7 @@ RunOutcome World::run() {
     }
   }
   reject_stranded();
+  if (grants_) on_grant(now_);  // the last request gave its room back
   if (inside_ > 0 && !stopped && is_cut_off())
     throw InputError(fmt::format("faults: {} requests wait for ever for KV behind a link that does "
                                  "not come back",

@@ -24,6 +24,9 @@ struct Fleet {
   std::int64_t token_bytes = 100, layers = 1, local_prefill = 0;
   std::int64_t decisions = 0;
   std::vector<FaultPlan> faults{};
+  bool pushes = false;  // KV goes as it is computed
+  std::optional<RoleRules>
+      roles{};  // of twins: its `prefill` and `decode` are instances that are up
 
   [[nodiscard]] RunOutcome run(std::vector<Request> requests, CostModel& cost,
                                bool exact = false) const {
@@ -32,11 +35,13 @@ struct Fleet {
       specs.push_back({engine, data_parallel, false, false, &cost});
       specs.back().engine.exact_steps = exact;
       specs.back().engine.hands_over = decode > 0 && i < instances;
+      specs.back().engine.pushes = pushes && specs.back().engine.hands_over;
     }
     World::Options options;
     options.check_often = true;
     options.record_decisions = decisions;
     options.faults = faults;
+    options.roles = roles;
     if (decode > 0) options.decode = {decode, make_router("least-requests", decode), local_prefill};
     if (bandwidth > 0) {
       options.tiers.emplace();
