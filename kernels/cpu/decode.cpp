@@ -21,6 +21,11 @@ struct Partials {
   std::vector<float> out;        // [partial][v_dim]
 };
 
+// Pages smaller than a group of tiles hold little of one kv head in a run: the heads of a thread
+// then take turns, group by group, so that memory is read in runs of several heads. As many as keep
+// their rows near.
+constexpr std::size_t kStateBytes = 64 << 10;
+
 class DecodeWorker {
  public:
   void run(const DecodeAttention& a, const DecodePlan& plan, std::size_t first, std::size_t end,
@@ -29,55 +34,90 @@ class DecodeWorker {
     plan_ = &plan;
     end_piece_ = end;
     reader_.open(a.cache.format);
-    for (std::size_t p = first; p < end; ++p) {
-      next_piece_ = p + 1;
-      work_on(plan.pieces[p]);
-      deliver(plan.pieces[p], partials);
+    for (std::size_t p = first; p < end; p = next_piece_) {
+      next_piece_ = turns_end(p);
+      work_on(p);
+      for (std::size_t i = p; i < next_piece_; ++i)
+        deliver(plan.pieces[i], heads_[i - p], partials);
     }
   }
 
  private:
+  // The rows of one item: its queries and what their softmax has come to.
+  struct Head {
+    Scratch q_memory, out_memory;
+    float *q = nullptr, *out = nullptr;
+    std::vector<Running> running;
+    CodeScratch codes;
+  };
+
   [[nodiscard]] int heads_per_kv() const { return a_->q_heads / a_->cache.format.kv_heads; }
 
-  void work_on(const DecodePiece& piece) {
+  // The end of the pieces from `first` on that take turns: heads of one sequence, the same groups.
+  [[nodiscard]] std::size_t turns_end(std::size_t first) const {
+    const KvFormat& f = a_->cache.format;
+    const DecodePiece& piece = plan_->pieces[first];
     const DecodeItem& item = plan_->items[piece.item];
-    load_queries(item);
-    TileGroup group = group_of(piece, piece.first);
-    for (std::int32_t g = piece.first; g < piece.end; ++g) {
-      const TileGroup next = g + 1 < piece.end ? group_of(piece, g + 1) : first_of_next();
-      const std::uint64_t visible = visible_in(group, item.range);
-      reader_.prefetch(next, prefetcher_);
-      if (reads_codes_in_place(a_->cache.format))
-        attend_codes(group, visible);
-      else
-        attend_floats(group, visible);
-      group = next;
-    }
-    if (reads_codes_in_place(a_->cache.format)) add_zeros();
+    std::size_t end = first + 1;
+    if (f.page_tokens >= kGroupTokens || item.sequences > 1) return end;
+    const auto numbers = static_cast<std::size_t>(heads_per_kv() * (f.k_dim + f.v_dim));
+    const std::size_t most = first + kStateBytes / (numbers * sizeof(float));
+    const auto takes_turns = [&](const DecodePiece& p) {
+      const DecodeItem& i = plan_->items[p.item];
+      return i.sequence == item.sequence && i.sequences == 1 && p.first == piece.first &&
+             p.end == piece.end;
+    };
+    while (end < std::min(most, end_piece_) && takes_turns(plan_->pieces[end])) ++end;
+    return end;
   }
 
-  void attend_floats(const TileGroup& group, std::uint64_t visible) {
+  // Pieces first .. next_piece_ - 1.
+  void work_on(std::size_t first) {
+    const std::size_t count = next_piece_ - first;
+    if (heads_.size() < count) heads_.resize(count);
+    const auto piece_of = [&](std::size_t i) -> const DecodePiece& {
+      return plan_->pieces[first + i];
+    };
+    for (std::size_t i = 0; i < count; ++i) load(plan_->items[piece_of(i).item], heads_[i]);
+    const std::int32_t end = piece_of(0).end;
+    TileGroup group = group_of(piece_of(0), piece_of(0).first);
+    for (std::int32_t g = piece_of(0).first; g < end; ++g) {
+      for (std::size_t i = 0; i < count; ++i) {
+        const TileGroup next = i + 1 < count ? group_of(piece_of(i + 1), g)
+                               : g + 1 < end ? group_of(piece_of(0), g + 1)
+                                             : first_of_next();
+        reader_.prefetch(next, prefetcher_);
+        attend_to(group, visible_in(group, plan_->items[piece_of(i).item].range), heads_[i]);
+        group = next;
+      }
+    }
+    if (reads_codes_in_place(a_->cache.format))
+      for (std::size_t i = 0; i < count; ++i) add_zeros(heads_[i]);
+  }
+
+  void attend_to(const TileGroup& group, std::uint64_t visible, Head& head) {
+    if (reads_codes_in_place(a_->cache.format)) {
+      CodeTiles tiles;
+      reader_.read(group, visible, tiles);
+      score_codes(tiles, head.q, scores_, head.codes, prefetcher_);
+      weigh(scores_, rows_, &visible, 0, head.running.data());
+      accumulate_codes(tiles, scores_, head.running.data(), head.out, head.codes, prefetcher_);
+      return;
+    }
     KeyTiles keys;
     ValueTiles values;
     reader_.read(group, visible, keys, values);
-    score(keys, q_, rows_, scores_, prefetcher_);
-    weigh(scores_, rows_, &visible, 0, running_.data());
-    accumulate(values, scores_, rows_, running_.data(), out_, prefetcher_);
-  }
-  void attend_codes(const TileGroup& group, std::uint64_t visible) {
-    CodeTiles tiles;
-    reader_.read(group, visible, tiles);
-    score_codes(tiles, q_, scores_, codes_, prefetcher_);
-    weigh(scores_, rows_, &visible, 0, running_.data());
-    accumulate_codes(tiles, scores_, running_.data(), out_, codes_, prefetcher_);
+    score(keys, head.q, rows_, scores_, prefetcher_);
+    weigh(scores_, rows_, &visible, 0, head.running.data());
+    accumulate(values, scores_, rows_, head.running.data(), head.out, prefetcher_);
   }
 
   // What the zeros of the values' scales add to every number of a row.
-  void add_zeros() {
+  void add_zeros(Head& head) const {
     const int v_dim = a_->cache.format.v_dim;
     for (int r = 0; r < rows_; ++r)
       for (int d = 0; d < v_dim; ++d)
-        out_[r * v_dim + d] += codes_.zero_sum[static_cast<std::size_t>(r)];
+        head.out[r * v_dim + d] += head.codes.zero_sum[static_cast<std::size_t>(r)];
   }
 
   [[nodiscard]] TileGroup group_of(const DecodePiece& piece, std::int32_t group) const {
@@ -94,21 +134,21 @@ class DecodeWorker {
   }
 
   // The item's queries one after the other, in log2 units.
-  void load_queries(const DecodeItem& item) {
+  void load(const DecodeItem& item, Head& head) {
     const auto k_dim = static_cast<std::size_t>(a_->cache.format.k_dim);
     const auto v_dim = static_cast<std::size_t>(a_->cache.format.v_dim);
     rows_ = heads_per_kv() * item.sequences;
     const auto rows = static_cast<std::size_t>(rows_);
-    q_ = q_memory_.at_least(rows * k_dim);
     scores_ = score_memory_.at_least(rows * kGroupTokens);
-    out_ = out_memory_.at_least(rows * v_dim);
-    std::fill_n(out_, rows * v_dim, 0.0F);
-    codes_.open(rows_, a_->cache.format.k_dim);
-    running_.assign(rows, Running{.reference = -std::numeric_limits<float>::infinity()});
+    head.q = head.q_memory.at_least(rows * k_dim);
+    head.out = head.out_memory.at_least(rows * v_dim);
+    std::fill_n(head.out, rows * v_dim, 0.0F);
+    head.codes.open(rows_, a_->cache.format.k_dim);
+    head.running.assign(rows, Running{.reference = -std::numeric_limits<float>::infinity()});
     const float factor = a_->scale * kLog2E;
     for (std::size_t r = 0; r < rows; ++r) {
       const float* from = a_->q.data() + output_row(item, r) * k_dim;
-      for (std::size_t d = 0; d < k_dim; ++d) q_[r * k_dim + d] = from[d] * factor;
+      for (std::size_t d = 0; d < k_dim; ++d) head.q[r * k_dim + d] = from[d] * factor;
     }
   }
 
@@ -120,7 +160,7 @@ class DecodeWorker {
            static_cast<std::size_t>(item.kv_head) * per_kv + r % per_kv;
   }
 
-  void deliver(const DecodePiece& piece, Partials& partials) {
+  void deliver(const DecodePiece& piece, const Head& head, Partials& partials) const {
     const DecodeItem& item = plan_->items[piece.item];
     const auto v_dim = static_cast<std::size_t>(a_->cache.format.v_dim);
     const auto heads = static_cast<std::size_t>(a_->cache.format.kv_heads);
@@ -128,13 +168,13 @@ class DecodeWorker {
         static_cast<std::size_t>(item.sequence) * heads + static_cast<std::size_t>(item.kv_head);
     const bool is_whole = item.sequences == 1 && plan_->contributions[cell] == 1;
     for (std::size_t r = 0; r < static_cast<std::size_t>(rows_); ++r) {
-      const float* from = out_ + r * v_dim;
+      const float* from = head.out + r * v_dim;
       if (is_whole) {
         float* to = a_->out.data() + output_row(item, r) * v_dim;
-        const float inverse = 1 / running_[r].sum();
+        const float inverse = 1 / head.running[r].sum();
         for (std::size_t d = 0; d < v_dim; ++d) to[d] = from[d] * inverse;
       } else {
-        partials.running[piece.partial + r] = running_[r];
+        partials.running[piece.partial + r] = head.running[r];
         std::copy_n(
             from, v_dim,
             partials.out.begin() + static_cast<std::ptrdiff_t>((piece.partial + r) * v_dim));
@@ -147,11 +187,10 @@ class DecodeWorker {
   std::size_t next_piece_ = 0, end_piece_ = 0;
   TileReader reader_;
   Prefetcher prefetcher_;
-  CodeScratch codes_;
-  Scratch q_memory_, score_memory_, out_memory_;
-  float *q_ = nullptr, *scores_ = nullptr, *out_ = nullptr;
+  std::vector<Head> heads_;
+  Scratch score_memory_;
+  float* scores_ = nullptr;
   int rows_ = 0;
-  std::vector<Running> running_;
 };
 
 // One (sequence, kv head): its rows from the pieces that worked on them.

@@ -41,9 +41,6 @@ namespace kvsim::kernels::cpu::HWY_NAMESPACE {
 struct Ranges {
   float* low;   // becomes zero
   float* high;  // becomes 1 / scale, 0 for scale 0
-  // 16-bit numbers before they are widened, all at once.
-  std::uint16_t* low_bits;
-  std::uint16_t* high_bits;
 };
 HWY_INLINE void fit(const Ranges& r, std::size_t n, float top, std::byte* scales,
                     std::byte* zeros) {
@@ -60,6 +57,10 @@ HWY_INLINE void fit(const Ranges& r, std::size_t n, float top, std::byte* scales
   }
 }
 
+// 2^23: a small number added to it is rounded to an integer, which its lowest bits then hold. Ties
+// go to even codes.
+constexpr float kToInteger = 8388608.0F;
+
 // One byte of codes: plane n comes from number from.number(i, n).
 template <Element E, int Bits, class From>
 HWY_INLINE void single_code(std::size_t i, const std::byte* in, const From& from, std::byte* out) {
@@ -68,7 +69,7 @@ HWY_INLINE void single_code(std::size_t i, const std::byte* in, const From& from
   unsigned byte = 0;
   for (std::size_t n = 0; n < 8 / Bits; ++n) {
     const float x = hn::GetLane(load<E>(d, in + from.number(i, n) * (E == Element::f32 ? 4 : 2)));
-    const float v = (x - from.zero(i, n)) * from.inverse(i, n) + 0.5F;
+    const float v = (x - from.zero(i, n)) * from.inverse(i, n) + kToInteger - kToInteger;
     const float code = std::min(std::max(v, 0.0F), kTop);
     byte |= static_cast<unsigned>(static_cast<int>(code)) << (n * Bits);
   }
@@ -98,70 +99,108 @@ HWY_INLINE void range_of_rows(const std::byte* at, std::size_t rows, std::size_t
 }
 
 #if KVSIM_HAS_F16
-// The same of 16-bit numbers without widening them: with the sign bit turned, and the others too
-// where it was set, they order like unsigned integers, for which x86 has a minimum across lanes.
-HWY_INLINE std::uint16_t number_of_key(unsigned key) {
-  return static_cast<std::uint16_t>(key ^ ((key & 0x8000U) != 0 ? 0x8000U : 0xffffU));
-}
-HWY_INLINE void range_of_halves(const std::byte* at, std::size_t rows, std::size_t step,
-                                std::size_t i, const Ranges& r) {
-  const hn::FixedTag<std::uint16_t, 16> d;
-  const hn::FixedTag<std::int16_t, 16> di;
-  const hn::FixedTag<std::uint16_t, 8> half;
-  auto low = hn::Set(d, std::uint16_t{0xffff}), high = hn::Zero(d);
-  for (std::size_t row = 0; row < rows; ++row, at += step) {
-    const auto x = hn::LoadU(d, reinterpret_cast<const std::uint16_t*>(at));
-    const auto sign = hn::BitCast(d, hn::ShiftRight<15>(hn::BitCast(di, x)));
-    const auto key = hn::Xor(x, hn::Or(sign, hn::Set(d, std::uint16_t{0x8000})));
-    low = hn::Min(low, key), high = hn::Max(high, key);
+// Of 16-bit numbers, as integers: among signed ones the largest is the largest number if that is
+// positive; else the largest number is the one nearest to zero, the smallest integer. Among
+// unsigned ones the largest is the most negative number if there is one; else the smallest number
+// is the smallest integer.
+using Words = hn::FixedTag<std::int16_t, 16>;
+using VWords = hn::Vec<Words>;
+struct LeastWord {
+  HWY_INLINE VWords operator()(VWords x, VWords y) const { return hn::Min(x, y); }
+};
+struct MostWord {
+  HWY_INLINE VWords operator()(VWords x, VWords y) const { return hn::Max(x, y); }
+};
+struct MostUnsignedWord {
+  HWY_INLINE VWords operator()(VWords x, VWords y) const {
+    const hn::FixedTag<std::uint16_t, 16> d;
+    return hn::BitCast(Words(), hn::Max(hn::BitCast(d, x), hn::BitCast(d, y)));
   }
-  r.low_bits[i] = number_of_key(hn::GetLane(
-      hn::MinOfLanes(half, hn::Min(hn::LowerHalf(half, low), hn::UpperHalf(half, low)))));
-  r.high_bits[i] = number_of_key(hn::GetLane(
-      hn::MaxOfLanes(half, hn::Max(hn::LowerHalf(half, high), hn::UpperHalf(half, high)))));
+};
+
+template <class Op, class D>
+HWY_INLINE void combine_halves(D d, VWords* in, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto x = hn::BitCast(d, in[2 * i]), y = hn::BitCast(d, in[2 * i + 1]);
+    in[i] = Op()(hn::BitCast(Words(), hn::InterleaveLower(d, x, y)),
+                 hn::BitCast(Words(), hn::InterleaveUpper(d, x, y)));
+  }
+}
+// Lane i of the result: Op over all lanes of in[i]. Uses in[16] up.
+template <class Op>
+HWY_INLINE VWords across(VWords* in) {
+  combine_halves<Op>(Words(), in, 8);
+  combine_halves<Op>(hn::FixedTag<std::int32_t, 8>(), in, 4);
+  combine_halves<Op>(hn::FixedTag<std::int64_t, 4>(), in, 2);
+  return Op()(hn::ConcatLowerLower(Words(), in[1], in[0]),
+              hn::ConcatUpperUpper(Words(), in[1], in[0]));
+}
+
+// find_all_ranges() for ranges first .. first + 15; the last of `count` stands in for those behind.
+template <Element E>
+HWY_INLINE void find_ranges(const std::byte* at, std::size_t stride, std::size_t rows,
+                            std::size_t step, std::size_t first, std::size_t count,
+                            const Ranges& r) {
+  const Words d;
+  VWords least[16], most[16], most_unsigned[16];
+  for (std::size_t i = 0; i < 16; ++i) {
+    const std::byte* row = at + std::min(first + i, count - 1) * stride;
+    auto x = hn::LoadU(d, reinterpret_cast<const std::int16_t*>(row));
+    auto low = x, high = x, above = x;
+    for (std::size_t k = 1; k < rows; ++k) {
+      row += step;
+      x = hn::LoadU(d, reinterpret_cast<const std::int16_t*>(row));
+      low = LeastWord()(low, x), high = MostWord()(high, x), above = MostUnsignedWord()(above, x);
+    }
+    least[i] = low, most[i] = high, most_unsigned[i] = above;
+  }
+  const auto low = across<LeastWord>(least), high = across<MostWord>(most);
+  const auto above = across<MostUnsignedWord>(most_unsigned);
+  alignas(32) std::int16_t lows[16], highs[16];
+  hn::Store(hn::IfThenElse(hn::Lt(above, hn::Zero(d)), above, low), d, lows);
+  hn::Store(hn::IfThenElse(hn::Lt(high, hn::Zero(d)), low, high), d, highs);
+  const Wide wide;
+  for (std::size_t i = 0; i < 16; i += hn::Lanes(wide)) {
+    hn::StoreU(load<E>(wide, reinterpret_cast<const std::byte*>(lows + i)), wide,
+               r.low + first + i);
+    hn::StoreU(load<E>(wide, reinterpret_cast<const std::byte*>(highs + i)), wide,
+               r.high + first + i);
+  }
 }
 #endif
 
-// Range i of r; widen_ranges() follows when all are found.
+// Ranges 0 .. count - 1 of r, which has room for a multiple of 16: range i is of `rows` rows of 16
+// numbers, `step` bytes apart, from at + i * stride on.
 template <Element E>
-HWY_INLINE void find_range(const std::byte* at, std::size_t rows, std::size_t step, std::size_t i,
-                           const Ranges& r) {
-#if KVSIM_HAS_F16
-  if constexpr (E != Element::f32) return range_of_halves(at, rows, step, i, r);
-#endif
-  range_of_rows<E>(at, rows, step, r.low[i], r.high[i]);
-}
-template <Element E>
-HWY_INLINE void widen_ranges(std::size_t n, const Ranges& r) {
+HWY_INLINE void find_all_ranges(const std::byte* at, std::size_t stride, std::size_t rows,
+                                std::size_t step, std::size_t count, const Ranges& r) {
 #if KVSIM_HAS_F16
   if constexpr (E != Element::f32) {
-    const Wide d;
-    for (std::size_t i = 0; i < n; i += hn::Lanes(d)) {
-      hn::StoreU(load<E>(d, reinterpret_cast<const std::byte*>(r.low_bits + i)), d, r.low + i);
-      hn::StoreU(load<E>(d, reinterpret_cast<const std::byte*>(r.high_bits + i)), d, r.high + i);
-    }
+    for (std::size_t i = 0; i < count; i += 16) find_ranges<E>(at, stride, rows, step, i, count, r);
+    return;
   }
-#else
-  static_cast<void>(n), static_cast<void>(r);
 #endif
+  for (std::size_t i = 0; i < count; ++i)
+    range_of_rows<E>(at + i * stride, rows, step, r.low[i], r.high[i]);
 }
 
 template <Element E>
 void key_ranges(const std::byte* in, std::size_t k_dim, std::size_t tiles, const Ranges& r) {
   constexpr std::size_t kRow = E == Element::f32 ? 64 : 32;
-  for (std::size_t j = 0; j < k_dim; ++j) find_range<E>(in + j * kRow, tiles, k_dim * kRow, j, r);
-  widen_ranges<E>(k_dim, r);
+  find_all_ranges<E>(in, kRow, tiles, k_dim * kRow, k_dim, r);
 }
 
 #if HWY_TARGET != HWY_SCALAR
+// The code in the lower 16 bits of each lane; below zero a negative number stands there.
 template <Element E, class From>
-HWY_INLINE hn::Vec<hn::Rebind<std::int32_t, Wide>> steps(std::size_t i, std::size_t n,
-                                                         const std::byte* in, const From& from) {
+HWY_INLINE hn::Vec<hn::Repartition<std::int16_t, Wide>> steps(std::size_t i, std::size_t n,
+                                                              const std::byte* in,
+                                                              const From& from) {
   const Wide d;
-  const hn::Rebind<std::int32_t, Wide> di;
   const auto x = load<E>(d, in + from.number(i, n) * (E == Element::f32 ? 4 : 2));
   const auto above = hn::Sub(x, hn::Set(d, from.zero(i, n)));
-  return hn::ConvertTo(di, hn::MulAdd(above, hn::Set(d, from.inverse(i, n)), hn::Set(d, 0.5F)));
+  return hn::BitCast(hn::Repartition<std::int16_t, Wide>(),
+                     hn::MulAdd(above, hn::Set(d, from.inverse(i, n)), hn::Set(d, kToInteger)));
 }
 
 // Bytes of codes from two neighbouring vectors of bytes: plane n of byte i comes from number
@@ -169,30 +208,18 @@ HWY_INLINE hn::Vec<hn::Rebind<std::int32_t, Wide>> steps(std::size_t i, std::siz
 template <Element E, int Bits, class From>
 HWY_INLINE void pair_of_codes(std::size_t at, const std::byte* in, const From& from,
                               std::byte* out) {
-  const Wide d;
   const hn::Repartition<std::int16_t, Wide> di16;
   const hn::Rebind<std::uint8_t, decltype(di16)> du8;
-  const hn::Repartition<std::uint32_t, decltype(du8)> du32;
-  const std::size_t lanes = hn::Lanes(d);
+  const std::size_t lanes = hn::Lanes(Wide());
   auto bytes = hn::Zero(di16);
   for (std::size_t n = 8 / Bits; n-- > 0;) {
     const auto both =
-        hn::ReorderDemote2To(di16, steps<E>(at, n, in, from), steps<E>(at + lanes, n, in, from));
+        hn::ConcatEven(di16, steps<E>(at + lanes, n, in, from), steps<E>(at, n, in, from));
     const auto top = hn::Set(di16, static_cast<std::int16_t>((1 << Bits) - 1));
     const auto clamped = hn::Min(hn::Max(both, hn::Zero(di16)), top);
     bytes = hn::Or(hn::ShiftLeft<Bits % 8>(bytes), clamped);
   }
-  // Groups of four codes of the two vectors alternate.
-  const auto mixed = hn::BitCast(du32, hn::DemoteTo(du8, bytes));
-  const hn::Rebind<std::int32_t, decltype(du32)> dindex;
-  const auto lane = hn::Iota(dindex, 0);
-  const auto half = hn::Set(dindex, static_cast<std::int32_t>(lanes / 4));
-  const auto twice = hn::Add(lane, lane);
-  const auto order =
-      hn::IfThenElse(hn::Lt(lane, half), twice,
-                     hn::Sub(twice, hn::Set(dindex, static_cast<std::int32_t>(lanes / 2) - 1)));
-  const auto sorted = hn::TableLookupLanes(mixed, hn::IndicesFromVec(du32, order));
-  hn::StoreU(hn::BitCast(du8, sorted), du8, reinterpret_cast<std::uint8_t*>(out + at));
+  hn::StoreU(hn::DemoteTo(du8, bytes), du8, reinterpret_cast<std::uint8_t*>(out + at));
 }
 #endif
 
@@ -242,9 +269,7 @@ void key_codes(const std::byte* in, std::size_t k_dim, std::size_t tiles, const 
 template <Element E>
 void value_ranges(const std::byte* in, std::size_t v_dim, std::size_t tokens, const Ranges& r) {
   constexpr std::size_t kRow = E == Element::f32 ? 64 : 32;
-  for (std::size_t t = 0; t < tokens; ++t)
-    find_range<E>(in + t * v_dim / 16 * kRow, v_dim / 16, kRow, t, r);
-  widen_ranges<E>((tokens + 15) / 16 * 16, r);
+  find_all_ranges<E>(in, v_dim / 16 * kRow, v_dim / 16, kRow, tokens, r);
 }
 
 template <Element E, int Bits>
@@ -298,8 +323,7 @@ void quantize_head(const KvFormat& f, const HeadPage& p, const Ranges& r) {
 
 void quantize_any(Element from, const KvFormat& f, const HeadPage& p, float* ranges) {
   const auto most = static_cast<std::size_t>(std::max(f.k_dim, f.page_tokens));
-  auto* bits = reinterpret_cast<std::uint16_t*>(ranges + 2 * most);
-  const Ranges r{ranges, ranges + most, bits, bits + most};
+  const Ranges r{ranges, ranges + most};
   if (from == Element::f32)
     quantize_head<Element::f32>(f, p, r);
   else if (from == Element::f16)

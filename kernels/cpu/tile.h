@@ -39,11 +39,12 @@ class Prefetcher {
     std::ptrdiff_t lines = (end_ - at_) / kLine;
     for (int p = part_; p < parts_; ++p) lines += lines_of(planned_[static_cast<std::size_t>(p)]);
     const std::ptrdiff_t shares = std::ptrdiff_t{steps} * passes_left;
-    per_step_ = shares <= 0 ? 0 : static_cast<int>((lines + shares - 1) / shares);
+    per_step_ = shares <= 0 ? 0 : static_cast<int>((lines * kUnit + shares - 1) / shares);
+    due_ = kUnit - 1;
   }
   // A line or two each time, between the arithmetic: lines asked for in bursts wait for each other.
   void step() {
-    for (int i = per_step_; i > 0 && at_ != end_; --i) {
+    for (due_ += per_step_; due_ >= kUnit && at_ != end_; due_ -= kUnit) {
       __builtin_prefetch(at_, 0, 2);
       at_ += kLine;
       if (at_ == end_) next_part();
@@ -55,6 +56,7 @@ class Prefetcher {
     const std::byte *begin = nullptr, *end = nullptr;
   };
   static constexpr std::ptrdiff_t kLine = 64;
+  static constexpr int kUnit = 1 << 12;  // a line, in per_step_ and due_
   static constexpr std::size_t kParts = 5 * kGroupTiles;  // keys, values and their scales
   static std::ptrdiff_t lines_of(const Part& p) { return (p.end - p.begin + kLine - 1) / kLine; }
   [[nodiscard]] std::size_t last() const { return static_cast<std::size_t>(parts_ - 1); }
@@ -66,7 +68,7 @@ class Prefetcher {
   }
 
   std::array<Part, kParts> planned_{};
-  int parts_ = 0, part_ = 0, per_step_ = 0;
+  int parts_ = 0, part_ = 0, per_step_ = 0, due_ = 0;
   const std::byte *at_ = nullptr, *end_ = nullptr;  // the part being fetched
 };
 

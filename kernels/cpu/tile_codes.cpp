@@ -54,19 +54,59 @@ HWY_INLINE void StoreShort(V x, std::int16_t* to) {
   hn::StoreU(hn::DemoteTo(Short(), hn::NearestInt(x)), Short(), to);
 }
 
-// Numbers of B bits. Keys: `key` unpacks step `s` of a tile, kPairs vectors of pairs of
-// neighbouring dims (a lane per token). Values: `value` unpacks 16-bit pairs (tokens t and t + 1)
-// of the codes' bytes into kPlanes vectors, each for other dims.
+#if HWY_TARGET == HWY_AVX3_DL
+// One permutation of bytes in place of two widening loads, a shift and an or. As assembler for the
+// same reason as above.
+constexpr bool kPermutes = true;
+constexpr std::uint64_t kEvenBytes = 0x5555555555555555;
+// index: where the even bytes of the result come from, in 64 bytes or twice 64; odd ones are zero.
+HWY_INLINE VI Spread(__m512i x, VI index) {
+  VI out;
+  asm("vpermb %1, %2, %0%{%3%}%{z%}" : "=v"(out.raw) : "v"(x), "v"(index.raw), "Yk"(kEvenBytes));
+  return out;
+}
+HWY_INLINE VI Spread(__m512i x, __m512i y, VI index) {
+  asm("vpermi2b %2, %1, %0%{%3%}%{z%}" : "+v"(index.raw) : "v"(x), "v"(y), "Yk"(kEvenBytes));
+  return index;
+}
+HWY_INLINE __m512i Load32(const std::uint8_t* at) {
+  return _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+}
+HWY_INLINE __m512i Load64(const std::uint8_t* at) { return _mm512_loadu_si512(at); }
+// Lane i: the numbers i and i + apart, in the even bytes.
+HWY_INLINE VI PairsApart(int apart) {
+  const VI i = hn::Iota(I(), 0);
+  return hn::Add(hn::Or(i, hn::ShiftLeft<16>(i)), hn::Set(I(), apart << 16));
+}
+HWY_INLINE VI UpperCodes(VI both, VI) { return VI{_mm512_srli_epi16(both.raw, 4)}; }
+#else
+constexpr bool kPermutes = false;
+HWY_INLINE VI UpperCodes(VI both, VI mask) { return hn::And(hn::ShiftRight<4>(both), mask); }
+#endif
+
+// Numbers of B bits. Keys: `key` unpacks step `s` of a tile, kPairs vectors of pairs of dims (a
+// lane per token), in the order of PairOrder. Values: `values` unpacks 16-bit pairs (tokens t and
+// t + 1) of C vectors of bytes into kPlanes vectors each, for other dims.
 template <int B>
 struct Code {
-  static constexpr int kPairs = B == 2 ? 2 : 1;
+  static constexpr int kPairs = B == 2 || (B == 4 && kPermutes) ? 2 : 1;
+  // Whether the two pairs of a step hold the even and the odd of four dims.
+  static constexpr bool kEvenFirst = B == 4 && kPermutes;
   static constexpr int kPlanes = 8 / B;
   static constexpr int kMask = ((1 << B) - 1) * 0x10001;
+
   static HWY_INLINE void key(const std::uint8_t* tile, int s, VI* out) {
+    const VI mask = hn::Set(I(), kMask);
+#if HWY_TARGET == HWY_AVX3_DL
+    if constexpr (B >= 4) {
+      out[0] = Spread(Load32(tile + s * 32), PairsApart(16));
+      if constexpr (B == 4) split(out[0], out);
+      return;
+    }
+#endif
     if constexpr (B == 8) {
       out[0] = hn::Or(Codes(tile + s * 32), hn::ShiftLeft<16>(Codes(tile + s * 32 + 16)));
     } else {
-      const VI mask = hn::Set(I(), kMask);
       const VI x = Codes(tile + s * 16);
       out[0] = hn::And(hn::Or(x, hn::ShiftLeft<16 - B>(x)), mask);
       if constexpr (B == 2) {
@@ -75,13 +115,41 @@ struct Code {
       }
     }
   }
-  static HWY_INLINE void value(VI both, VI* out) {
+
+  template <int C>
+  static HWY_INLINE void values(const std::uint8_t* at, int row_bytes, VI* out) {
+#if HWY_TARGET == HWY_AVX3_DL
+    if constexpr (B == 8 && C == 4) {
+      const __m512i x = Load64(at), y = Load64(at + row_bytes);
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c)
+        out[c] = Spread(x, y, hn::Add(PairsApart(64), hn::Set(I(), c * 16 * 0x10001)));
+      return;
+    }
+    if constexpr (B == 4 && C == 2) {
+      const __m512i x = _mm512_inserti64x4(
+          Load32(at), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at + row_bytes)), 1);
+#pragma GCC unroll 2
+      for (int c = 0; c < C; ++c)
+        split(Spread(x, hn::Add(PairsApart(32), hn::Set(I(), c * 16 * 0x10001))), out + c * 2);
+      return;
+    }
+#endif
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c)
+      split(hn::Or(Codes(at + c * kLanes), hn::ShiftLeft<16>(Codes(at + row_bytes + c * kLanes))),
+            out + c * kPlanes);
+  }
+
+ private:
+  // The codes of a byte in each half of a lane.
+  static HWY_INLINE void split(VI both, VI* out) {
     const VI mask = hn::Set(I(), kMask);
     if constexpr (B == 8) {
       out[0] = both;
     } else if constexpr (B == 4) {
+      out[1] = UpperCodes(both, mask);
       out[0] = hn::And(both, mask);
-      out[1] = hn::And(hn::ShiftRight<4>(both), mask);
     } else {
       out[0] = hn::And(both, mask);
       out[1] = hn::And(hn::ShiftRight<2>(both), mask);
@@ -90,6 +158,20 @@ struct Code {
     }
   }
 };
+
+// Puts the even of every four neighbours before the odd.
+HWY_INLINE void EvenFirst(std::int16_t* numbers, int count) {
+  const hn::CappedTag<std::uint64_t, 4> d;
+  const auto outer = hn::Set(d, 0xFFFF00000000FFFF);
+  const auto upper = hn::Set(d, 0x0000FFFF00000000), lower = hn::Set(d, 0x00000000FFFF0000);
+  for (int i = 0; i < count; i += 4 * static_cast<int>(hn::Lanes(d))) {
+    auto* at = reinterpret_cast<std::uint64_t*>(numbers + i);
+    const auto x = hn::LoadU(d, at);
+    const auto swapped =
+        hn::Or(hn::And(hn::ShiftLeft<16>(x), upper), hn::And(hn::ShiftRight<16>(x), lower));
+    hn::StoreU(hn::Or(hn::And(x, outer), swapped), d, at);
+  }
+}
 
 // ---- scores
 
@@ -108,45 +190,46 @@ bool PrepareQueries(const std::byte* scales, int bits, int k_dim, const float* q
   // Rounding errors are uniform, codes about normal over their range. In log2 units.
   const float spread = 0.29F * 0.21F * top * std::sqrt(static_cast<float>(k_dim));
   constexpr float kAllowed = 1.2e-4F;
+  // Two loops over the rows, so that reductions of some overlap with the arithmetic of others.
+  for (int r = 0; r < scratch.rows; ++r) {
+    V high = hn::Zero(d);
+    for (int k = 0; k < k_dim; k += kLanes)
+      high = hn::Max(high, hn::Abs(hn::Mul(hn::LoadU(d, q + r * k_dim + k),
+                                           hn::LoadU(d, scratch.scales.data() + k))));
+    const float most = hn::GetLane(hn::MaxOfLanes(d, high));
+    scratch.step[static_cast<std::size_t>(r)] = most > 0 ? most / largest : 1.0F;
+  }
   bool is_coarse = false;
   for (int r = 0; r < scratch.rows; ++r) {
     const float* query = q + r * k_dim;
-    V high = hn::Zero(d);
-    for (int k = 0; k < k_dim; k += kLanes) {
-      const V x = hn::Mul(hn::LoadU(d, query + k), hn::LoadU(d, scratch.scales.data() + k));
-      hn::StoreU(x, d, scratch.scaled.data() + k);
-      high = hn::Max(high, hn::Abs(x));
+    const auto row = static_cast<std::size_t>(r);
+    const float step = scratch.step[row];
+    if (step * spread > kAllowed && !is_coarse) {  // the rows before need no second piece
+      std::fill_n(scratch.query_rest.data(), r * k_dim, std::int16_t{0});
+      is_coarse = true;
     }
-    const float most = hn::GetLane(hn::MaxOfLanes(d, high));
-    const float step = most > 0 ? most / largest : 1.0F;
     const V inverse = hn::Set(d, 1 / step), steps = hn::Set(d, step);
-    V rest = hn::Zero(d), bias = hn::Zero(d);
+    const V finer = hn::Set(d, 65534 / step), middle = hn::Set(d, is_coarse ? 0.0F : top / 2);
+    V bias = hn::Zero(d);
     std::int16_t* to = scratch.query.data() + r * k_dim;
+    std::int16_t* to_rest = scratch.query_rest.data() + r * k_dim;
     for (int k = 0; k < k_dim; k += kLanes) {
-      const V x = hn::LoadU(d, scratch.scaled.data() + k);
+      const V number = hn::LoadU(d, query + k);
+      const V x = hn::Mul(number, hn::LoadU(d, scratch.scales.data() + k));
       const VI whole = hn::NearestInt(hn::Mul(x, inverse));
       hn::StoreU(hn::DemoteTo(Short(), whole), Short(), to + k);
-      const V left = hn::NegMulAdd(hn::ConvertTo(d, whole), steps, x);
-      hn::StoreU(left, d, scratch.scaled.data() + k);
-      rest = hn::Add(rest, left);
-      bias = hn::MulAdd(hn::LoadU(d, query + k), hn::LoadU(d, scratch.zeros.data() + k), bias);
+      const V rest = hn::NegMulAdd(hn::ConvertTo(d, whole), steps, x);
+      // With a second piece the rest is used itself, not its effect on the middle code.
+      if (is_coarse) StoreShort(hn::Mul(rest, finer), to_rest + k);
+      bias = hn::MulAdd(rest, middle, bias);
+      bias = hn::MulAdd(number, hn::LoadU(d, scratch.zeros.data() + k), bias);
     }
-    const auto row = static_cast<std::size_t>(r);
-    scratch.step[row] = step;
     scratch.bias[row] = hn::GetLane(hn::SumOfLanes(d, bias));
     scratch.step_rest[row] = step / 32767 / 2;
-    const V finer = hn::Set(d, 65534 / step);
-    if (step * spread > kAllowed || is_coarse) {
-      if (!is_coarse) {  // the rows before need no second piece
-        std::fill_n(scratch.query_rest.data(), r * k_dim, std::int16_t{0});
-        is_coarse = true;
-      }
-      for (int k = 0; k < k_dim; k += kLanes)
-        StoreShort(hn::Mul(hn::LoadU(d, scratch.scaled.data() + k), finer),
-                   scratch.query_rest.data() + r * k_dim + k);
+    if (Code<4>::kEvenFirst && bits == 4) {
+      EvenFirst(to, k_dim);
+      if (is_coarse) EvenFirst(to_rest, k_dim);
     }
-    // With a second piece the rest is used itself, not its effect on the middle code.
-    if (!is_coarse) scratch.bias[row] += top / 2 * hn::GetLane(hn::SumOfLanes(d, rest));
   }
   return is_coarse;
 }
@@ -239,7 +322,10 @@ void ScoreCodes(const CodeTiles& tiles, const float* q, float* scores, CodeScrat
                 Prefetcher& prefetcher) {
   const int bits = bits_of(tiles.element);
   prefetcher.start((scratch.rows + kRows - 1) / kRows * (16 / kLanes) * kGroupTiles / kColumns *
-                       (tiles.k_dim / 2 / (bits == 2 ? 2 : 1)),
+                       (tiles.k_dim / 2 /
+                        (bits == 2   ? Code<2>::kPairs
+                         : bits == 4 ? Code<4>::kPairs
+                                     : 1)),
                    2);
   for (int first = 0, end = 0; first < tiles.tiles; first = end) {
     const std::byte* scales = tiles.key_scales[static_cast<std::size_t>(first)];
@@ -275,7 +361,12 @@ void PrepareWeights(const CodeTiles& tiles, const float* weights, const Running*
     for (int t = 0; t < kGroupTokens; t += kLanes)
       high = hn::Max(high, hn::Mul(hn::Load(d, w + t), hn::Load(d, scale + t)));
     const float most = hn::GetLane(hn::MaxOfLanes(d, high));
-    const float step = most > 0 ? most / 32767 : 1.0F;
+    scratch.weight_step[static_cast<std::size_t>(r)] = most > 0 ? most / 32767 : 1.0F;
+  }
+  for (int r = 0; r < scratch.rows; ++r) {
+    const float* w = weights + r * kGroupTokens;
+    const auto row = static_cast<std::size_t>(r);
+    const float step = scratch.weight_step[row];
     const V inverse = hn::Set(d, 1 / step), steps = hn::Set(d, step);
     V sum = hn::Zero(d);
     for (int t = 0; t < kGroupTokens; t += kLanes) {
@@ -287,8 +378,6 @@ void PrepareWeights(const CodeTiles& tiles, const float* weights, const Running*
       sum = hn::MulAdd(p, hn::Load(d, zero + t), sum);
       sum = hn::MulAdd(hn::NegMulAdd(hn::ConvertTo(d, whole), steps, x), middle, sum);
     }
-    const auto row = static_cast<std::size_t>(r);
-    scratch.weight_step[row] = step;
     scratch.zero_sum[row] =
         scratch.zero_sum[row] * running[r].factor + hn::GetLane(hn::SumOfLanes(d, sum));
   }
@@ -314,12 +403,7 @@ HWY_INLINE void SumBlock(const CodeTiles& tiles, int byte, int row, const Runnin
     for (int t = tiles.first[tile] / 2 * 2; t < tiles.last[tile]; t += 2) {
       prefetcher.step();
       VI value[C * kPlanes];
-      const std::uint8_t* at = codes + t * row_bytes;
-#pragma GCC unroll 8
-      for (int c = 0; c < C; ++c)
-        Code<B>::value(
-            hn::Or(Codes(at + c * kLanes), hn::ShiftLeft<16>(Codes(at + row_bytes + c * kLanes))),
-            value + c * kPlanes);
+      Code<B>::template values<C>(codes + t * row_bytes, row_bytes, value);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         std::int32_t pair = 0;
@@ -395,7 +479,7 @@ bool reads_codes_in_place(const KvFormat& f) {
 void CodeScratch::open(int row_count, int k_dim) {
   rows = row_count;
   const auto n = static_cast<std::size_t>(rows), k = static_cast<std::size_t>(k_dim);
-  scales.resize(k), zeros.resize(k), scaled.resize(k);
+  scales.resize(k), zeros.resize(k);
   query.resize(n * k), query_rest.resize(n * k);
   step.resize(n), step_rest.resize(n), bias.resize(n), weight_step.resize(n);
   weights.resize(n * kGroupTokens);

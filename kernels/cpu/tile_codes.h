@@ -29,7 +29,7 @@ struct CodeTiles {
 struct CodeScratch {
   void open(int row_count, int k_dim);
   int rows = 0;
-  std::vector<float> scales, zeros, scaled;     // [k_dim]
+  std::vector<float> scales, zeros;             // [k_dim]
   std::vector<std::int16_t> query, query_rest;  // [rows][k_dim]
   std::vector<float> step, step_rest, bias;     // [rows]
   std::vector<std::int16_t> weights;            // [rows][64]
