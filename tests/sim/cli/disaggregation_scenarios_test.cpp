@@ -1,9 +1,8 @@
-// The folder of disaggregation: each role and way to hand KV over has its example there, and each
-// example runs, the same on both paths.
+// The folder of disaggregation: each role and way to hand KV over has its example there
+// (routing_scenarios_test.cpp runs them).
 #include <set>
 
-#include "sim/run/simulate.h"
-#include "sim/scenario/yaml.h"
+#include "sim/run/build.h"
 #include "tests/sim/cli/cli_fixture.h"
 
 namespace kvsim {
@@ -36,23 +35,6 @@ TEST(DisaggregationScenarios, CoverRolesAndModes) {
   EXPECT_EQ(roles.size(), enum_names(PoolRole{}).size());
   EXPECT_EQ(modes.size(), enum_names(HandoverMode{}).size());
   EXPECT_TRUE(switches);
-}
-
-TEST(DisaggregationScenarios, RunTheSameOnBothPaths) {
-  for (const std::string& file : examples()) {
-    const auto run = [&](bool exact) {
-      Diagnostics d;
-      BuiltRun built = build_run(load_scenario(file, {"workload.limit=400"}, d), true, d);
-      d.throw_if_any();
-      SimulateOptions options;
-      options.check_often = true;
-      options.exact_steps = exact;
-      return simulate(built, options).outcome;
-    };
-    const RunOutcome fast = run(false);
-    EXPECT_EQ(fast.requests.size(), 400U) << file;
-    EXPECT_EQ(fast.digest, run(true).digest) << file;
-  }
 }
 
 // What pools may not have, said at the place of the pools.
