@@ -37,10 +37,10 @@ class Merger {
     out.offload = first_->tiers->offload;
     out.block_tokens = first_->tiers->block_tokens;
     const std::vector<int> nodes = instance_nodes(run_);
+    for (const BuiltRun* part : parts) check(*part);
+    if (!d_.empty()) return std::nullopt;
     std::size_t instance = 0;
     for (BuiltRun* part : parts) {
-      check(*part);
-      if (!d_.empty()) return std::nullopt;
       append(*part, nodes[instance], out);
       instance += static_cast<std::size_t>(places_of(*part));
     }

@@ -152,7 +152,7 @@ figures:
       text, {"a.yaml:1:", "claim.sorce", "did you mean 'source'",
              "a.yaml:4:", "column 19 of the formula", "b.yaml:1:", "claim.statement: missing",
              "b.yaml:3:", "exactly one of scenario, model, hardware", "runs.2nd", "for a scenario",
-             "no limits", "from is not below to", "b.yaml:7:", "no run is called 'bose'",
+             "no limits", "from is not below to", "b.yaml:8:", "no run is called 'bose'",
              "did you mean 'base'", "each above the one before it", "a factor is at least 1"});
 }
 
