@@ -45,4 +45,23 @@ inline DecodeLine to_integers(const RealLine& r, const StepShape& s, std::int64_
   return line;
 }
 
+// A piece of one token behind others is a decode in all but name (a request that takes over what
+// another instance has computed): it becomes one. Gives the pieces that are left; the shape then
+// points to nothing.
+inline std::vector<PrefillPiece> without_decodes(StepShape& s) {
+  std::vector<PrefillPiece> left;
+  for (const PrefillPiece& p : s.prefills) {
+    if (p.tokens > 1 || p.history == 0) {
+      left.push_back(p);
+      continue;
+    }
+    ++s.decodes;
+    s.decode_context_sum += p.history + 1;
+    s.decode_context_max = std::max(s.decode_context_max, p.history + 1);
+  }
+  s.padded_decodes = std::max(s.padded_decodes, s.decodes);
+  s.prefills = {};
+  return left;
+}
+
 }  // namespace kvsim

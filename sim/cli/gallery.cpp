@@ -6,6 +6,7 @@
 
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
+#include "sim/cli/gallery_curves.h"
 #include "sim/cli/gallery_page.h"
 #include "sim/cli/text_table.h"
 #include "sim/scenario/yaml.h"
@@ -20,6 +21,7 @@ void declare(po::options_description& o, po::positional_options_description& p) 
       "json", "print as JSON")("list", "say what the claims are, run nothing")(
       "write", po::value<std::string>(), "put the table of all claims into this markdown page")(
       "check", po::value<std::string>(), "exit with 3 when this page says something else")(
+      "charts", po::value<std::string>(), "write each load curve as SVG into this folder")(
       "folder", po::value<std::string>(), "of the claims (default: the shipped ones)")(
       "threads", po::value<unsigned>(), "default: as many as the machine has");
   p.add("name", -1);
@@ -88,6 +90,14 @@ int run(const po::variables_map& v) {
       fmt::print("{}{}", i == 0 ? "" : "\n", claim_details(results[i]));
   }
   int code = report_failures(results);
+  if (v.count("charts") > 0) {
+    const std::string folder = v["charts"].as<std::string>();
+    std::error_code ec;
+    std::filesystem::create_directories(folder, ec);
+    for (const ClaimResult& r : results)
+      for (const std::string& name : write_curves(r, folder))
+        fmt::print(stderr, "{}/{}\n", folder, name);
+  }
   if (v.count("write") > 0) write_page(v["write"].as<std::string>(), results);
   if (v.count("check") > 0) {
     const std::string path = v["check"].as<std::string>();
@@ -108,6 +118,7 @@ extern const Command kGalleryCommand{
     "  kvsim gallery                            every claim, a table\n"
     "  kvsim gallery C38                        one: its source, what differs, both runs\n"
     "  kvsim gallery FlexGen --json\n"
+    "  kvsim gallery C60 --charts out           its load curves, also as SVG\n"
     "  kvsim gallery --list                     what the claims are\n"
     "  kvsim gallery --write docs/gallery.md    the table into a page\n"
     "  kvsim gallery --check docs/gallery.md    exit with 3 when a figure is not what the page "

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "sim/base/diagnostics.h"
+#include "sim/cli/gallery_curves.h"
 #include "sim/cli/text_table.h"
 
 namespace kvsim {
@@ -87,6 +88,10 @@ std::string command_of(const Claim& c, const GalleryRun& run) {
     text += fmt::format("\n      the largest {} from {} to {} with {}", run.search->path,
                         run.search->from, run.search->to, limits);
   }
+  if (run.sweep) {
+    text += fmt::format("\n      {} at", run.sweep->path);
+    for (const double v : run.sweep->values) text += fmt::format(" {}", v);
+  }
   return text;
 }
 
@@ -127,6 +132,24 @@ std::vector<std::string> lines_of(const std::string& page, const std::string& st
   return lines;
 }
 
+// Of a claim that could not be run here: the tables of its curves as the page has them.
+std::vector<std::string> kept_curves(const ClaimResult& r, const std::string& page) {
+  std::vector<std::string> lines;
+  for (const GalleryCurve& c : r.claim->curves) {
+    const std::string title =
+        fmt::format("**{} {}**: {} ({})\n", r.claim->claim.id, r.claim->claim.system, c.what, c.y);
+    const std::size_t at = page.find(title);
+    if (at == std::string::npos) continue;
+    std::istringstream in(page.substr(at));
+    std::string line;
+    for (int blank = 0; blank < 2 && std::getline(in, line);) {
+      blank += line.empty() ? 1 : 0;
+      lines.push_back(line);
+    }
+  }
+  return lines;
+}
+
 std::string gallery_block(const std::vector<ClaimResult>& all, const std::string& page) {
   std::string text =
       gallery_summary(all) + ".\n\n" +
@@ -136,6 +159,11 @@ std::string gallery_block(const std::vector<ClaimResult>& all, const std::string
     for (const std::string& row :
          is_absent(r) ? lines_of(page, fmt::format("| {} |", r.claim->claim.id)) : claim_rows(r))
       text += row + "\n";
+  std::string curves;
+  for (const ClaimResult& r : all)
+    for (const std::string& line : is_absent(r) ? kept_curves(r, page) : curve_lines(r))
+      curves += line + "\n";
+  if (!curves.empty()) text += "\n## Load curves\n\n" + curves.substr(0, curves.size() - 1);
   text += "\n## What was claimed, what differs, why a figure is missed\n\n";
   for (const ClaimResult& r : all)
     for (const std::string& line : claim_remarks(r)) text += line + "\n";
@@ -210,7 +238,7 @@ std::string claim_details(const ClaimResult& r) {
     for (const std::string& remark : {f.note, r.figures[i].error})
       if (!remark.empty()) text += "    " + wrapped(remark, kTerminalWidth - 4, 4) + "\n";
   }
-  return text + runs_text(r);
+  return text + curve_tables(r) + runs_text(r);
 }
 
 std::string gallery_json(const std::vector<ClaimResult>& all) {
@@ -237,7 +265,7 @@ std::string gallery_json(const std::vector<ClaimResult>& all) {
           json_string(tolerance_text(f)), json_string(name_of(s.verdict)), json_string(f.note),
           json_string(s.error));
     }
-    out += "\n  ]}";
+    out += fmt::format("\n  ], \"curves\": {}}}", curve_json(r));
   }
   return out + "\n]\n";
 }
@@ -287,6 +315,7 @@ std::vector<std::string> stale_claims(const std::string& page,
     if (is_absent(r)) continue;
     std::vector<std::string> lines = claim_rows(r);
     for (std::string& line : claim_remarks(r)) lines.push_back(std::move(line));
+    for (std::string& line : curve_lines(r)) lines.push_back(std::move(line));
     if (std::ranges::any_of(lines, [&](const std::string& line) {
           return page.find("\n" + line + "\n") == std::string::npos;
         }))

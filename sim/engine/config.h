@@ -87,6 +87,7 @@ struct EngineConfig {
   const Adapters* adapters = nullptr;        // not owned; null: all use the base model
   // Attention of decodes reads blocks that several of them share once.
   bool shared_prefix_attention = false;
+  bool pushes = false;       // with it: KV is sent there as it is computed
   bool exact_steps = false;  // take the per-sequence path always (slow; the results are the same)
 
   // Of the tokens of a sequence, and of the pool for all that it keeps of them.

@@ -33,7 +33,10 @@ enum class EventKind : std::uint8_t {
   started,   // an instance has loaded its model
   drained,   // a draining instance may be empty
   move,      // its live requests leave
-  gateway    // requests that were held back may go on
+  gateway,   // requests that were held back may go on
+  grant,     // there is room for requests whose KV will be pushed
+  roles,     // instances may change between prompts and tokens
+  switched   // one has
 };
 
 struct Event {

@@ -48,7 +48,8 @@ std::uint32_t Rank::new_slot() {
   return slot;
 }
 
-void Rank::enqueue(const Request& r, Time visible, Promise promise) {
+// A slot for the request, in no queue yet.
+std::uint32_t Rank::take_in(const Request& r) {
   const std::uint32_t slot = new_slot();
   Sequence& s = sequences_[slot];
   auto content = std::move(s.content);  // keep the capacity of the slot's last user
@@ -63,7 +64,6 @@ void Rank::enqueue(const Request& r, Time visible, Promise promise) {
                  : r.output_tokens;
   s.priority = r.priority;
   if (adapters_) s.adapter = config_.adapters->of(r.index, r.session);
-  s.visible = visible;
   s.outcome.index = r.index;
   s.outcome.session = r.session;
   s.outcome.turn = r.turn;
@@ -74,17 +74,25 @@ void Rank::enqueue(const Request& r, Time visible, Promise promise) {
   s.outcome.output_tokens = s.output;
   s.outcome.arrival = r.arrival;
   s.outcome.first_instance = totals_.instance;
-  s.source = promise.source;
-  s.source_tokens = promise.source == Sequence::kNoSource ? 0 : promise.tokens;
-  s.outcome.promised_tokens = promise.tokens;
-  s.outcome.promised_ns = to_ns(promise.work);
-  add(s.outcome.ttft_ns, Interval::front_end, to_ns(visible - r.arrival));
   const std::int64_t tokens = to_content(r, config_.block_tokens, s.content);
   s.known_output = tokens > s.prompt && !config_.publish_computed;
   const std::int64_t all = config_.token_blocks(s.prompt + s.output);
   if (s.content.empty() || s.content.back().end < all)
     s.content.push_back({hash_combine(0x6f7574707574ULL, r.index), all});
   s.state = Sequence::State::waiting;
+  return slot;
+}
+
+void Rank::enqueue(const Request& r, Time visible, Promise promise) {
+  const std::uint32_t slot = take_in(r);
+  Sequence& s = sequences_[slot];
+  s.visible = visible;
+  s.source = promise.source;
+  s.source_tokens = promise.source == Sequence::kNoSource ? 0 : promise.tokens;
+  s.outcome.promised_tokens = promise.tokens;
+  s.outcome.promised_ns = to_ns(promise.work);
+  add(s.outcome.ttft_ns, Interval::front_end, to_ns(visible - r.arrival - promise.waited));
+  add(s.outcome.ttft_ns, Interval::handover, to_ns(promise.waited));
   wait_first(slot, visible);
   if (tiers_) {
     const std::int64_t local = find(s.content, (s.prompt - 1) / config_.block_tokens).blocks;
@@ -106,7 +114,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   if (traits_.preempts && waiting() > 0) make_way(out, now, ahead);
   const std::int64_t displaced = out.preemptions;
   if (config_.memory.parks && layers_move) settle_layers(now, ahead);
-  const bool departs = departing_ && plan_departure(now, ahead);
+  const bool departs = departing_ && (!ahead || plan_departure(now, true));
   if (config_.request_timeout > Duration{0}) drop_expired(now);
   const std::size_t before = waiting_.size(), aside = skipped_.size(), out_there = swapped_.size();
   switch (config_.batch.order) {

@@ -52,6 +52,9 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
     virtual void stop(std::uint32_t source, Time) = 0;
     // The KV of a handed sequence is lost.
     virtual void lost(Rank&, std::uint32_t slot, Time) = 0;
+    // The first `tokens` of a prompt have KV since an iteration that began at `start`
+    // (EngineConfig::pushes).
+    virtual void computed(Rank&, std::uint32_t slot, std::int64_t tokens, Time start, Time end) = 0;
 
    protected:
     ~Peers() = default;
@@ -67,7 +70,16 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
     return group_.contains(slot) ? group_.computed(slot) : sequences_[slot].computed;
   }
   // It leaves at the next boundary of iterations, if it still is the same request and decodes.
-  void depart(std::uint32_t slot, std::uint64_t index) { departing_ = {slot, index}; }
+  void depart(std::uint32_t slot, std::uint64_t index, Time now) {
+    departing_ = {slot, index, now};
+  }
+  // A request that another instance computes the prompt of: once there is room for its KV, blocks
+  // are taken for it and the source is asked. Gives its slot.
+  std::uint32_t expect(const Request&, std::uint32_t source, Time now);
+  // Its prompt is computed; the KV that was on its way still may be.
+  void arrive(std::uint32_t slot, const Sequence& from);
+  // It will not come.
+  void dismiss(std::uint32_t slot, Time now);
   // KV may also come from and go to tiers below the GPU. Before the first request.
   void attach(const OffloadConfig&, std::vector<RankTiers::Level>, Transfers&);
   // KV of admitted requests may move to host memory and back. Before the first request.
@@ -221,6 +233,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   void drop_source(Sequence&, Time now);
   void hand_over(std::uint32_t slot, Time at);
   void keep_handed(std::uint32_t slot);
+  void depart_now(Time now);
   bool plan_departure(Time now, bool ahead);
   Verdict admit_loaded(std::uint32_t slot, Plan&, Time now, std::int64_t& budget);
   void join(std::uint32_t slot, std::int64_t tokens, Plan&, Time now);
@@ -373,6 +386,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
     to[static_cast<std::size_t>(kind)] += ns;
   }
   std::uint32_t new_slot();
+  std::uint32_t take_in(const Request&);
 
   const EngineConfig& config_;
   Done done_, first_token_;
@@ -421,7 +435,12 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   bool writes_back_ = false;            // evictions from the GPU start transfers
   Peers* peers_ = nullptr;
   std::int64_t handed_ = 0;
-  std::optional<std::pair<std::uint32_t, std::uint64_t>> departing_;
+  struct Departing {
+    std::uint32_t slot = 0;
+    std::uint64_t index = 0;
+    Time at{};
+  };
+  std::optional<Departing> departing_;
   std::int64_t known_outputs_running_ = 0, starved_ = 0, draining_ = 0;
   std::uint64_t admissions_ = 0;
   // When the last of them were, the next in place admissions_ % size.

@@ -50,6 +50,7 @@ void Rank::close_lost(Time end) {
     if (s.state == Sequence::State::handed) peers_->handed(*this, slot, end);
   }
   closing_.clear();
+  depart_now(end);
 }
 
 void Rank::account_plain(std::int64_t n, std::int64_t decodes, std::int64_t gpu_ns,
@@ -94,6 +95,8 @@ void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, Spent 
   add(intervals(s), Interval::prefill, spent.gpu_ns);
   add(intervals(s), Interval::host, spent.host_ns);
   add(intervals(s), Interval::load_stall, spent.stall_ns);
+  if (config_.pushes && s.outcome.first_token == kNever && s.state == Sequence::State::running)
+    peers_->computed(*this, p.slot, p.piece.history + p.piece.tokens, start, end);
   if (tiers_ && (p.piece.samples || !tiers_->config().whole_prompts))
     offer(p.slot, std::min(p.piece.history + p.piece.tokens, s.prompt), end);
   if (!p.piece.samples) return;

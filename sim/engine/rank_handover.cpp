@@ -125,6 +125,52 @@ void Rank::withdraw(Time now, std::vector<Sequence>& out) {
   });
 }
 
+// ---- pushed KV
+
+std::uint32_t Rank::expect(const Request& r, std::uint32_t source, Time now) {
+  const std::uint32_t slot = take_in(r);
+  Sequence& s = sequences_[slot];
+  s.visible = now;
+  s.source = source;
+  s.source_tokens = s.prompt;
+  s.sampled = 1;  // with the first token it comes
+  s.admitted = s.lost = s.moved = true;
+  wait_first(slot, now);
+  if (tiers_) tiers_->arrived(prompt_of(slot, s.prompt, 0, now));
+  return slot;
+}
+
+// Its place and what it holds here stay; everything else is what it was where it was computed.
+void Rank::arrive(std::uint32_t slot, const Sequence& from) {
+  Sequence& s = sequences_[slot];
+  KVSIM_CHECK(s.pulling, "request {} is taken over before there was room", s.outcome.index);
+  s.sampled = from.sampled;
+  s.lost_at = from.lost_at;
+  s.late_since = from.late_since;
+  s.attained = from.attained;
+  s.told = from.told;
+  const std::int64_t peer_tokens = s.outcome.peer_tokens;
+  s.outcome = from.outcome;
+  s.outcome.peer_tokens = std::max(peer_tokens, from.outcome.peer_tokens);
+  s.outcome.instance = totals_.instance;
+  s.outcome.rank = totals_.rank;
+}
+
+void Rank::dismiss(std::uint32_t slot, Time now) {
+  Sequence& s = sequences_[slot];
+  for (std::deque<std::uint32_t>* queue : {&waiting_, &skipped_}) std::erase(*queue, slot);
+  pool_.set_now(now);
+  s.source = Sequence::kNoSource;
+  if (std::exchange(s.pulling, false)) {
+    load_reserve_ -= config_.blocks_for(s.known()) - s.hold.blocks();
+    pool_.release(s.hold);
+    s.fetch = Sequence::Fetch::none;
+  }
+  retire(slot, now);
+}
+
+// ---- leaving in the middle
+
 std::optional<std::uint32_t> Rank::lightest() const {
   std::optional<std::uint32_t> best;
   for (const std::uint32_t slot : running_) {
@@ -135,9 +181,19 @@ std::optional<std::uint32_t> Rank::lightest() const {
   return best;
 }
 
+// Between iterations that follow each other without a plan in advance: before anybody plans at this
+// instant, so that who takes over sees the request in the plan of this instant, whether the end of
+// the iteration was foreseen or not. (A plan that let it go would hand it over after or before
+// other instances had planned, depending on which iterations were skipped.) With plans in advance
+// it leaves with the iteration that runs.
+void Rank::depart_now(Time now) {
+  if (!departing_ || departing_->at >= now || config_.async_scheduling) return;
+  plan_departure(now, false);
+}
+
 // False: it is over, preempted, or about to end.
 bool Rank::plan_departure(Time now, bool ahead) {
-  const auto [slot, index] = *departing_;
+  const auto [slot, index, at] = *departing_;
   departing_.reset();
   Sequence& s = sequences_[slot];
   if (s.state != Sequence::State::running || s.outcome.index != index || s.draining || s.starved ||

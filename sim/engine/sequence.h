@@ -86,6 +86,7 @@ struct Promise {
   std::int64_t tokens = 0;                     // found cached
   Duration work{};                             // to compute the rest
   std::uint32_t source = Sequence::kNoSource;  // of these tokens, when they must be copied
+  Duration waited{};  // for room at the instance that will take over
 };
 
 struct PlannedPrefill {

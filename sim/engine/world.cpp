@@ -230,6 +230,11 @@ std::size_t World::pick_rank(Instance& in) {
 }
 
 void World::deliver(const Request& r, Instance& in, Promise promise, Time visible) {
+  in.spec.engine.pushes ? ask_for_room(r, in, promise, visible)
+                        : deliver_now(r, in, promise, visible);
+}
+
+void World::deliver_now(const Request& r, Instance& in, Promise promise, Time visible) {
   const std::size_t rank = pick_rank(in);
   const std::size_t group = in.groups[rank];
   groups_[group]->steps.interrupt(now_);
@@ -315,7 +320,8 @@ void World::on_schedule(std::uint32_t group, Time now) {
   g.schedule_pending = false;
   g.steps.schedule(now);
   see_queues(*instances_[g.instance]);
-  if (!handed_.empty()) place_handed(now);
+  // A plan hands nothing over: others may have planned for this instant, or will (rank_handover).
+  KVSIM_CHECK(handed_.empty(), "a request leaves instance {} in a plan", g.instance);
   reschedule(group);
   if (!g.steps.busy() && instances_[g.instance]->faults > 0) {
     evacuate(group, now);
@@ -346,6 +352,8 @@ void World::request_done(const RequestOutcome& o) {
     std::erase_if(advanced_, [&](const Advance& a) { return a.request == o.index; });
   if (o.outcome != Outcome::rejected) --in.in_flight[o.rank];
   look_at_drain(o.instance);
+  if (!pushes_.empty())
+    if (const auto p = pushes_.find(o.index); p != pushes_.end()) dismiss(p->second);
   ended_.emplace_back(o.index, o.last_token == kNever ? now_ : std::max(o.last_token, now_));
   digest_.add(o.index);
   digest_.add(static_cast<std::uint64_t>(o.outcome));
@@ -442,6 +450,16 @@ void World::dispatch(const Event& e) {
       --ticks_;
       on_migrate(e.target, e.at);
       break;
+    case EventKind::grant:
+      on_grant(e.at);
+      break;
+    case EventKind::roles:
+      --ticks_;
+      on_roles(e.at);
+      break;
+    case EventKind::switched:
+      on_switched(e.target, e.at);
+      break;
     case EventKind::reset:
       on_reset(e.at);
       break;
@@ -482,6 +500,7 @@ RunOutcome World::run() {
   push_arrival();
   begin_scaling();
   begin_ticks();
+  if (options_.roles) begin_roles();
   fault_states_.resize(options_.faults.size());
   evacuating_.resize(instances_.size());
   for (std::uint32_t f = 0; f < options_.faults.size(); ++f) push_fault(f, options_.faults[f].at);
@@ -508,6 +527,7 @@ RunOutcome World::run() {
   }
   reject_stranded();
   reject_held();
+  if (grants_) on_grant(now_);  // the last request gave its room back
   if (inside_ > 0 && !stopped && is_cut_off())
     throw InputError(fmt::format("faults: {} requests wait for ever for KV behind a link that does "
                                  "not come back",
@@ -541,6 +561,7 @@ void World::finish_outcome() {
   if (options_.tiers) report_tiers();
   out_.handovers = handovers_;
   out_.copies = copies_;
+  out_.role_switches = role_switches_;
   out_.peer_bytes = handover_bytes_;
   if (options_.peers) digest_.add(handover_bytes_);
   out_.end = now_;

@@ -1,6 +1,7 @@
 #pragma once
 // One run: instances, router, trace and the event loop. No globals: worlds may coexist.
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -66,6 +67,17 @@ struct PeerSystem {
   std::int64_t layers = 1;
 };
 
+// Instances that change between prompts and tokens. Each stands in both stages; at any time one of
+// the two is up.
+struct RoleRules {
+  std::vector<std::uint32_t> twin;      // by instance: the same GPUs in the other stage
+  std::size_t prefill = 0, decode = 0;  // up at first: the first ones of each stage
+  Duration every{}, switching{};        // how often it is asked; after an instance is empty
+  std::int64_t to_prefill = 0;          // prompt tokens that wait, an instance: more, and one comes
+  double to_decode = 1;                 // share of KV memory in use: likewise
+  std::size_t least = 1;                // instances of each stage that stay
+};
+
 // The last instances only take over from the first ones, which only compute prompts.
 struct DecodeStage {
   std::size_t instances = 0;
@@ -91,6 +103,7 @@ class World final : private Rank::Peers, private Transfers::Listener {
     DecodeStage decode;
     std::optional<ScalingPlan> scaling;  // of a single pool
     std::vector<QuotaPlan> quotas;
+    std::optional<RoleRules> roles;
     // Hears completed requests in batches; when unset they stay in the outcome.
     std::function<void(std::span<const RequestOutcome>)> flush;
     // Called now and then with simulated time and completed requests; false stops the run.
@@ -209,13 +222,15 @@ class World final : private Rank::Peers, private Transfers::Listener {
   void on_move(std::uint32_t instance, Time);
   // Between instances (world_peers.cpp).
   struct Source {
-    enum class Kind : std::uint8_t { unused, handed, copied, advance };
+    // pushed: a prompt's while it is computed; piece: a part of that, on its way.
+    enum class Kind : std::uint8_t { unused, handed, copied, advance, pushed, piece };
     Kind kind = Kind::unused;
     bool flowing = false;
     std::uint32_t from = 0, to = 0;            // instances
     std::uint32_t from_rank = 0, to_rank = 0;  // within them
     std::uint32_t from_slot = 0, to_slot = 0;
     std::uint64_t request = 0;
+    std::uint32_t whole = 0;             // of a piece: the source that it belongs to
     std::int64_t tokens = 0, ahead = 0;  // that it has; of these, sent before it was asked
     std::int64_t bytes = 0;              // on their way
     Time since{};
@@ -226,12 +241,43 @@ class World final : private Rank::Peers, private Transfers::Listener {
   void drop(std::uint32_t source, Time) override;
   void stop(std::uint32_t source, Time) override;
   void lost(Rank&, std::uint32_t slot, Time) override;
+  void computed(Rank&, std::uint32_t slot, std::int64_t tokens, Time start, Time end) override;
   void transfer_ended(std::uint32_t job, Time at) override;
   std::uint32_t new_source(Source::Kind, std::uint32_t from);
   void end_source(std::uint32_t source);
   void disturb(std::uint32_t instance, std::uint32_t rank, Time);
   void begin_flow(Source&, std::uint32_t job, std::int64_t tokens, Time);
+  // Of a flow that began while its KV was computed in `computing`: the bytes that are left then.
+  [[nodiscard]] std::int64_t left_of(std::int64_t bytes, const TransferPath&,
+                                     Duration computing) const;
   void place_handed(Time);
+  // Pushed KV (world_push.cpp).
+  struct Push {
+    Request request;
+    std::uint32_t instance = 0;  // that computes the prompt
+    Promise promise;
+    Time visible{};
+    std::uint32_t source = 0;
+    std::int64_t missing = 0;  // tokens of the prompt that the taker has not cached
+    std::int64_t sent = 0;     // from the prompt's start
+    int flows = 0;
+    bool is_over = false;   // the request ended where its prompt is computed
+    bool has_left = false;  // its prompt is computed, and it goes on at the taker
+  };
+  void ask_for_room(const Request&, Instance&, Promise, Time visible);
+  void grant_room(std::uint32_t source, std::int64_t missing);
+  void on_grant(Time);
+  void dismiss(Push&);
+  void piece_ended(std::uint32_t source);
+  bool leave_pushed(Rank&, std::uint32_t slot);
+  void end_push(std::uint32_t source);
+  // Roles (world_roles.cpp).
+  enum class Role : std::uint8_t { serves, drains, switches, rests };
+  void begin_roles();
+  void on_roles(Time);
+  void on_switched(std::uint32_t instance, Time);
+  [[nodiscard]] bool is_empty(std::uint32_t instance) const;
+  std::optional<std::uint32_t> choose_to_switch(Time);
   void on_migrate(std::uint32_t pool, Time);
   // The request with the least KV of the first rank that has one to move.
   void move_lightest(std::uint32_t from, std::uint32_t to, Time);
@@ -249,6 +295,7 @@ class World final : private Rank::Peers, private Transfers::Listener {
   [[nodiscard]] const char* misfit(const Request&, const EngineConfig&) const;
   std::size_t pick_rank(Instance&);
   void deliver(const Request&, Instance&, Promise, Time visible);
+  void deliver_now(const Request&, Instance&, Promise, Time visible);
   void wake(std::size_t group, Time);
   void reschedule(std::size_t group);
   void see_queues(const Instance&);
@@ -275,6 +322,11 @@ class World final : private Rank::Peers, private Transfers::Listener {
     std::int64_t tokens = 0;
   };
   std::vector<Advance> advanced_;
+  std::map<std::uint64_t, Push> pushes_;          // by request
+  std::vector<std::uint64_t> granted_, refused_;  // requests; since the last on_grant()
+  bool grants_ = false;                           // it is in the queue
+  std::vector<Role> roles_;
+  std::int64_t role_switches_ = 0;
   std::uint32_t listener_ = 0;
   std::int64_t handover_bytes_ = 0, handovers_ = 0, copies_ = 0;
   std::vector<ContentChunk> content_;

@@ -117,6 +117,7 @@ void World::lose_store(std::size_t s, FaultRecord& record, bool forgets, Time no
   if (forgets) {
     for (const auto& in : instances_) {
       for (const auto& rank : in->ranks) {
+        if (rank->tiers() == nullptr) continue;
         const std::int64_t before = rank->tiers()->totals().failed;
         rank->tiers()->lost(store, now);
         record.transfers_failed += rank->tiers()->totals().failed - before;
@@ -192,7 +193,11 @@ void World::place_stranded(Time now) {
   for (Request& r : requests) {
     const auto i = route(*pools_.front(), r);
     std::swap(scratch_, r);
-    place(*i, now);
+    if (i) {
+      place(*i, now);
+    } else {  // another stage's instance came back
+      stranded_.push_back(scratch_);
+    }
   }
 }
 

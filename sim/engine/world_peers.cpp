@@ -49,6 +49,7 @@ void World::disturb(std::uint32_t instance, std::uint32_t rank, Time now) {
 void World::handed(Rank& rank, std::uint32_t slot, Time) { handed_.emplace_back(&rank, slot); }
 
 void World::pull(Rank& rank, std::uint32_t slot, std::uint32_t id, std::int64_t tokens, Time now) {
+  if (sources_[id].kind == Source::Kind::pushed) return grant_room(id, tokens);
   Source& s = sources_[id];
   s.to = rank.totals().instance;
   s.to_rank = rank.totals().rank;
@@ -59,22 +60,24 @@ void World::pull(Rank& rank, std::uint32_t slot, std::uint32_t id, std::int64_t 
 
 // What was sent layer by layer while the prompt was computed need not be sent now: of X alone on
 // the links and Y of computing in L layers, max(X / L, X - Y (L - 1) / L) is left.
+std::int64_t World::left_of(std::int64_t bytes, const TransferPath& way, Duration computing) const {
+  const auto all = static_cast<double>(bytes), n = static_cast<double>(options_.peers->layers);
+  if (n < 2 || way.uses.empty()) return bytes;
+  const double sent = transfers_.bandwidth(way) * to_seconds(computing) * (n - 1) / n;
+  return static_cast<std::int64_t>(std::max(all / n, all - sent));
+}
+
 void World::begin_flow(Source& s, std::uint32_t job, std::int64_t tokens, Time now) {
   const TransferPath way = options_.peers->way(s.from, s.to);
-  std::int64_t bytes = tokens * options_.peers->token_bytes;
-  const std::int64_t layers = options_.peers->layers;
-  if (s.kind == Source::Kind::handed && layers > 1 && !way.uses.empty()) {
+  s.bytes = tokens * options_.peers->token_bytes;
+  if (s.kind == Source::Kind::handed) {
     const Sequence& q = rank_of(s.from, s.from_rank).sequence(s.from_slot);
-    const auto computing =
-        static_cast<double>(q.outcome.ttft_ns[static_cast<std::size_t>(Interval::prefill)]);
-    const auto all = static_cast<double>(bytes), n = static_cast<double>(layers);
-    const double sent = transfers_.bandwidth(way) * computing * 1e-9 * (n - 1) / n;
-    bytes = static_cast<std::int64_t>(std::max(all / n, all - sent));
+    s.bytes = left_of(s.bytes, way,
+                      Duration{q.outcome.ttft_ns[static_cast<std::size_t>(Interval::prefill)]});
   }
-  s.bytes = bytes;
   s.since = now;
   s.flowing = true;
-  s.flow = transfers_.start(now, way, bytes, listener_, job);
+  s.flow = transfers_.start(now, way, s.bytes, listener_, job);
 }
 
 void World::stop(std::uint32_t id, Time now) {
@@ -123,11 +126,12 @@ void World::transfer_ended(std::uint32_t id, Time at) {
     const Source was = s;
     end_source(id);
     disturb(was.from, was.from_rank, now_);
-    rank_of(was.from, was.from_rank).depart(was.from_slot, was.request);
+    rank_of(was.from, was.from_rank).depart(was.from_slot, was.request, now_);
     return;
   }
   const Source was = s;
   end_source(id);
+  if (was.kind == Source::Kind::piece) return piece_ended(was.whole);
   if (was.kind == Source::Kind::copied) ++copies_;
   disturb(was.to, was.to_rank, now_);
   rank_of(was.to, was.to_rank).pulled(was.to_slot, true);
@@ -143,6 +147,7 @@ void World::place_handed(Time now) {
   std::vector<std::pair<Rank*, std::uint32_t>> all;
   all.swap(handed_);
   for (const auto& [rank, slot] : all) {
+    if (!pushes_.empty() && leave_pushed(*rank, slot)) continue;
     Sequence q = rank->sequence(slot);
     const RankTotals& from = rank->totals();
     const std::uint32_t id = new_source(Source::Kind::handed, from.instance);

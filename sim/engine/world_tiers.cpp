@@ -21,7 +21,7 @@ void World::build_tiers() {
   std::size_t i = 0;
   for (const auto& in : instances_) {
     for (const auto& rank : in->ranks) {
-      if (!t.hosts.empty()) {
+      if (!t.hosts.empty() && rank->config().host_blocks > 0) {
         rank->attach_host(t.hosts[i].in, t.hosts[i].out, transfers_);
         if (options_.record_transfers)
           rank->host()->record_transfers(&out_.transfers, rank->totals().instance,

@@ -60,10 +60,27 @@ Summary summarize(const DurationHistogram& h) {
           q(1)};
 }
 
+// Mean of the longest tenth of a request's gaps between tokens (Mooncake's TBT), in ms. Iterations
+// that it took part in count as equal; what it waited between them (prompts computed apart, another
+// instance, a preemption) as part of the longest gaps. Requires a second token.
+double longest_gaps_ms(const RequestOutcome& r) {
+  const auto gaps = r.output_tokens - 1;
+  std::int64_t all = 0, part = 0;
+  for (std::size_t i = 0; i < kIntervals; ++i) {
+    const auto kind = static_cast<Interval>(i);
+    all += r.after_ns[i];
+    if (kind == Interval::decode || kind == Interval::host || kind == Interval::back_end)
+      part += r.after_ns[i];
+  }
+  const auto longest = static_cast<double>((gaps + 9) / 10);
+  return 1e-6 * (static_cast<double>(part) / static_cast<double>(gaps) +
+                 static_cast<double>(all - part) / longest);
+}
+
 // `itl`: of the same requests; null where nobody knows.
 void latency_rows(Rows& rows, const std::vector<RequestOutcome>& requests,
                   const DurationHistogram* itl) {
-  std::vector<double> ttft, tpot, e2el, queue, normalized, speed;
+  std::vector<double> ttft, tpot, tbt, e2el, queue, normalized, speed;
   for (const RequestOutcome& r : requests) {
     if (r.outcome != Outcome::finished || r.first_token == kNever) continue;
     ttft.push_back(ms(r.first_token - r.arrival));
@@ -73,11 +90,13 @@ void latency_rows(Rows& rows, const std::vector<RequestOutcome>& requests,
       normalized.push_back(e2el.back() / static_cast<double>(r.output_tokens));
     if (r.output_tokens < 2) continue;
     tpot.push_back(ms(r.last_token - r.first_token) / static_cast<double>(r.output_tokens - 1));
+    tbt.push_back(longest_gaps_ms(r));
     if (tpot.back() > 0) speed.push_back(1000 / tpot.back());
   }
   rows.summary("ttft_ms", kvsim::summarize(std::move(ttft)), "ms");
   rows.summary("tpot_ms", kvsim::summarize(std::move(tpot)), "ms");
   if (itl != nullptr) rows.summary("itl_ms", summarize(*itl), "ms");
+  rows.summary("tbt_ms", kvsim::summarize(std::move(tbt)), "ms");
   rows.summary("e2el_ms", kvsim::summarize(std::move(e2el)), "ms");
   rows.summary("queue_ms", kvsim::summarize(std::move(queue)), "ms");
   rows.summary("normalized_latency_ms", kvsim::summarize(std::move(normalized)), "ms");
@@ -413,6 +432,7 @@ void peer_rows(Rows& rows, const RunOutcome& run) {
   }
   rows.count("handovers", run.handovers);
   rows.count("prefix_copies", run.copies);
+  if (run.role_switches > 0) rows.count("role_switches", run.role_switches);
   rows.count("peer_bytes", run.peer_bytes, "bytes");
   rows.count("peer_hit_tokens", tokens, "tokens");
   rows.summary("handover_ms", kvsim::summarize(std::move(waits)), "ms");

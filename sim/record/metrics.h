@@ -4,7 +4,7 @@
 // interpolate linearly.
 //   ttft_ms    first token - arrival           e2el_ms   last token - arrival
 //   tpot_ms    (last - first token) / (output tokens - 1), requests with two or more output tokens
-//   itl_ms     gaps between consecutive tokens, pooled over all requests
+//   itl_ms     gaps between tokens, of all requests; tbt_ms   mean of a request's longest tenth
 //   queue_ms   first scheduled - arrival       normalized_latency_ms   e2el_ms / output tokens
 //   duration   last token of all - first arrival of all, s; every throughput divides by it
 //   request_goodput   finished requests that meet every objective / duration (all of them without

@@ -69,7 +69,9 @@ struct BuiltRun {
   // deployment.pools: the first is the run's own parts; those that decode come last.
   std::vector<BuiltPool> pools;
   PoolRole role = PoolRole::mixed;
+  int spare = 0;  // instances that serve here only when they come from the other role
   std::optional<PeerSystem> peers;
+  std::optional<RoleRules> roles;
   std::unique_ptr<Router> decode_router;
   Tree
       resolved;  // the scenario with model and hardware spelled out: its text is the run's identity
@@ -82,6 +84,10 @@ using ThisMachine = std::function<DeviceSpec(const std::string& device, const Mo
 
 // All instances of a run, pool by pool.
 std::vector<const BuiltRun*> parts_of(const BuiltRun&);
+// Of a part: those of its pool, and the spare ones.
+[[nodiscard]] inline int places_of(const BuiltRun& part) {
+  return part.scenario.deployment.replicas + part.spare;
+}
 [[nodiscard]] int instances_of(const BuiltRun&);
 
 // Mistakes go to Diagnostics; the result is usable only when there are none. `with_trace` opens the

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "sim/run/build_tiers.h"
+#include "sim/run/pool_tiers.h"
 
 namespace kvsim {
 namespace {
@@ -61,9 +62,9 @@ class FaultBuilder {
     switch (p.kind) {
       case FaultKind::instance:
         p.name = fmt::format("instance {}", spec.target);
-        if (spec.target >= run_.scenario.deployment.replicas)
-          error("target", fmt::format("there are {} instances, counted from 0",
-                                      run_.scenario.deployment.replicas));
+        if (spec.target >= instances_of(run_))
+          error("target",
+                fmt::format("there are {} instances, counted from 0", instances_of(run_)));
         p.targets = {static_cast<std::uint32_t>(spec.target)};
         break;
       case FaultKind::node:
@@ -82,12 +83,13 @@ class FaultBuilder {
 
   void node(const FaultSpec& spec, FaultPlan& p) {
     p.name = fmt::format("node {}", spec.target);
-    const int per_node = instances_per_node(run_);
-    for (int i = 0; i < run_.scenario.deployment.replicas; ++i)
-      if (i / per_node == spec.target) p.targets.push_back(static_cast<std::uint32_t>(i));
+    const std::vector<int> nodes = instance_nodes(run_);
+    for (std::uint32_t i = 0; i < nodes.size(); ++i)
+      if (nodes[i] == spec.target) p.targets.push_back(i);
     if (p.targets.empty())
-      error("target", fmt::format("no instance runs on node {}", spec.target),
-            fmt::format("{} instances fit on a node; nodes count from 0", per_node));
+      error(
+          "target", fmt::format("no instance runs on node {}", spec.target),
+          fmt::format("{} instances fit on a node; nodes count from 0", instances_per_node(run_)));
     if (!run_.tiers) return;
     for (std::uint32_t s = 0; s < run_.tiers->stores.size(); ++s)
       if (run_.tiers->stores[s].node == spec.target && lies_there(s)) p.stores.push_back(s);
@@ -128,7 +130,7 @@ class FaultBuilder {
             run_.tiers && !run_.tiers->links.empty()
                 ? "links are named like " + run_.tiers->links.front().name
                 : "links are simulated when cache.tiers has tiers below the GPU, or KV is swapped");
-    else if (p.left == 0)
+    else if (p.left == 0 && run_.pools.empty())
       p.detours = detours(run_, scenario_, p.targets);
   }
 

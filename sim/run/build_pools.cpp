@@ -5,8 +5,9 @@
 #include <algorithm>
 
 #include "models/geometry.h"
+#include "sim/run/build_faults.h"
 #include "sim/run/build_fleet.h"
-#include "sim/run/build_tiers.h"
+#include "sim/run/pool_tiers.h"
 #include "sim/scenario/yaml.h"
 
 namespace kvsim {
@@ -16,7 +17,8 @@ namespace {
 LoadedScenario scenario_of(const LoadedScenario& all, const PoolSpec& pool, Diagnostics& d) {
   Tree tree = all.tree;
   Tree deployment = tree.find("deployment") != nullptr ? *tree.find("deployment") : Tree::map();
-  for (const char* key : {"pools", "handover"}) deployment.erase(key);
+  for (const char* key : {"pools", "handover", "roles"}) deployment.erase(key);
+  tree.erase("faults");  // of all pools
   deployment.set("replicas", Tree::scalar(std::to_string(pool.replicas)));
   const auto replace = [](Tree& in, const char* key, const Tree& value) {
     if (!value.is_null()) in.set(key, value);
@@ -63,12 +65,54 @@ void check_together(const LoadedScenario& all, const BuiltRun& run, Diagnostics&
     if (part->precision.kv != run.precision.kv)
       add_error(all, "deployment.pools", "pools keep KV in different precisions",
                 "set cache.dtype for all of them", d);
-    if (part->tiers)
-      add_error(all, "cache.tiers", "tiers below the GPU, and swapping, need a single pool",
-                "remove them, or deployment.pools", d);
   }
+  const auto& handover = all.value.deployment.handover;
+  if (handover && handover->mode == HandoverMode::push && !all.value.faults.empty())
+    add_error(all, "deployment.handover.mode", "who has set room aside must not fail",
+              "set mode: layers or pull, or remove the faults", d);
+}
+
+// Instances that change between a prefill and a decode pool stand in both.
+void add_roles(const LoadedScenario& all, BuiltRun& run, Diagnostics& d) {
+  if (!all.value.deployment.roles) return;
+  const RolesSpec& spec = *all.value.deployment.roles;
+  const auto error = [&](const char* message, const char* hint) {
+    add_error(all, "deployment.roles", message, hint, d);
+  };
+  if (run.pools.size() != 1 || run.role != PoolRole::prefill ||
+      run.pools.front().role != PoolRole::decode)
+    return error("needs a pool of role prefill and one of role decode", "and no others");
+  BuiltRun& tokens = *run.pools.front().run;
+  if (to_yaml(write_fields(run.scenario.deployment.parallel)) !=
+          to_yaml(write_fields(tokens.scenario.deployment.parallel)) ||
+      to_yaml(*run.resolved.find("deployment")->find("hardware")) !=
+          to_yaml(*tokens.resolved.find("deployment")->find("hardware")))
+    return error("instances of both pools must be alike to change places",
+                 "give them one hardware and one parallel");
+  if (run.tiers || tokens.tiers)
+    return error("instances with tiers below the GPU, or that swap, keep their role",
+                 "remove the tiers, or deployment.roles");
   if (!all.value.faults.empty())
-    add_error(all, "faults", "faults need a single pool", "remove them, or deployment.pools", d);
+    return error("instances that may fail keep their role", "remove the faults, or this");
+  RoleRules rules;
+  rules.prefill = static_cast<std::size_t>(run.scenario.deployment.replicas);
+  rules.decode = static_cast<std::size_t>(tokens.scenario.deployment.replicas);
+  rules.every = spec.every;
+  rules.switching = spec.switching;
+  rules.to_prefill = spec.to_prefill;
+  rules.to_decode = spec.to_decode.value;
+  rules.least = static_cast<std::size_t>(spec.least);
+  run.spare = static_cast<int>(rules.decode);
+  tokens.spare = static_cast<int>(rules.prefill);
+  // In each stage its own instances come first, then the others'.
+  const std::size_t all_of = rules.prefill + rules.decode;
+  for (std::size_t i = 0; i < 2 * all_of; ++i) {
+    const bool decodes = i >= all_of;
+    const std::size_t at = i - (decodes ? all_of : 0), own = decodes ? rules.decode : rules.prefill;
+    const std::size_t there = at < own ? at + all_of - own : at - own;
+    rules.twin.push_back(static_cast<std::uint32_t>((decodes ? 0 : all_of) + there));
+  }
+  run.roles = std::move(rules);
 }
 
 // Two links an instance for what passes over the network, two for what stays in its node.
@@ -76,15 +120,10 @@ class PeerLinks {
  public:
   explicit PeerLinks(const BuiltRun& run) {
     const HandoverSpec over = run.scenario.deployment.handover.value_or(HandoverSpec{});
-    std::size_t node = 0;
-    for (const BuiltRun* part : parts_of(run)) {
-      const int each = instances_per_node(*part);
-      for (int i = 0; i < part->scenario.deployment.replicas; ++i) {
-        if (i > 0 && i % each == 0) ++node;
-        add(*part, node, over);
-      }
-      ++node;
-    }
+    const std::vector<int> nodes = instance_nodes(run);
+    std::size_t at = 0;
+    for (const BuiltRun* part : parts_of(run))
+      for (int i = 0; i < places_of(*part); ++i) add(*part, nodes[at++], over);
   }
   void add_to(std::vector<TierSystem::Link>& links) {
     first_ = static_cast<std::uint32_t>(links.size());
@@ -116,9 +155,9 @@ class PeerLinks {
     double network = 0, local = 0;  // bytes/s of all its GPUs, one way
     double copies = 1;              // of each byte of KV, on its GPUs
     Duration network_latency{}, local_latency{};
-    std::size_t node = 0;
+    int node = 0;
   };
-  void add(const BuiltRun& part, std::size_t node, const HandoverSpec& over) {
+  void add(const BuiltRun& part, int node, const HandoverSpec& over) {
     End e;
     e.node = node;
     const double gpus = part.parallel.gpus();
@@ -162,7 +201,7 @@ void add_peers(BuiltRun& run, Diagnostics& d) {
     run.tiers->block_tokens = run.engine.block_tokens;
     std::size_t ranks = 0;
     for (const BuiltRun* part : parts_of(run))
-      ranks += static_cast<std::size_t>(part->scenario.deployment.replicas * part->parallel.data);
+      ranks += static_cast<std::size_t>(places_of(*part) * part->parallel.data);
     run.tiers->ranks.resize(ranks);
   }
   links.add_to(run.tiers->links);
@@ -170,7 +209,7 @@ void add_peers(BuiltRun& run, Diagnostics& d) {
   run.peers->token_bytes =
       static_cast<std::int64_t>(to_double(Bytes{kv_token_bytes(run.model, run.precision.kv)}));
   const auto& spec = run.scenario.deployment.handover;
-  if (spec && spec->mode == HandoverMode::layers) run.peers->layers = run.model.layers;
+  if (spec && spec->mode != HandoverMode::pull) run.peers->layers = run.model.layers;
   run.peers->way = [links](std::uint32_t from, std::uint32_t to) { return links.way(from, to); };
 }
 
@@ -197,6 +236,9 @@ void resolve(const LoadedScenario& all, BuiltRun& run) {
   deployment->set("pools", std::move(pools));
   if (all.value.deployment.handover)
     deployment->set("handover", write_fields(*all.value.deployment.handover));
+  if (all.value.deployment.roles)
+    deployment->set("roles", write_fields(*all.value.deployment.roles));
+  run.resolved.set("faults", *write_fields(all.value).find("faults"));
 }
 
 }  // namespace
@@ -209,7 +251,7 @@ std::vector<const BuiltRun*> parts_of(const BuiltRun& run) {
 
 int instances_of(const BuiltRun& run) {
   int n = 0;
-  for (const BuiltRun* part : parts_of(run)) n += part->scenario.deployment.replicas;
+  for (const BuiltRun* part : parts_of(run)) n += places_of(*part);
   return n;
 }
 
@@ -241,6 +283,8 @@ BuiltRun build_pools(const LoadedScenario& all, bool with_trace, const BuildPart
     BuiltRun part = build(one, with_trace && i == 0, false);
     part.role = pools[i].role;
     part.engine.hands_over = part.role == PoolRole::prefill;
+    part.engine.pushes = part.engine.hands_over && all.value.deployment.handover &&
+                         all.value.deployment.handover->mode == HandoverMode::push;
     (part.role == PoolRole::decode ? decode : entry) += pools[i].replicas;
     if (i == 0) {
       run = std::move(part);
@@ -252,8 +296,13 @@ BuiltRun build_pools(const LoadedScenario& all, bool with_trace, const BuildPart
   if (!d.empty()) return run;
   check_together(all, run, d);
   if (!d.empty()) return run;
+  add_roles(all, run, d);
+  if (d.empty()) run.tiers = merge_tiers(all, run, d);
+  if (!d.empty()) return run;
   const HandoverSpec handover = all.value.deployment.handover.value_or(HandoverSpec{});
   run.scenario.deployment.handover = all.value.deployment.handover;
+  entry += run.spare;
+  for (const BuiltPool& p : run.pools) decode += p.run->spare;
   try {
     make_router(run, entry);
     if (decode > 0)
@@ -270,6 +319,8 @@ BuiltRun build_pools(const LoadedScenario& all, bool with_trace, const BuildPart
   build_fleet(run, all.tree, d);
   const bool drains = run.scaling && run.scaling->migrates;
   if (decode > 0 || t.copies || t.every > Duration{0} || drains) add_peers(run, d);
+  run.scenario.faults = all.value.faults;
+  if (d.empty()) run.faults = build_faults(run, all.tree, d);
   resolve(all, run);
   return run;
 }

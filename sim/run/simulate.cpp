@@ -53,7 +53,7 @@ std::vector<InstanceSpec> instances_for(BuiltRun& run, bool exact_steps) {
   const auto add = [&](BuiltRun& part) {
     part.engine.exact_steps = exact_steps;
     const bool lockstep = part.parallel.data > 1 && part.model.moe.has_value();
-    for (int i = 0; i < part.scenario.deployment.replicas; ++i)
+    for (int i = 0; i < places_of(part); ++i)
       all.push_back({part.engine, part.parallel.data, lockstep,
                      part.scenario.engine.data_balancing == Balancing::waiting, part.cost.get()});
   };
@@ -66,8 +66,7 @@ std::vector<InstanceSpec> instances_for(BuiltRun& run, bool exact_steps) {
 DecodeStage decode_stage_of(BuiltRun& run) {
   DecodeStage stage;
   for (const BuiltPool& p : run.pools)
-    if (p.role == PoolRole::decode)
-      stage.instances += static_cast<std::size_t>(p.run->scenario.deployment.replicas);
+    if (p.role == PoolRole::decode) stage.instances += static_cast<std::size_t>(places_of(*p.run));
   stage.router = std::move(run.decode_router);
   if (run.scenario.deployment.handover)
     stage.local_prefill = run.scenario.deployment.handover->local_prefill;
@@ -132,6 +131,7 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   world_options.scaling = std::move(run.scaling);
   world_options.quotas = std::move(run.quotas);
   world_options.decode = decode_stage_of(run);
+  world_options.roles = std::move(run.roles);
   if (run.scenario.record.decisions == RecordLevel::all)
     world_options.record_decisions = run.scenario.record.alternatives;
   SimulateResult result;

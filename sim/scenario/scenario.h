@@ -83,10 +83,11 @@ struct PoolSpec {
       field("cost", &PoolSpec::cost, any, "cost model, with all of its parameters")};
 };
 
-enum class HandoverMode : std::uint8_t { pull, layers };
+enum class HandoverMode : std::uint8_t { pull, layers, push };
 constexpr auto enum_names(HandoverMode) {
-  return std::array<std::pair<HandoverMode, const char*>, 2>{
-      {{HandoverMode::pull, "pull"}, {HandoverMode::layers, "layers"}}};
+  return std::array<std::pair<HandoverMode, const char*>, 3>{{{HandoverMode::pull, "pull"},
+                                                              {HandoverMode::layers, "layers"},
+                                                              {HandoverMode::push, "push"}}};
 }
 
 // KV from instance to instance.
@@ -99,7 +100,9 @@ struct HandoverSpec {
   static constexpr Rows kFields{
       field("mode", &HandoverSpec::mode, any,
             "pull: all of it once the instance that takes over has room (vLLM with NIXL); layers: "
-            "layer by layer while the prompt is computed, so that little is left then"),
+            "layer by layer while the prompt is computed, so that little is left then; push: the "
+            "taker's room is set aside before the prompt is computed, and each piece of it is sent "
+            "at once, layer by layer"),
       field("bandwidth", &HandoverSpec::bandwidth, any,
             "of an instance, each direction; default: its share of the node's network adapters, "
             "between instances of one node the links of its GPUs"),
@@ -110,6 +113,25 @@ struct HandoverSpec {
       field("router", &HandoverSpec::router, any, "who takes over")};
 };
 
+// Instances that change between prompts and tokens by load.
+struct RolesSpec {
+  Duration every{std::chrono::seconds(5)}, switching{std::chrono::seconds(2)};
+  std::int64_t to_prefill = 16384;
+  Ratio to_decode{0.8};
+  int least = 1;
+  static constexpr Rows kFields{
+      field("every", &RolesSpec::every,
+            between<Duration>(Duration{1'000'000}, std::chrono::hours(24)),
+            "how often it is looked at; one instance changes at a time"),
+      field("switching", &RolesSpec::switching, any,
+            "from the last of its requests until it serves the other stage, with an empty cache"),
+      field("to_prefill", &RolesSpec::to_prefill, between<std::int64_t>(1, std::int64_t{1} << 40),
+            "prompt tokens that wait, for each prefill instance: above, a decode instance changes"),
+      field("to_decode", &RolesSpec::to_decode, between(Ratio{0}, Ratio{1}),
+            "share of the decode instances' KV memory in use: above, a prefill instance changes"),
+      field("least", &RolesSpec::least, between(1, 4096), "instances of each role that stay")};
+};
+
 struct DeploymentSpec {
   Tree hardware = Tree::scalar("h100-sxm");
   int replicas = 1;
@@ -118,6 +140,7 @@ struct DeploymentSpec {
   std::vector<PoolSpec> pools;
   std::optional<HandoverSpec> handover;
   std::optional<AutoscalingSpec> autoscaling;
+  std::optional<RolesSpec> roles;
   static constexpr Rows kFields{
       field("hardware", &DeploymentSpec::hardware, any,
             "node or device of the catalogue, a path to such a file, or a mapping {base: NAME, "
@@ -133,7 +156,9 @@ struct DeploymentSpec {
             "routers that copy prefixes or move requests"),
       field("autoscaling", &DeploymentSpec::autoscaling, any,
             "how many of the replicas serve when: {policy: NAME, ...}, the policy's parameters, "
-            "and the rules below; default: all of them, always")};
+            "and the rules below; default: all of them, always"),
+      field("roles", &DeploymentSpec::roles, any,
+            "instances of a prefill and a decode pool change between the two by load")};
 };
 
 // Rules of admission that hold whatever the policy.

@@ -393,6 +393,7 @@ struct RunOutcome {
   std::vector<std::int64_t> instance_ns;
   // KV that went from instance to instance: requests that went with it, prefixes copied, bytes.
   std::int64_t handovers = 0, copies = 0, peer_bytes = 0;
+  std::int64_t role_switches = 0;  // instances that went from prompts to tokens, or back
   DurationHistogram itl;  // all gaps between consecutive tokens, pooled
   std::uint64_t injected = 0;
   Time end{};  // last event

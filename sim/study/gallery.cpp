@@ -6,6 +6,7 @@
 #include <cctype>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 
 #include "sim/base/registry.h"
 #include "sim/scenario/catalog.h"
@@ -53,6 +54,9 @@ class Checker {
     for (const auto& [name, run] : c_.runs) check_run(name, run);
     if (c_.figures.empty()) add(nullptr, "figures", "missing", "list at least one figure");
     for (std::size_t i = 0; i < c_.figures.size(); ++i) check_figure(i);
+    for (std::size_t i = 0; i < c_.curves.size(); ++i)
+      for (const auto& [name, line] : c_.curves[i].lines)
+        check_line(fmt::format("curves.{}.lines.{}", i, name), line);
   }
 
  private:
@@ -71,13 +75,19 @@ class Checker {
     if (given != 1)
       add(at, path, "expected exactly one of scenario, model, hardware and replay",
           "give each source of numbers a run of its own");
-    if (run.scenario.empty() && (run.search || run.step || !run.set.empty()))
-      add(at, path, "set, search and step are for a scenario", "remove them");
-    if (run.search && run.step)
-      add(at, path, "a step is priced, not searched", "remove search or step");
+    const bool varies = run.search || run.sweep || run.step;
+    if (run.scenario.empty() && (varies || !run.set.empty()))
+      add(at, path, "set, search, sweep and step are for a scenario", "remove them");
+    if (int{run.search.has_value()} + int{run.sweep.has_value()} + int{run.step.has_value()} > 1)
+      add(at, path, "more than one of search, sweep and step", "give each a run of its own");
     if (run.step && run.step->shared >= run.step->context)
       add(at, path + ".step.shared", "the last token of a context is its own",
           "give less than context");
+    if (run.sweep && (run.sweep->values.empty() ||
+                      std::ranges::adjacent_find(run.sweep->values, std::greater_equal{}) !=
+                          run.sweep->values.end()))
+      add(at, path + ".sweep.values", "expected one or more values, each above the one before it",
+          "such as values: [0.5, 1, 2]");
     if (run.replay && !Registry::instance().find("eviction", run.replay->policy))
       add(at, path + ".replay.policy", fmt::format("no eviction policy '{}'", run.replay->policy),
           name_hint(run.replay->policy, Registry::instance().names("eviction")));
@@ -85,6 +95,19 @@ class Checker {
       add(at, path + ".search", "no limits", "such as at_most: {ttft_ms.p99: 500}");
     if (run.search && !(run.search->from < run.search->to))
       add(at, path + ".search", "from is not below to", "give a range to search in");
+  }
+  void check_line(const std::string& path, const GalleryLine& line) {
+    const Tree* at = tree_.find("curves");
+    const auto run = c_.runs.find(line.run);
+    std::vector<std::string> sweeps;
+    for (const auto& [name, r] : c_.runs)
+      if (r.sweep) sweeps.push_back(name);
+    if (run == c_.runs.end() || !run->second.sweep)
+      add(at, path + ".run", fmt::format("no run '{}' has a sweep", line.run),
+          name_hint(line.run, sweeps));
+    if (line.value.text().empty()) add(at, path, "no value", "give a formula over METRIC");
+    if (line.at.size() != line.published.size())
+      add(at, path, "at and published are not of one length", "give a value for each point");
   }
   void check_figure(std::size_t i) {
     const GalleryFigure& f = c_.figures[i];

@@ -81,12 +81,27 @@ struct GalleryStep {
             "of these, tokens that all have in common and attention reads once")};
 };
 
+// A load curve: the run at each of several values of one key. `found` is where, between two of them
+// and on a straight line, the first limit breaks; with no limits there is none.
+struct GallerySweep {
+  std::string path = "workload.rate_scale";
+  std::vector<double> values;
+  std::map<std::string, double> at_least, at_most;
+  static constexpr Rows kFields{
+      field("path", &GallerySweep::path, any, "key of the scenario that is varied"),
+      field("values", &GallerySweep::values, between(1e-9, 1e15), "ascending"),
+      field("at_least", &GallerySweep::at_least, any, "metric: limit, in the metric's unit"),
+      field("at_most", &GallerySweep::at_most, any, "likewise")};
+};
+
 // One source of named numbers; exactly one of scenario, model, hardware and replay is given.
 struct GalleryRun {
   std::string scenario;
   std::vector<std::string> set;
   std::optional<GallerySearch> search;
   std::optional<GalleryStep> step;
+  std::optional<GallerySweep> sweep;
+  int seeds = 1;
   Tree model;
   double kv_bits = 16;
   std::int64_t tokens = 1;
@@ -101,6 +116,11 @@ struct GalleryRun {
       field("step", &GalleryRun::step, any,
             "price one iteration instead of running the scenario; gives step_us, attention_us, and "
             "OPERATOR_us of each operator"),
+      field("sweep", &GalleryRun::sweep, any,
+            "one value after the other; gives at_1.METRIC, at_2.METRIC, ... and `found`, where the "
+            "limits break"),
+      field("seeds", &GalleryRun::seeds, between(1, 1000),
+            "every run is repeated with so many seeds, from the scenario's on: metrics are means"),
       field("model", &GalleryRun::model, any,
             "as in a scenario; gives layers, hidden, heads, kv_heads, kv_token_bytes, "
             "kv_sequence_bytes, weight_bytes, parameters, active_parameters"),
@@ -146,14 +166,40 @@ struct GalleryFigure {
       field("note", &GalleryFigure::note, any, "the reason, which a missed figure must have")};
 };
 
+// One line of a chart: a sweep, and the points that were published.
+struct GalleryLine {
+  std::string run;
+  Formula value;
+  double scale = 1;
+  std::vector<double> at, published;
+  static constexpr Rows kFields{
+      field("run", &GalleryLine::run, any, "a run with a sweep"),
+      field("value", &GalleryLine::value, any, "formula over METRIC[.STATISTIC] of one point"),
+      field("scale", &GalleryLine::scale, between(1e-9, 1e9),
+            "of the horizontal axis: times the swept value"),
+      field("at", &GalleryLine::at, any, "where a point was published, on the horizontal axis"),
+      field("published", &GalleryLine::published, any, "what was published there")};
+};
+
+struct GalleryCurve {
+  std::string what, x, y;
+  std::map<std::string, GalleryLine> lines;
+  static constexpr Rows kFields{field("what", &GalleryCurve::what, any, "title"),
+                                field("x", &GalleryCurve::x, any, "horizontal axis, with its unit"),
+                                field("y", &GalleryCurve::y, any, "vertical axis, with its unit"),
+                                field("lines", &GalleryCurve::lines, any, "name: a line")};
+};
+
 struct ClaimSpec {
   ClaimText claim;
   std::map<std::string, GalleryRun> runs;
   std::vector<GalleryFigure> figures;
+  std::vector<GalleryCurve> curves;
   static constexpr Rows kFields{
       field("claim", &ClaimSpec::claim, any, "what was claimed"),
       field("runs", &ClaimSpec::runs, any, "name: what gives the numbers"),
-      field("figures", &ClaimSpec::figures, any, "claimed and how it is simulated")};
+      field("figures", &ClaimSpec::figures, any, "claimed and how it is simulated"),
+      field("curves", &ClaimSpec::curves, any, "whole curves beside published points")};
 };
 
 struct Claim : ClaimSpec {
@@ -192,10 +238,19 @@ struct RunResult {
   std::map<std::string, double> numbers;  // "ttft_ms.mean"; a bare name for a plain value
 };
 
+struct CurveResult {
+  struct Line {
+    std::vector<double> x, y;
+    std::string error;  // of a line without points
+  };
+  std::map<std::string, Line> lines;
+};
+
 struct ClaimResult {
   const Claim* claim = nullptr;
   std::map<std::string, RunResult> runs;
   std::vector<FigureResult> figures;  // one a figure of the claim
+  std::vector<CurveResult> curves;    // likewise
 };
 
 // Runs everything that the claims need, each different run once, on `threads` threads (0: as many

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cmath>
 #include <filesystem>
+#include <future>
+#include <mutex>
 #include <thread>
 
 #include "models/geometry.h"
@@ -12,6 +14,7 @@
 #include "sim/cache/stream.h"
 #include "sim/run/build.h"
 #include "sim/scenario/catalog.h"
+#include "sim/scenario/scenario.h"
 #include "sim/study/gallery.h"
 #include "sim/study/trial.h"
 
@@ -29,10 +32,68 @@ std::map<std::string, double> numbers_of(const std::vector<Metric>& metrics) {
   return out;
 }
 
-RunResult run_scenario(const std::string& file, const std::vector<std::string>& sets) {
-  const TrialResult trial = run_trial(file, {sets, std::nullopt, false});
-  return {trial.error, false, numbers_of(trial.metrics)};
+// The trace of a scenario that does not ship with the program and is not here; empty: none.
+std::string absent_trace(const std::string& file, const std::vector<std::string>& sets) {
+  Diagnostics d;
+  const LoadedScenario s = load_scenario(file, sets, d);
+  if (!d.empty() || !s.value.workload.trace) return {};
+  const std::string path = resolve_path(s.base_dir, s.value.workload.trace->file);
+  const std::filesystem::path home = std::filesystem::path(gallery_folder()) / "../..";
+  const bool ships = !std::filesystem::path(path)
+                          .lexically_relative(home.lexically_normal())
+                          .string()
+                          .starts_with("..");
+  return ships || std::filesystem::exists(path) ? std::string{} : path;
 }
+
+RunResult run_seeds(const std::string& file, const std::vector<std::string>& sets, int seeds) {
+  Diagnostics d;
+  const std::uint64_t first = load_scenario(file, sets, d).value.seed;
+  RunResult mean;
+  for (int k = 0; k < seeds; ++k) {
+    std::optional<std::uint64_t> seed;
+    if (seeds > 1) seed = first + static_cast<std::uint64_t>(k);
+    const TrialResult trial = run_trial(file, {sets, seed, false});
+    if (!trial.error.empty()) return {trial.error, false, {}};
+    for (const auto& [name, value] : numbers_of(trial.metrics)) mean.numbers[name] += value / seeds;
+  }
+  return mean;
+}
+
+// Points that several sweeps of a claim share run once.
+class Trials {
+ public:
+  RunResult run(const std::string& file, const std::vector<std::string>& sets, int seeds) {
+    std::string key = fmt::format("{}\n{}", file, seeds);
+    for (const std::string& set : sets) key += "\n" + set;
+    std::promise<RunResult> mine;
+    std::shared_future<RunResult> result;
+    bool is_new = false;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto [at, fresh] = known_.try_emplace(key);
+      if (fresh) at->second = mine.get_future().share();
+      result = at->second;
+      is_new = fresh;
+    }
+    if (is_new) mine.set_value(run_new(file, sets, seeds));
+    return result.get();
+  }
+
+ private:
+  static RunResult run_new(const std::string& file, const std::vector<std::string>& sets,
+                           int seeds) {
+    try {
+      if (const std::string trace = absent_trace(file, sets); !trace.empty())
+        return {fmt::format("the trace {} is not here", trace), true, {}};
+      return run_seeds(file, sets, seeds);
+    } catch (const InputError& e) {
+      return {e.what(), false, {}};
+    }
+  }
+  std::mutex mutex_;
+  std::map<std::string, std::shared_future<RunResult>> known_;
+};
 
 // Whether the limits hold; a metric that the run does not have is a mistake of the claim.
 bool holds(const GallerySearch& s, RunResult& run) {
@@ -46,13 +107,13 @@ bool holds(const GallerySearch& s, RunResult& run) {
   return true;
 }
 
-RunResult run_search(const std::string& file, const GalleryRun& run) {
+RunResult run_search(const std::string& file, const GalleryRun& run, Trials& trials) {
   const GallerySearch& s = *run.search;
   RunResult best;
   const auto good = [&](double value) {
     std::vector<std::string> sets = run.set;
     sets.push_back(fmt::format("{}={}", s.path, value));
-    RunResult here = run_scenario(file, sets);
+    RunResult here = trials.run(file, sets, run.seeds);
     const bool is_good = here.error.empty() && holds(s, here);
     if (!is_good && here.error.empty()) return false;
     here.numbers["found"] = value;
@@ -100,6 +161,52 @@ RunResult step_numbers(const std::string& file, const GalleryRun& run) {
     if (p.name.starts_with("attention")) out.numbers["attention_us"] += p.ns / 1e3;
   }
   return out;
+}
+
+// Where the first limit breaks, from the values of its metric on both sides.
+void find_break(const GallerySweep& s, RunResult& all) {
+  double found = s.values.back();
+  bool is_broken = false;
+  const auto look = [&](const std::map<std::string, double>& limits, double sign) {
+    for (const auto& [name, limit] : limits) {
+      double before = 0, x = 0;
+      for (std::size_t i = 0; i < s.values.size(); ++i) {
+        const auto at = all.numbers.find(fmt::format("at_{}.{}", i + 1, name));
+        if (at == all.numbers.end()) {
+          all.error = fmt::format("sweep: the run has no metric '{}'", name);
+          return;
+        }
+        const double room = sign * (at->second - limit);
+        if (room < 0) {
+          const double here =
+              i == 0 ? s.values[0] : x + (s.values[i] - x) * before / (before - room);
+          found = is_broken ? std::min(found, here) : here;
+          is_broken = true;
+          break;
+        }
+        before = room;
+        x = s.values[i];
+      }
+    }
+  };
+  look(s.at_least, 1);
+  look(s.at_most, -1);
+  if (!s.at_least.empty() || !s.at_most.empty()) all.numbers["found"] = found;
+}
+
+RunResult run_sweep(const std::string& file, const GalleryRun& run, Trials& trials) {
+  RunResult all;
+  const GallerySweep& s = *run.sweep;
+  for (std::size_t i = 0; i < s.values.size(); ++i) {
+    std::vector<std::string> sets = run.set;
+    sets.push_back(fmt::format("{}={}", s.path, s.values[i]));
+    RunResult here = trials.run(file, sets, run.seeds);
+    if (!here.error.empty()) return here;
+    for (const auto& [name, value] : here.numbers)
+      all.numbers[fmt::format("at_{}.{}", i + 1, name)] = value;
+  }
+  find_break(s, all);
+  return all;
 }
 
 RunResult model_numbers(const GalleryRun& run, const std::string& base) {
@@ -174,14 +281,15 @@ RunResult replay_numbers(const GalleryReplay& replay, const std::string& base) {
   return out;
 }
 
-RunResult run_one(const GalleryRun& run, const std::string& base) {
+RunResult run_one(const GalleryRun& run, const std::string& base, Trials& trials) {
   try {
     if (!run.model.is_null()) return model_numbers(run, base);
     if (!run.hardware.is_null()) return hardware_numbers(run, base);
     if (run.replay) return replay_numbers(*run.replay, base);
     const std::string file = resolve_path(base, run.scenario);
     if (run.step) return step_numbers(file, run);
-    return run.search ? run_search(file, run) : run_scenario(file, run.set);
+    if (run.sweep) return run_sweep(file, run, trials);
+    return run.search ? run_search(file, run, trials) : trials.run(file, run.set, run.seeds);
   } catch (const InputError& e) {
     return {e.what(), false, {}};
   }
@@ -189,6 +297,24 @@ RunResult run_one(const GalleryRun& run, const std::string& base) {
 
 std::string folder_of(const Claim& c) {
   return std::filesystem::path(c.file).parent_path().string();
+}
+
+CurveResult::Line line_of(const GalleryLine& line, const GalleryRun& run, const RunResult& from) {
+  CurveResult::Line out;
+  out.error = from.error;
+  if (!out.error.empty()) return out;
+  try {
+    for (std::size_t i = 0; i < run.sweep->values.size(); ++i) {
+      out.y.push_back(line.value.value([&](const std::string& name) -> std::optional<double> {
+        const auto at = from.numbers.find(fmt::format("at_{}.{}", i + 1, name));
+        return at == from.numbers.end() ? std::nullopt : std::optional(at->second);
+      }));
+      out.x.push_back(run.sweep->values[i] * line.scale);
+    }
+  } catch (const InputError& e) {
+    out = {{}, {}, e.all()[0].message};
+  }
+  return out;
 }
 
 FigureResult figure_of(const GalleryFigure& f, const std::map<std::string, RunResult>& runs) {
@@ -236,11 +362,12 @@ std::vector<ClaimResult> run_gallery(const std::vector<const Claim*>& claims, un
   std::vector<Task*> queue;
   for (Task& t : tasks) queue.push_back(&t);
   std::stable_partition(queue.begin(), queue.end(),
-                        [](const Task* t) { return t->run->search.has_value(); });
+                        [](const Task* t) { return t->run->search || t->run->sweep; });
   std::atomic<std::size_t> next = 0;
+  Trials trials;
   const auto work = [&] {
     for (std::size_t i = next++; i < queue.size(); i = next++)
-      queue[i]->result = run_one(*queue[i]->run, queue[i]->base);
+      queue[i]->result = run_one(*queue[i]->run, queue[i]->base, trials);
   };
   if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
   std::vector<std::thread> others;
@@ -255,6 +382,12 @@ std::vector<ClaimResult> run_gallery(const std::vector<const Claim*>& claims, un
     for (const auto& [name, run] : c->runs)
       r.runs[name] = tasks[known.at(key_of(run, folder_of(*c)))].result;
     for (const GalleryFigure& f : c->figures) r.figures.push_back(figure_of(f, r.runs));
+    for (const GalleryCurve& v : c->curves) {
+      CurveResult curve;
+      for (const auto& [name, line] : v.lines)
+        curve.lines[name] = line_of(line, c->runs.at(line.run), r.runs.at(line.run));
+      r.curves.push_back(std::move(curve));
+    }
     results.push_back(std::move(r));
   }
   return results;

@@ -32,6 +32,7 @@ std::vector<Variant> variants() {
            {"weighted-scores", {{"every", "5 us"}}},
            {"preble", {{"window", "1 ms"}, {"imbalance", "1"}}},
            {"mooncake-conductor", {{"threshold", "1"}}},
+           {"mell", {{"every", "1 ms"}, {"full", "1 %"}, {"growth", "0"}, {"ease", "1"}}},
            {"llumnix", {{"every", "1 ms"}, {"from_below", "1e9"}, {"to_above", "-1e9"}}}})
     all.push_back(more);
   return all;

@@ -50,6 +50,9 @@ struct Fleet {
   std::vector<FaultPlan> faults{};
   std::optional<FleetScaling> scaling{};
   std::vector<QuotaPlan> quotas{};
+  bool pushes = false;  // KV goes as it is computed
+  std::optional<RoleRules>
+      roles{};  // of twins: its `prefill` and `decode` are instances that are up
 
   [[nodiscard]] RunOutcome run(std::vector<Request> requests, CostModel& cost,
                                bool exact = false) const {
@@ -58,6 +61,7 @@ struct Fleet {
       specs.push_back({engine, data_parallel, false, false, &cost});
       specs.back().engine.exact_steps = exact;
       specs.back().engine.hands_over = decode > 0 && i < instances;
+      specs.back().engine.pushes = pushes && specs.back().engine.hands_over;
     }
     World::Options options;
     options.check_often = true;
@@ -65,6 +69,7 @@ struct Fleet {
     options.faults = faults;
     options.quotas = quotas;
     if (scaling) options.scaling = scaling->plan();
+    options.roles = roles;
     if (decode > 0) options.decode = {decode, make_router("least-requests", decode), local_prefill};
     if (bandwidth > 0) {
       options.tiers.emplace();

@@ -45,6 +45,46 @@ TEST(Handover, LayerByLayerLeavesTheLastLayer) {
             std::max(1000 / 4, 1000 - 1200 * 3 / 4));
 }
 
+// Pushed, the prompt of 20 in pieces of 8, 8 and 4: each piece of 1080, 1080 and 1040 ns has sent
+// what it computed when the next one has, and of the last a quarter of its 200 bytes is left.
+TEST(Handover, PushedPiecesTravelWhileTheNextIsComputed) {
+  test::LinearCost cost(1000, 10, 0);
+  test::Fleet f = pair(4);
+  f.pushes = true;
+  f.engine.max_batched_tokens = 8;
+  const RunOutcome out = f.run({test::request(0, 20, 10)}, cost);
+  const RequestOutcome& r = out.requests.at(0);
+  EXPECT_EQ(to_ns(r.first_token), 1080 + 1080 + 1040);
+  EXPECT_EQ(r.after_ns[static_cast<std::size_t>(Interval::handover)], 200 / 4);
+  EXPECT_EQ(to_ns(r.last_token), to_ns(r.first_token) + 50 + 9 * 1010);
+  EXPECT_EQ(r.instance, 1U);
+  EXPECT_EQ(r.first_instance, 0U);
+  EXPECT_EQ(out.peer_bytes, 1000);
+}
+
+// Room for one request only where tokens are computed: the second prompt is not begun before the
+// first request is over, and the wait is named.
+TEST(Handover, PushWaitsForRoomBeforeThePromptIsComputed) {
+  test::LinearCost cost(1000, 10, 0);
+  test::Fleet f = pair(4);
+  f.pushes = true;
+  f.engine.kv_blocks = 10;
+  const RunOutcome out = f.run({test::request(0, 20, 10), test::request(10, 20, 10)}, cost);
+  const RequestOutcome &a = out.requests.at(0), &b = out.requests.at(1);
+  EXPECT_EQ(to_ns(b.first_token), to_ns(a.last_token) + 1200);
+  EXPECT_EQ(b.ttft_ns[static_cast<std::size_t>(Interval::handover)], to_ns(a.last_token) - 10);
+}
+
+// A request that needs no second token gives its room back.
+TEST(Handover, PushGivesRoomBackWhenNothingIsLeftToDo) {
+  test::LinearCost cost(1000, 10, 0);
+  test::Fleet f = pair(4);
+  f.pushes = true;
+  const RunOutcome out = f.run({test::request(0, 20, 1), test::request(0, 20, 2)}, cost);
+  EXPECT_EQ(out.requests.at(0).handovers, 0U);
+  EXPECT_EQ(out.requests.at(1).handovers, 1U);
+}
+
 // What is cached where it is decoded is not sent again.
 TEST(Handover, LeavesOutWhatIsCachedThere) {
   test::LinearCost cost(1000, 10, 0);
@@ -85,6 +125,115 @@ TEST(Handover, MigrationMovesLiveRequests) {
     EXPECT_EQ(r.recomputed_tokens, 0);
   }
   EXPECT_GT(out.peer_bytes, 100 * 50);
+}
+
+// Iterations of a few lengths end together again and again: who leaves in one instant is seen by
+// the others' plans of that instant, or by none, whether their iterations were skipped or not.
+TEST(Handover, LeavingAtAnInstantThatOthersPlanForIsTheSameOnBothPaths) {
+  std::int64_t moved = 0;
+  for (std::uint64_t seed = 0; seed < 300; ++seed) {
+    Rng rng(seed, "departures");
+    test::LinearCost cost(250'000, rng.below(2) == 0 ? 0 : 250'000, 0);
+    test::Fleet f;
+    f.engine.block_tokens = 4;
+    f.engine.kv_blocks = 400;
+    f.engine.max_running = 2 + static_cast<std::int64_t>(rng.below(6));
+    f.engine.async_scheduling = rng.below(3) == 0;
+    f.instances = 2 + rng.below(3);
+    f.bandwidth = 1e9;
+    f.token_bytes = static_cast<std::int64_t>(rng.below(3) * 250'000);
+    f.router = "llumnix";
+    f.params = {{"every", "1 ms"}, {"from_below", "1e9"}, {"to_above", "-1e9"}};
+    std::vector<Request> requests;
+    std::int64_t at = 0;
+    for (int i = 0; i < 24; ++i) {
+      at += 250'000 * static_cast<std::int64_t>(rng.below(8));
+      requests.push_back(test::request(at, 4 + static_cast<std::int64_t>(rng.below(40)),
+                                       2 + static_cast<std::int64_t>(rng.below(120))));
+    }
+    const RunOutcome fast = f.run(requests, cost), exact = f.run(requests, cost, true);
+    ASSERT_EQ(fast.digest, exact.digest) << "seed " << seed;
+    moved += fast.handovers;
+  }
+  EXPECT_GT(moved, 300);
+}
+
+// Random fleets that push: nothing is lost, both paths agree, every byte of KV is sent once.
+TEST(Handover, PushedFleetsServeEverybodyTheSameOnBothPaths) {
+  std::int64_t handed = 0;
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    Rng rng(seed, "pushes");
+    test::LinearCost cost(100, 3, 1);
+    test::Fleet f;
+    f.pushes = true;
+    f.engine.block_tokens = std::int64_t{1} << rng.below(4);
+    f.engine.max_running = 1 + static_cast<std::int64_t>(rng.below(8));
+    f.engine.max_batched_tokens = f.engine.max_running + static_cast<std::int64_t>(rng.below(40));
+    f.engine.async_scheduling = rng.below(2) == 0;
+    f.engine.front_end = Duration{static_cast<std::int64_t>(rng.below(2) * 300)};
+    if (rng.below(5) == 0) f.engine.request_timeout = Duration{30'000};
+    f.instances = 1 + rng.below(3);
+    f.decode = 1 + rng.below(3);
+    if (rng.below(4) == 0) f.data_parallel = 2;
+    f.bandwidth = 1e8 * static_cast<double>(1 + rng.below(100));
+    f.layers = 1 + static_cast<std::int64_t>(rng.below(2) * 7);
+    f.local_prefill = static_cast<std::int64_t>(rng.below(2) * 10);
+    std::vector<Request> requests;
+    std::int64_t at = 0;
+    for (int i = 0; i < 40; ++i) {
+      at += static_cast<std::int64_t>(rng.exponential(1 + static_cast<double>(rng.below(2000))));
+      const auto prompt = 1 + static_cast<std::int64_t>(rng.below(rng.below(3) == 0 ? 120 : 30));
+      requests.push_back(test::request(at, prompt, 1 + static_cast<std::int64_t>(rng.below(60)),
+                                       {{1 + rng.below(4), std::min<std::int64_t>(8, prompt)},
+                                        {hash_combine(seed, static_cast<std::uint64_t>(i)),
+                                         std::max<std::int64_t>(0, prompt - 8)}}));
+      if (prompt <= 8) requests.back().segments.pop_back();
+    }
+    f.engine.kv_blocks = f.engine.blocks_for(190) + static_cast<std::int64_t>(rng.below(60));
+    const RunOutcome fast = f.run(requests, cost), exact = f.run(requests, cost, true);
+    ASSERT_EQ(fast.digest, exact.digest) << "seed " << seed;
+    ASSERT_EQ(fast.requests.size(), requests.size());
+    for (const RequestOutcome& r : fast.requests)
+      ASSERT_TRUE(r.outcome == Outcome::finished || f.engine.request_timeout > Duration{0});
+    handed += fast.handovers;
+  }
+  EXPECT_GT(handed, 2000);
+}
+
+// Long prompts first, long answers then: an instance goes to the prompts and comes back.
+TEST(Handover, InstancesChangeRolesByLoad) {
+  test::LinearCost cost(1000, 10, 0);
+  test::Fleet f;
+  f.engine.block_tokens = 4;
+  f.engine.kv_blocks = 400;
+  f.engine.max_batched_tokens = 64;
+  f.bandwidth = 1e10;
+  f.token_bytes = 1;
+  f.router = "least-requests";
+  f.instances = f.decode = 4;  // two and two, each also in the other stage
+  RoleRules rules;
+  rules.prefill = rules.decode = 2;
+  rules.twin = {6, 7, 4, 5, 2, 3, 0, 1};
+  rules.every = Duration{5'000};
+  rules.switching = Duration{1'000};
+  rules.to_prefill = 300;
+  rules.to_decode = 0.5;
+  f.roles = rules;
+  std::vector<Request> requests;
+  for (int i = 0; i < 40; ++i) requests.push_back(test::request(i * 1000, 200, 2));
+  for (int i = 0; i < 40; ++i) requests.push_back(test::request(400'000 + i * 15'000, 8, 200));
+  const RunOutcome out = f.run(requests, cost), exact = f.run(requests, cost, true);
+  EXPECT_EQ(out.digest, exact.digest);
+  EXPECT_GE(out.role_switches, 2);
+  for (const RequestOutcome& r : out.requests) EXPECT_EQ(r.outcome, Outcome::finished);
+  // Spare instances have worked on both sides.
+  std::int64_t spare_prompts = 0, spare_tokens = 0;
+  for (const RankTotals& t : out.ranks) {
+    if (t.instance == 2 || t.instance == 3) spare_prompts += t.prefill_tokens;
+    if (t.instance == 6 || t.instance == 7) spare_tokens += t.decode_tokens;
+  }
+  EXPECT_GT(spare_prompts, 0);
+  EXPECT_GT(spare_tokens, 0);
 }
 
 // A prefix that one instance has is copied to another, where only the rest is computed.

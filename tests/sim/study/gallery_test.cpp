@@ -143,6 +143,7 @@ runs:
   base: {model: llama-2-7b, scenario: x.yaml}
   2nd: {hardware: dgx-a100, set: [a=1]}
   found: {scenario: y.yaml, search: {from: 2, to: 1}}
+  load: {scenario: y.yaml, sweep: {values: [2, 1]}}
 figures:
   - {what: KV, value: bose.kv_token_bytes, claimed: 1, factor: 0.5}
 )");
@@ -151,8 +152,8 @@ figures:
       text, {"a.yaml:1:", "claim.sorce", "did you mean 'source'",
              "a.yaml:4:", "column 19 of the formula", "b.yaml:1:", "claim.statement: missing",
              "b.yaml:3:", "exactly one of scenario, model, hardware", "runs.2nd", "for a scenario",
-             "no limits", "from is not below to", "b.yaml:7:", "no run is called 'bose'",
-             "did you mean 'base'", "a factor is at least 1"});
+             "no limits", "from is not below to", "b.yaml:8:", "no run is called 'bose'",
+             "did you mean 'base'", "each above the one before it", "a factor is at least 1"});
 }
 
 TEST(GalleryFile, IdsAreUniqueAndOrderedAsNumbers) {
@@ -237,6 +238,52 @@ figures:
     EXPECT_NE(one.figures[i].error.find(text), std::string::npos) << one.figures[i].error;
   }
   EXPECT_EQ(gallery_json({one}), gallery_json({two}));
+}
+
+// A curve has a point for each swept value; where a limit breaks lies on the line between two.
+TEST(GalleryRun, SweepsACurve) {
+  const TempFolder folder;
+  folder.write("tiny.yaml", kServer);
+  folder.write("c.yaml", R"(claim: {id: C1, system: S, source: here, statement: x}
+runs:
+  load:
+    scenario: tiny.yaml
+    seeds: 2
+    sweep: {values: [1, 4, 16], at_most: {ttft_ms.mean: LIMIT}}
+figures:
+  - {what: a, value: load.at_2.ttft_ms.mean, claimed: 1, note: any}
+  - {what: b, value: load.found, claimed: 1, note: any}
+curves:
+  - {what: load, x: rate, y: ms, lines: {one: {run: load, value: ttft_ms.mean * 2, scale: 20, at: [80], published: [7]}}}
+)");
+  std::string text = read_file(folder / "c.yaml");
+  text.replace(text.find("LIMIT"), 5, "1e9");
+  folder.write("c.yaml", text);
+  const std::vector<Claim> loose = load_gallery(folder / "");
+  const ClaimResult r = run_gallery({&loose[0]}, 2).front();
+  const CurveResult::Line& line = r.curves.at(0).lines.at("one");
+  ASSERT_EQ(line.x, (std::vector<double>{20, 80, 320}));
+  EXPECT_EQ(line.y[1], 2 * r.figures[0].simulated);
+  EXPECT_EQ(r.figures[1].simulated, 16);  // it never breaks
+  double mean = 0;
+  for (std::uint64_t seed : {0U, 1U})
+    mean += *metric_value(
+                run_trial(folder / "tiny.yaml", {{"workload.rate_scale=4"}, seed, false}).metrics,
+                "ttft_ms.mean") /
+            2;
+  EXPECT_NEAR(r.figures[0].simulated, mean, 1e-9);
+  const double limit = (line.y[0] + line.y[1]) / 4;  // half way from the first to the second
+  text.replace(text.find("1e9"), 3, fmt::format("{}", limit));
+  folder.write("c.yaml", text);
+  const std::vector<Claim> tight = load_gallery(folder / "");
+  EXPECT_NEAR(run_gallery({&tight[0]}, 2).front().figures[1].simulated, 2.5, 1e-6);
+  expect_holds(
+      cli_test::kvsim({"gallery", "C1", "--folder", folder / "", "--charts", folder / ""}).out,
+      {"rate", "one, published"});
+  EXPECT_NE(read_file(folder / "c1-1.svg").find("<svg"), std::string::npos);
+  const std::string page = fill_gallery_page("", {r});
+  expect_holds(page, {"## Load curves", "| rate | one | one, published |", " 7 |"});
+  EXPECT_EQ(fill_gallery_page(page, {r}), page);
 }
 
 // A trace that does not ship is no failure where it is absent; elsewhere blocks are counted.

@@ -1,0 +1,69 @@
+// The folder of disaggregation: each role and way to hand KV over has its example there
+// (routing_scenarios_test.cpp runs them).
+#include <set>
+
+#include "sim/run/build.h"
+#include "tests/sim/cli/cli_fixture.h"
+
+namespace kvsim {
+namespace {
+
+std::vector<std::string> examples() {
+  std::vector<std::string> files;
+  for (const auto& e : std::filesystem::directory_iterator(cli_test::scenario("disaggregation")))
+    if (e.path().extension() == ".yaml") files.push_back(e.path().string());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+TEST(DisaggregationScenarios, CoverRolesAndModes) {
+  std::set<PoolRole> roles;
+  std::set<HandoverMode> modes;
+  bool switches = false;
+  for (const std::string& file : examples()) {
+    Diagnostics d;
+    const Scenario s = load_scenario(file, {}, d).value;
+    EXPECT_TRUE(d.empty()) << file;
+    EXPECT_EQ(s.name, std::filesystem::path(file).stem().string());
+    for (const PoolSpec& p : s.deployment.pools) roles.insert(p.role);
+    if (!s.deployment.pools.empty())
+      modes.insert(s.deployment.handover.value_or(HandoverSpec{}).mode);
+    switches = switches || s.deployment.roles;
+    cli_test::expect_holds(cli_test::read_file(file),
+                           {"kvsim run scenarios/disaggregation/" + s.name + ".yaml"});
+  }
+  EXPECT_EQ(roles.size(), enum_names(PoolRole{}).size());
+  EXPECT_EQ(modes.size(), enum_names(HandoverMode{}).size());
+  EXPECT_TRUE(switches);
+}
+
+// What pools may not have, said at the place of the pools.
+TEST(DisaggregationScenarios, RefuseWhatDoesNotGoTogether) {
+  const std::string file = cli_test::scenario("disaggregation/tiers-and-faults.yaml");
+  const std::pair<const char*, const char*> wrong[] = {
+      {"deployment.handover={mode: push}", "who has set room aside must not fail"},
+      {"deployment.roles={every: 1 s}", "keep their role"},
+      {"faults=[{kind: instance, target: 8, at: 1 s}]", "there are 8 instances"},
+      {"faults=[{kind: node, target: 2, at: 1 s}]", "no instance runs on node 2"},
+      {"deployment.pools.1.cache={tiers: [{name: gpu}, {name: cpu, capacity: 9 GiB, write: back}]}",
+       "pools disagree on tier 1 (cpu)"}};
+  for (const auto& [set, message] : wrong) {
+    Diagnostics d;
+    build_run(load_scenario(file, {set}, d), false, d);
+    ASSERT_FALSE(d.empty()) << set;
+    EXPECT_NE(to_string(d.all()[0]).find(message), std::string::npos) << to_string(d.all()[0]);
+  }
+  // Both pools may have the tier, of different sizes; node 1 is the decode pool's.
+  Diagnostics d;
+  build_run(load_scenario(file,
+                          {"deployment.pools.1.cache={tiers: [{name: gpu}, {name: cpu, capacity: 9 "
+                           "GiB}]}",
+                           "faults=[{kind: node, target: 1, at: 1 s, down: 1 s}, {kind: tier, "
+                           "name: cpu, target: 7, at: 1 s, down: 1 s}]"},
+                          d),
+            false, d);
+  EXPECT_TRUE(d.empty()) << to_string(d.all()[0]);
+}
+
+}  // namespace
+}  // namespace kvsim
