@@ -30,7 +30,7 @@ struct ViewInfo {
 
 // Written to the file's header: PRAGMA application_id ("kvsm") and user_version.
 inline constexpr int kApplicationId = 0x6b76736d;
-inline constexpr int kSchemaVersion = 5;
+inline constexpr int kSchemaVersion = 6;
 
 const std::vector<TableInfo>& schema_tables();
 const std::vector<ViewInfo>& schema_views();

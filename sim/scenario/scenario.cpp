@@ -53,9 +53,13 @@ TypeInfo Codec<PreemptionSpec>::info() {
 
 // ---- a scheduler: the rules' keys are ours, the rest belongs to the policy
 
-bool Codec<SchedulerSpec>::read(const Tree& t, SchedulerSpec& out, Reader& r) {
+namespace {
+// {policy: NAME, ...}: keys of the rules, the rest are parameters of the policy.
+template <class Spec, class Rules>
+bool read_policy(const Tree& t, const char* kind, const char* example, Spec& out, Rules& rules_out,
+                 Reader& r) {
   if (!t.is_map()) {
-    r.error(t, "expected a map of key: value", "such as {policy: fcfs}");
+    r.error(t, "expected a map of key: value", example);
     return false;
   }
   const std::size_t before = r.diagnostics().all().size();
@@ -64,25 +68,30 @@ bool Codec<SchedulerSpec>::read(const Tree& t, SchedulerSpec& out, Reader& r) {
     const Reader::Scope scope(r, "policy");
     std::string text;
     known = Codec<std::string>::read(*name, text, r);
-    if (known && Registry::instance().find("scheduler", text) == nullptr) {
-      r.error(*name, "unknown scheduler '" + text + "'",
-              name_hint(text, Registry::instance().names("scheduler")));
+    if (known && Registry::instance().find(kind, text) == nullptr) {
+      r.error(*name, fmt::format("unknown {} '{}'", kind, text),
+              name_hint(text, Registry::instance().names(kind)));
       known = false;
     }
     if (known) out.policy.name = text;
   }
   Tree rules = Tree::map(), params = Tree::map();
   std::vector<std::string> ours{"policy"};
-  for (const FieldInfo& f : describe_fields<SchedulerRules>()) ours.push_back(f.name);
+  for (const FieldInfo& f : describe_fields<Rules>()) ours.push_back(f.name);
   for (const Tree::Entry& e : t.entries()) {
     if (e.key == "policy") continue;
     const bool is_rule = std::find(ours.begin(), ours.end(), e.key) != ours.end();
     (is_rule ? rules : params).set(e.key, e.value, e.key_place);
   }
-  const PluginInfo* info = Registry::instance().find("scheduler", out.policy.name);
-  read_fields(out.rules, rules, r);
+  const PluginInfo* info = Registry::instance().find(kind, out.policy.name);
+  read_fields(rules_out, rules, r);
   if (known) out.policy.params = info->resolve(params, r, ours);
   return r.diagnostics().all().size() == before;
+}
+}  // namespace
+
+bool Codec<SchedulerSpec>::read(const Tree& t, SchedulerSpec& out, Reader& r) {
+  return read_policy(t, "scheduler", "such as {policy: fcfs}", out, out.rules, r);
 }
 
 Tree Codec<SchedulerSpec>::write(const SchedulerSpec& v) {
@@ -92,6 +101,20 @@ Tree Codec<SchedulerSpec>::write(const SchedulerSpec& v) {
 TypeInfo Codec<SchedulerSpec>::info() {
   TypeInfo i = Codec<Choice<"scheduler", "policy">>::info();
   i.fields = describe_fields<SchedulerRules>();
+  return i;
+}
+
+bool Codec<ToolsSpec>::read(const Tree& t, ToolsSpec& out, Reader& r) {
+  return read_policy(t, "pause", "such as {policy: min-waste}", out, out.rules, r);
+}
+
+Tree Codec<ToolsSpec>::write(const ToolsSpec& v) {
+  return Tree::merged(Codec<Choice<"pause", "policy">>::write(v.policy), write_fields(v.rules));
+}
+
+TypeInfo Codec<ToolsSpec>::info() {
+  TypeInfo i = Codec<Choice<"pause", "policy">>::info();
+  i.fields = describe_fields<ToolRules>();
   return i;
 }
 
