@@ -2,6 +2,7 @@
 
 #include "models/geometry.h"
 #include "policies/pause/pause.h"
+#include "sim/run/token_forms.h"
 
 namespace kvsim {
 namespace {
