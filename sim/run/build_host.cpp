@@ -34,8 +34,9 @@ void size_host(BuiltRun& run, const HostError& error) {
   if (c.swap && layers)
     error("engine.preemption", "layer-wise memory moves KV to the host by itself",
           "set mode: recompute, or another cache.memory");
-  if (c.keeps_copies && !c.swap)
-    error("engine.preemption.keeps_copies", "nothing is swapped", "set mode: swap");
+  if (c.keeps_copies && !c.swap && !tools_swap)
+    error("engine.preemption.keeps_copies", "nothing is swapped",
+          "set mode: swap, or engine.tools.policy: swap");
   if (!c.swap && !tools_swap && !layers) return;
   const Bytes space = layers ? c.memory.host_bytes : p.space;
   Bytes block = kv_block_bytes(run.model, run.parallel, run.precision.kv, c.block_tokens);
