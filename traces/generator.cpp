@@ -31,6 +31,10 @@ class Generator final : public SessionSource {
         result_(p.agent.result, "generate.agent.result", c.path, TraceLength::prompt),
         step_output_(p.agent.output.value_or(p.output), "generate.agent.output", c.path,
                      TraceLength::output),
+        calls_(p.tools.calls.value_or(SessionParams::constant(1)), "generate.tools.calls", c.path,
+               TraceLength::prompt),
+        call_after_(p.tools.after, "generate.tools.after", c.path, TraceLength::output),
+        call_result_(p.tools.result, "generate.tools.result", c.path, TraceLength::prompt),
         prefix_tokens_(p.prefixes.tokens, "generate.prefixes.tokens", c.path, TraceLength::prompt),
         prefix_ranks_(static_cast<std::size_t>(std::max(1, p.prefixes.count)), p.prefixes.zipf),
         tenant_ranks_(static_cast<std::size_t>(p.tenants.count), p.tenants.zipf),
@@ -41,7 +45,8 @@ class Generator final : public SessionSource {
         shapes_(c.seed, "generate/session"),
         pauses_(c.seed, "generate/pause"),
         prefixes_(c.seed, "generate/prefix"),
-        tenants_(c.seed, "generate/tenant") {}
+        tenants_(c.seed, "generate/tenant"),
+        tools_(c.seed, "generate/tools") {}
 
   [[nodiscard]] std::optional<std::uint64_t> total() const override {
     return static_cast<std::uint64_t>(total_);
@@ -75,34 +80,61 @@ class Generator final : public SessionSource {
   // Appends a request that adds `fresh` tokens to the history; false when the context would grow
   // too long.
   bool add_request(Session& out, std::optional<Segment> prefix, std::int64_t fresh,
-                   std::int64_t output, Duration pause) {
+                   std::int64_t output, Duration pause, std::vector<ToolCall> calls) {
     const std::int64_t most = params_.sessions.max_context.count();
+    std::int64_t called = 0;
+    for (const ToolCall& call : calls) called += call.after;
     const bool is_first = out.turns.empty();
     std::int64_t before = prefix ? prefix->tokens : 0;
     std::uint64_t key = prefix ? prefix->key : hash_combine(salt_, 2);
     if (!is_first && params_.sessions.keep_history) {
       const Turn& last = out.turns.back();
-      before = last.prompt_tokens + last.output_tokens;
+      before = last.prompt_tokens + last.output_tokens + returned_tokens(last.calls);
       key = last.segments.back().key;
     }
+    if (!calls.empty() && before + fresh + called + returned_tokens(calls) + output > most) {
+      if (!is_first) return false;
+      calls.clear();  // the first request is cut to what fits
+      called = 0;
+    }
+    const std::int64_t results = returned_tokens(calls);
     if (is_first) {
       fresh = std::max<std::int64_t>(1, std::min(fresh, most - before - 1));
       output = std::max<std::int64_t>(1, std::min(output, most - before - fresh));
-    } else if (before + fresh + output > most) {
+    } else if (before + fresh + called + results + output > most) {
       return false;
     }
     Turn turn;
     turn.prompt_tokens = before + fresh;
-    turn.output_tokens = output;
+    turn.output_tokens = called + output;
+    turn.calls = std::move(calls);
     turn.pause = pause;
     if (prefix && (is_first || !params_.sessions.keep_history)) turn.segments.push_back(*prefix);
     const auto n = static_cast<std::uint32_t>(out.turns.size());
     turn.segments.push_back({hash_combine(key, hash_combine(out.id, 2ULL * n)), fresh});
     turn.segments.push_back(
-        {hash_combine(turn.segments.back().key, hash_combine(out.id, 2ULL * n + 1)), output});
+        {hash_combine(turn.segments.back().key, hash_combine(out.id, 2ULL * n + 1)),
+         turn.output_tokens + results});
     out.turns.push_back(std::move(turn));
     if (n > 0) out.link(n - 1, n);
     return true;
+  }
+
+  // Of request n of a session.
+  [[nodiscard]] std::vector<ToolCall> draw_calls(std::uint64_t session, std::uint64_t n) const {
+    std::vector<ToolCall> out;
+    if (!params_.tools.calls) return out;
+    const Rng own = tools_.at(session).at(n);
+    if (own.at(0).uniform() >= params_.tools.share.value) return out;
+    const std::int64_t count = std::min(calls_.draw(own.at(1), own.at(1)), kMaxTurns);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const Rng rng = own.at(2 + static_cast<std::uint64_t>(i));
+      const Rng row = rng.at(3);
+      out.push_back({call_after_.draw(rng.at(0), row),
+                     draw_pause(params_.tools.pause, params_.tools.pause_cv, rng.at(1)),
+                     call_result_.draw(rng.at(2), row)});
+    }
+    return out;
   }
 
   bool next_session(Session& out) override {
@@ -132,7 +164,9 @@ class Generator final : public SessionSource {
         else if (turn > 0)
           pause = draw_pause(params_.sessions.think_time, params_.sessions.think_cv,
                              pauses_.at(number).at(n));
-        if (!add_request(out, prefix, fresh.draw(p, row), answer.draw(o, row), pause)) return true;
+        if (!add_request(out, prefix, fresh.draw(p, row), answer.draw(o, row), pause,
+                         draw_calls(number, n)))
+          return true;
       }
     }
     return true;
@@ -151,10 +185,11 @@ class Generator final : public SessionSource {
   GeneratorParams params_;
   std::int64_t total_;
   Arrivals arrivals_;
-  LengthLaw prompt_, output_, message_, turns_, steps_, result_, step_output_, prefix_tokens_;
+  LengthLaw prompt_, output_, message_, turns_, steps_, result_, step_output_, calls_, call_after_,
+      call_result_, prefix_tokens_;
   ZipfRanks prefix_ranks_, tenant_ranks_;
   std::uint64_t salt_;
-  Rng rows_, prompts_, outputs_, shapes_, pauses_, prefixes_, tenants_;
+  Rng rows_, prompts_, outputs_, shapes_, pauses_, prefixes_, tenants_, tools_;
   std::uint64_t sessions_ = 0;
 };
 

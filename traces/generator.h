@@ -91,6 +91,27 @@ struct AgentParams {
             "deviation / mean of it (gamma); 0 = constant")};
 };
 
+// Tools that an answer calls while it is produced, by one request: its KV stays with the engine,
+// which may keep it, move it or give it up meanwhile (engine.tools).
+struct ToolParams {
+  std::optional<LengthParams> calls;
+  LengthParams after = SessionParams::constant(64);
+  LengthParams result = SessionParams::constant(128);
+  Duration pause{std::chrono::seconds(1)};
+  double pause_cv = 1.0;
+  Ratio share{1.0};
+  static constexpr Rows kFields{
+      field("calls", &ToolParams::calls, any,
+            "per request, one after another; none = no request calls a tool"),
+      field("after", &ToolParams::after, any,
+            "output tokens before each call; `output` is what follows the last"),
+      field("result", &ToolParams::result, any, "tokens that the tool returns"),
+      field("pause", &ToolParams::pause, any, "mean time a tool takes"),
+      field("pause_cv", &ToolParams::pause_cv, between(0.0, 100.0),
+            "deviation / mean of it (gamma); 0 = constant"),
+      field("share", &ToolParams::share, between(Ratio{0}, Ratio{1}), "requests that call tools")};
+};
+
 struct GeneratorParams {
   ArrivalParams arrivals;
   LengthParams prompt = SessionParams::constant(1024);
@@ -98,6 +119,7 @@ struct GeneratorParams {
   SessionParams sessions;
   PrefixParams prefixes;
   AgentParams agent;
+  ToolParams tools;
   TenantParams tenants;
   std::int64_t requests = 1000;
   static constexpr Rows kFields{
@@ -108,7 +130,9 @@ struct GeneratorParams {
       field("output", &GeneratorParams::output, any, "tokens of an answer"),
       field("sessions", &GeneratorParams::sessions, any, "turns that build on each other"),
       field("prefixes", &GeneratorParams::prefixes, any, "content that sessions share"),
-      field("agent", &GeneratorParams::agent, any, "tool calls within a turn"),
+      field("agent", &GeneratorParams::agent, any,
+            "tool calls within a turn, each followed by a request of its own"),
+      field("tools", &GeneratorParams::tools, any, "tool calls within a request"),
       field("tenants", &GeneratorParams::tenants, any, "whom the sessions belong to"),
       field("requests", &GeneratorParams::requests, between<std::int64_t>(1, 1'000'000'000),
             "requests in all")};

@@ -122,6 +122,7 @@ void SessionSource::pop(Request& out) {
   out.tenant = session.tenant;
   out.priority = session.priority;
   out.segments.clear();
+  out.calls = turn.calls;
   fill_segments(session, ready.turn, out);
   in_flight_.emplace(out.index, InFlight{ready.slot, ready.turn});
 }

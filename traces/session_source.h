@@ -20,6 +20,7 @@ struct Turn {
   std::uint32_t waits_for = 0;      // how many turns name it in `then`
   std::vector<std::uint32_t> then;  // turns that wait for this one
   std::vector<Segment> segments;
+  std::vector<ToolCall> calls;  // while it is served
 };
 
 struct Session {

@@ -9,6 +9,7 @@
 #include "sim/base/quantity.h"
 #include "sim/base/random.h"
 #include "sim/base/time.h"
+#include "sim/base/tool_call.h"
 #include "sim/base/tree.h"
 
 namespace kvsim {
@@ -23,7 +24,8 @@ struct Segment {
 
 // One request. `segments` cover the prompt first and may go on over the output where its content is
 // known (their tokens sum to prompt_tokens, or to prompt_tokens + output_tokens; with block-wise
-// keys a segment may straddle the border between the two).
+// keys a segment may straddle the border between the two). With tool calls, what follows the prompt
+// is all of its output and of what the tools return, in order.
 struct Request {
   std::uint64_t index = 0;  // order of delivery, from 0
   Time arrival{};
@@ -34,6 +36,8 @@ struct Request {
   std::uint32_t tenant = 0;
   std::int32_t priority = 0;  // lower is served first
   std::vector<Segment> segments;
+  // In order; after the last of them at least one output token is produced.
+  std::vector<ToolCall> calls;
   // The exact arrival, where a trace knows it, is so many 2^-24 ns later (or earlier): at most half
   // a nanosecond.
   std::int32_t arrival_fraction = 0;

@@ -14,6 +14,7 @@
 
 #include "sim/base/registry.h"
 #include "sim/base/time.h"
+#include "sim/base/tool_call.h"
 #include "sim/state/kv_pool.h"
 #include "sim/state/step_estimator.h"
 
@@ -27,6 +28,7 @@ struct SchedulerRequest {
   std::uint32_t tenant = 0;
   std::int32_t priority = 0;  // lower is more urgent
   Time arrival{};
+  // While a tool is to be called: what it has before the present stretch of output, that stretch.
   std::int64_t prompt = 0;
   std::int64_t output = 0;  // that it will produce: for oracles and noisy guesses (length_guess.h)
   std::int64_t computed = 0;  // tokens whose KV exists; 0 after a preemption that gave it up
@@ -35,6 +37,10 @@ struct SchedulerRequest {
   bool running = false;
   bool was_admitted = false;                // at some time
   std::span<const ContentChunk> content{};  // chained keys of its prompt, in blocks
+  // Tools still to be called, the first when `output` is produced, and what it produces after the
+  // last (0: it calls none).
+  std::span<const ToolCall> calls{};
+  std::int64_t last_output = 0;
   [[nodiscard]] std::int64_t known() const { return prompt + sampled; }
 };
 
@@ -56,6 +62,8 @@ class SchedulerRank {
   // Tokens at the front of a waiting request that the GPU's prefix cache holds now.
   [[nodiscard]] virtual std::int64_t hit_tokens(std::uint32_t slot) = 0;
   [[nodiscard]] virtual std::int64_t running() const = 0;  // requests in the batch
+  // To copy KV of so many tokens to host memory or back, on idle links; none: nothing goes there.
+  [[nodiscard]] virtual std::optional<Duration> host_copy(std::int64_t tokens) const = 0;
 
  protected:
   ~SchedulerRank() = default;
@@ -122,7 +130,8 @@ class Scheduler {
   virtual void served(const SchedulerRequest&, std::int64_t tokens) { (void)tokens; }
   // It lost its place in the batch and waits again.
   virtual void preempted(const SchedulerRequest&, Time now) { (void)now; }
-  // It is over, or goes on elsewhere; its slot may be another's next.
+  // It is over, goes on elsewhere, or waits for a tool, whose return is an arrival; its slot may be
+  // another's next.
   virtual void left(const SchedulerRequest&) {}
 };
 

@@ -151,6 +151,19 @@ std::string host_line(const std::vector<Metric>& m) {
                            bytes_text(find(m, "from_host_bytes").value_or(0)));
 }
 
+// What became of KV while tools ran.
+std::string tool_line(const std::vector<Metric>& m) {
+  if (!find(m, "tool_calls")) return "";
+  return fmt::format(
+      "tools      {} calls; KV kept {} times ({} reclaimed), swapped {}, discarded {}; back in the "
+      "batch {} ms after a return in the mean, {} at p99; {} tokens computed again\n",
+      number(find(m, "tool_calls"), 0), number(find(m, "tools_kept"), 0),
+      number(find(m, "tools_reclaimed"), 0), number(find(m, "tools_swapped"), 0),
+      number(find(m, "tools_discarded"), 0), number(find(m, "tool_return_wait_ms", "mean"), 2),
+      number(find(m, "tool_return_wait_ms", "p99"), 2),
+      number(find(m, "tool_recomputed_tokens"), 0));
+}
+
 // What a sequence takes beside its tokens, where layers forget.
 std::string hybrid_line(const EngineConfig& e, const std::vector<Metric>& m) {
   const HybridMemory& h = e.hybrid;
@@ -326,6 +339,7 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
   out += class_lines(s, m);
   out += peer_line(m);
   out += host_line(m);
+  out += tool_line(m);
   out += token_line(m);
   out += acceleration_lines(m);
   out += quality_line(m);

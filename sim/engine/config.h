@@ -11,6 +11,7 @@
 #include "policies/admission/admission.h"
 #include "policies/eviction/eviction.h"
 #include "policies/memory/memory.h"
+#include "policies/pause/pause.h"
 #include "policies/scheduler/scheduler.h"
 #include "sim/base/time.h"
 #include "sim/base/work.h"
@@ -27,6 +28,7 @@ using MakeEvictionPolicy =
     std::function<std::unique_ptr<EvictionPolicy>(const EvictionPolicy::Context&)>;
 
 using MakeScheduler = std::function<std::unique_ptr<Scheduler>(const Scheduler::Context&)>;
+using MakePausePolicy = std::function<std::unique_ptr<PausePolicy>(const PausePolicy::Context&)>;
 using MakeAdmission = std::function<std::unique_ptr<Admission>(const Admission::Context&)>;
 
 // How cached KV is found on the GPU, and which of it leaves.
@@ -57,6 +59,8 @@ struct EngineConfig {
   bool unhashed_first = true;           // free-queue order (block_pool.h)
   MakeScheduler make_scheduler;         // none: fcfs
   MakeAdmission make_admission;         // none: everybody is taken in
+  MakePausePolicy make_pause;           // none: KV is given up while a tool runs
+  bool returns_by_arrival = false;      // whose tool has returned waits by its arrival, not last
   std::optional<Duration> ttft_objective, tpot_objective, e2e_objective;  // for these two to know
   std::uint64_t seed = 0;                                                 // likewise
   bool async_scheduling = true;  // decide iteration k+1 when iteration k starts
@@ -80,9 +84,10 @@ struct EngineConfig {
   KvForms* forms = nullptr;                       // not owned; null: KV stays as it was computed
   // Host memory outside the tiers that KV of admitted requests may move to, of one rank.
   std::int64_t host_blocks = 0, host_block_bytes = 0;  // bytes: of one block on all its GPUs
-  bool swap = false;        // preempted requests move there instead of being computed again
-  bool hands_over = false;  // only prompts are computed here: with its first token a request goes
-                            // on to another instance
+  bool swap = false;          // preempted requests move there instead of being computed again
+  bool keeps_copies = false;  // and what came back stays there while there is room
+  bool hands_over = false;    // only prompts are computed here: with its first token a request goes
+                              // on to another instance
   const Speculation* speculation = nullptr;  // not owned; null: a token a sequence and iteration
   const Adapters* adapters = nullptr;        // not owned; null: all use the base model
   // Attention of decodes reads blocks that several of them share once.

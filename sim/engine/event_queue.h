@@ -28,6 +28,7 @@ enum class EventKind : std::uint8_t {
   fault,     // something breaks
   repair,    // and works again
   publish,   // what a pool's prefix caches hold goes to its router
+  tool,      // a tool returns
   migrate,   // a pool's router may ask for live requests to be moved
   scale,     // how many instances should serve is asked
   started,   // an instance has loaded its model

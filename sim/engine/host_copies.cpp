@@ -9,10 +9,11 @@
 namespace kvsim {
 
 HostCopies::HostCopies(std::int64_t blocks, std::int64_t block_bytes, TransferPath in,
-                       TransferPath out, Transfers& transfers)
+                       TransferPath out, Transfers& transfers, Client& client)
     : blocks_(blocks),
       block_bytes_(block_bytes),
       transfers_(transfers),
+      client_(client),
       listener_(transfers.add_listener(*this)) {
   copies_[kIn].path = std::move(in);
   copies_[kIn].kind = TransferKind::from_host;
@@ -59,21 +60,59 @@ void HostCopies::end(Copy& c, Time at, std::int64_t bytes, bool failed) {
   c.busy = false;
   c.bytes += bytes;
   --under_way_;
+  record(c, began_, at, c.blocks, bytes, failed);
+}
+
+void HostCopies::record(const Copy& c, Time began, Time at, std::int64_t blocks, std::int64_t bytes,
+                        bool failed) {
   if (records_ == nullptr) return;
   TransferRecord r;
   r.instance = instance_;
   r.rank = rank_;
   r.kind = static_cast<std::uint8_t>(c.kind);
-  r.start = began_;
+  r.start = began;
   r.end = at;
   r.bytes = bytes;
-  r.chunks = c.blocks;
+  r.chunks = blocks;
   r.failed = failed;
   records_->push_back(r);
 }
 
-void HostCopies::transfer_ended(std::uint32_t way, Time at) {
-  end(copies_[way], at, copies_[way].blocks * block_bytes_, false);
+// Jobs from kMoves on are moves_.
+namespace {
+constexpr std::uint32_t kMoves = 2;
+}
+
+void HostCopies::transfer_ended(std::uint32_t job, Time at) {
+  if (job < kMoves) return end(copies_[job], at, copies_[job].blocks * block_bytes_, false);
+  Move& m = moves_[job - kMoves];
+  const Move was = m;
+  end(m, at, m.blocks * block_bytes_, false);
+  client_.copy_ended(was.slot, was.in, at);
+}
+
+void HostCopies::move(std::uint32_t slot, bool in, std::int64_t blocks, Time now) {
+  const auto place =
+      std::find_if(moves_.begin(), moves_.end(), [](const Move& m) { return !m.busy; });
+  Move& m = place != moves_.end() ? *place : moves_.emplace_back();
+  const auto job = kMoves + static_cast<std::uint32_t>(&m - moves_.data());
+  m = {true, in, slot, blocks, now, {}};
+  ++moving_;
+  m.flow =
+      transfers_.start(now, copies_[in ? kIn : kOut].path, blocks * block_bytes_, listener_, job);
+}
+
+void HostCopies::end(Move& m, Time at, std::int64_t bytes, bool failed) {
+  Copy& c = copies_[m.in ? kIn : kOut];
+  m.busy = false;
+  c.bytes += bytes;
+  --moving_;
+  record(c, m.began, at, m.blocks, bytes, failed);
+}
+
+void HostCopies::abandon(std::uint32_t slot, Time now) {
+  for (Move& m : moves_)
+    if (m.busy && m.slot == slot) return end(m, now, transfers_.cancel(m.flow, now), true);
 }
 
 std::int64_t HostCopies::cancel(Time now) {
@@ -83,6 +122,11 @@ std::int64_t HostCopies::cancel(Time now) {
     c.asked = 0;
     if (!c.busy) continue;
     end(c, now, transfers_.cancel(c.flow, now), true);
+    ++cut;
+  }
+  for (Move& m : moves_) {
+    if (!m.busy) continue;
+    end(m, now, transfers_.cancel(m.flow, now), true);
     ++cut;
   }
   return cut;

@@ -62,6 +62,7 @@ std::uint32_t Rank::take_in(const Request& r) {
   s.output = config_.max_model_len > 0
                  ? std::min(r.output_tokens, config_.max_model_len - r.prompt_tokens)
                  : r.output_tokens;
+  const std::int64_t tokens_in_all = s.prompt + s.output + returned_tokens(r.calls);
   s.priority = r.priority;
   if (adapters_) s.adapter = config_.adapters->of(r.index, r.session);
   s.outcome.index = r.index;
@@ -76,7 +77,11 @@ std::uint32_t Rank::take_in(const Request& r) {
   s.outcome.first_instance = totals_.instance;
   const std::int64_t tokens = to_content(r, config_.block_tokens, s.content);
   s.known_output = tokens > s.prompt && !config_.publish_computed;
-  const std::int64_t all = config_.token_blocks(s.prompt + s.output);
+  if (!r.calls.empty()) {
+    s.calls = r.calls;
+    s.output = r.calls.front().after;
+  }
+  const std::int64_t all = config_.token_blocks(tokens_in_all);
   if (s.content.empty() || s.content.back().end < all)
     s.content.push_back({hash_combine(0x6f7574707574ULL, r.index), all});
   s.state = Sequence::State::waiting;
@@ -107,6 +112,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   planning_ = now;
   pool_.set_now(now);
   stranded_ = given_up_ = 0;
+  looks_again_ = false;
   slack_known_ = false;
   const bool layers_move = !layered_.empty();
   displaced_.clear();
@@ -138,7 +144,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
               !layers_move && layered_.empty() && draining_ == 0 && prefilling_.empty() &&
               !queue_may_move() && !writes_back_ &&
               out.mapping_ns + out.mapping_ahead_ns + out.restore_ns == 0 && !config_.speculation &&
-              !(tiers_ && tiers_->copying());
+              !(tiers_ && tiers_->copying()) && !looks_again_ && !(host_ && host_->moving());
   if (!layered_.empty()) plan_layers(out);
   finish_plan(out);
   if (!out.finishing.empty() || out.shape.decodes == 0) out.plain = false;
@@ -247,6 +253,7 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
              pool_.free();
     };
     while (lacks() && !self_preempted) {
+      if (reclaim_rest()) continue;
       const std::uint32_t v = victim(now);
       const auto at = static_cast<std::size_t>(std::find(running_.begin(), running_.end(), v) -
                                                running_.begin());
@@ -301,7 +308,7 @@ void Rank::give_back(std::uint32_t slot) {
   Sequence& s = sequences_[slot];
   memory_.leave(s, s.hold.blocks());
   pool_.release(s.hold);
-  if (s.host_room > 0) forget_host(slot);
+  if (s.host_room + s.host_copy > 0) forget_host(slot);
 }
 
 void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int64_t extra_blocks,
@@ -329,7 +336,9 @@ void Rank::leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t ex
   if (config_.publish_preempted) publish(s, known / config_.block_tokens);
   if (s.draining) draining_unfilled_ -= unfilled(s);
   const std::int64_t there = away(s, s.computed);
+  const std::int64_t copied = fate == Fate::given_up ? 0 : std::exchange(s.host_copy, 0);
   give_back(slot);
+  s.host_copy = copied;
   if (fate == Fate::given_up) {
     if (!s.draining) s.outcome.recomputed_tokens += s.computed;
     if (config_.batch.restarts_shorter && !decoded && s.computed > 0) restart_shorter(s);

@@ -24,7 +24,7 @@
 
 namespace kvsim {
 
-class Rank final : public RankTiers::Client, private SchedulerRank {
+class Rank final : public RankTiers::Client, public HostCopies::Client, private SchedulerRank {
  public:
   // Hears every request that is over. Called while the rank changes: it must not call back into the
   // rank.
@@ -55,6 +55,8 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
     // The first `tokens` of a prompt have KV since an iteration that began at `start`
     // (EngineConfig::pushes).
     virtual void computed(Rank&, std::uint32_t slot, std::int64_t tokens, Time start, Time end) = 0;
+    // The sequence left the batch for a tool; tool_returned() is due after `pause`.
+    virtual void called(Rank&, std::uint32_t slot, Duration pause, Time) = 0;
 
    protected:
     ~Peers() = default;
@@ -64,6 +66,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   void release_handed(std::uint32_t slot, Time now);
   // The KV of a sequence's source has come, or never will.
   void pulled(std::uint32_t slot, bool good);
+  void tool_returned(std::uint32_t slot, Time now);
   // The sequence that decodes with the least KV, if one may move.
   [[nodiscard]] std::optional<std::uint32_t> lightest() const;
   [[nodiscard]] std::int64_t computed(std::uint32_t slot) const {
@@ -131,20 +134,23 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   }
   // Requests set aside until KV from below has come.
   [[nodiscard]] bool waits_for_tiers() const {
-    return !skipped_.empty() || skipping_ > 0 || handed_ > 0;
+    return !skipped_.empty() || skipping_ > 0 || handed_ > 0 || looks_again_ ||
+           (host_ && host_->moving());
   }
   // When one of them may have an answer although no transfer ends.
   [[nodiscard]] Time next_answer(Time now) const {
     return skipped_.empty() || !tiers_ ? kNever : tiers_->next_answer(now);
   }
   [[nodiscard]] bool loading(std::uint32_t slot) const {
-    return sequences_[slot].pulling || (tiers_ && tiers_->loading(slot));
+    const Sequence& s = sequences_[slot];
+    return s.pulling || s.rest == Sequence::Rest::coming || (tiers_ && tiers_->loading(slot));
   }
   [[nodiscard]] bool copying(std::uint64_t copy) const { return tiers_ && tiers_->copying(copy); }
   [[nodiscard]] RankTiers* tiers() { return tiers_.get(); }
   // Copies of the iterations; null without host memory.
   [[nodiscard]] HostCopies* host() { return host_.get(); }
   void load_ended(std::uint32_t slot, std::int64_t blocks, Time at) override;
+  void copy_ended(std::uint32_t slot, bool in, Time at) override;
   // Tokens of in-batch loads that failed since the last call: the iteration computes them itself.
   [[nodiscard]] std::int64_t take_failed_tokens() { return std::exchange(failed_tokens_, 0); }
   [[nodiscard]] std::int64_t used_blocks() const { return pool_.total() - pool_.free(); }
@@ -219,7 +225,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
            config_.batch.reserve == BatchReserve::estimate;
   }
   [[nodiscard]] std::int64_t output_left(const Sequence&, std::int64_t sampled) const;
-  [[nodiscard]] std::int64_t promised_blocks() const;
+  [[nodiscard]] std::int64_t promised_blocks(const Plan&) const;
   [[nodiscard]] double estimate() const;
   void learn_estimate();
   void plan_waiting(Plan&, Time now, std::int64_t budget, bool ahead);
@@ -235,6 +241,18 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   void keep_handed(std::uint32_t slot);
   void depart_now(Time now);
   bool plan_departure(Time now, bool ahead);
+  // KV outside the batch (rank_rest.cpp), and the tools that are waited for (rank_tools.cpp).
+  void call_tool(std::uint32_t slot, Time at);
+  [[nodiscard]] PauseFate fate_of(std::uint32_t slot, const ToolCall&);
+  void rest(std::uint32_t slot);
+  bool send_to_host(std::uint32_t slot, Time now);
+  void make_ready(std::uint32_t slot, Time now);
+  void end_rest(Sequence&, std::uint32_t slot);
+  void drop_rest(std::uint32_t slot);
+  bool reclaim_rest();
+  [[nodiscard]] bool is_fetching() const;
+  Verdict admit_from_host(std::uint32_t slot, Time now);
+  [[nodiscard]] std::optional<Duration> host_copy(std::int64_t tokens) const override;
   Verdict admit_loaded(std::uint32_t slot, Plan&, Time now, std::int64_t& budget);
   void join(std::uint32_t slot, std::int64_t tokens, Plan&, Time now);
   bool cut_to_budget(std::int64_t& tokens, std::int64_t budget) const;
@@ -341,9 +359,11 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   // Takes it out of the batch; its KV moves to host memory, or is given up.
   enum class Fate : std::uint8_t { given_up, swapped, parked };
   void leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t extra_blocks, Fate);
-  [[nodiscard]] bool can_swap_out(std::uint32_t slot) const;
+  [[nodiscard]] bool can_swap_out(std::uint32_t slot);
   void settle_layers(Time now, bool ahead);
   void move_out(Sequence&, std::int64_t there);
+  bool make_host_room(std::uint32_t slot, std::int64_t blocks);
+  void keep_copy(std::uint32_t slot);
   void bring_back_swapped(Plan&, Time now, std::int64_t& budget);
   bool swap_in(std::uint32_t slot, Plan&, Time now, std::int64_t& budget);
   void resume_decoding(std::uint32_t slot, Plan&, Time now);
@@ -396,6 +416,7 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   std::unique_ptr<Scheduler> scheduler_;
   Scheduler::Traits traits_;
   std::unique_ptr<Admission> admission_;  // may be null
+  std::unique_ptr<PausePolicy> pauses_;   // null: KV is given up; and before the first tool call
   std::vector<Candidate> candidates_;     // of the present plan, where standings move
   std::vector<SchedulerRequest> views_;
   std::vector<Candidate> displaced_;  // by the present plan, for somebody who waited
@@ -410,6 +431,8 @@ class Rank final : public RankTiers::Client, private SchedulerRank {
   std::deque<std::uint32_t> skipped_;  // set aside, scanned before waiting_
   std::vector<std::uint32_t> asides_;
   std::unique_ptr<HostCopies> host_;
+  std::vector<std::uint32_t> resting_;  // whole KV on the GPU outside the batch, oldest first
+  bool looks_again_ = false;  // such KV has moved or was given up since the last plan began
   // Blocks of each content chunk that were computed here for one request alone.
   boost::unordered_flat_map<std::uint64_t, std::int64_t> own_blocks_;
   std::deque<std::uint32_t> swapped_;   // KV in host memory; they come before waiting_

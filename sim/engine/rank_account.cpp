@@ -67,8 +67,12 @@ void Rank::account_plain(std::int64_t n, std::int64_t decodes, std::int64_t gpu_
 // preemption.
 void Rank::account_first_piece(Sequence& s, Time start) {
   if (s.resuming) {
-    add(intervals(s), s.moved ? Interval::handover : Interval::preempted, to_ns(start - s.lost_at));
-    s.resuming = s.moved = false;
+    add(intervals(s),
+        s.moved      ? Interval::handover
+        : s.returned ? Interval::queue
+                     : Interval::preempted,
+        to_ns(start - s.lost_at));
+    s.resuming = s.moved = s.returned = false;
     s.lost_at = kNever;
   } else {
     std::int64_t named = 0;  // of the time in the queue
@@ -138,6 +142,7 @@ void Rank::close_segment(Sequence& s, Time at) {
 void Rank::finish(std::uint32_t slot, Time at) {
   Sequence& s = sequences_[slot];
   if (s.sampled < s.output) return hand_over(slot, at);
+  if (s.next_call < s.calls.size()) return call_tool(slot, at);
   if (s.state == Sequence::State::waiting) {  // preempted while its last token was on its way
     const auto at_queue = std::find(waiting_.begin(), waiting_.end(), slot);
     KVSIM_CHECK(at_queue != waiting_.end(), "slot {} waits in no queue", slot);
@@ -259,7 +264,7 @@ void Rank::check_invariants() {
   for (std::uint32_t slot = 0; slot < sequences_.size(); ++slot) {
     const Sequence& s = sequences_[slot];
     if (s.state != Sequence::State::running && s.state != Sequence::State::handed &&
-        s.fetch == Sequence::Fetch::none)
+        s.fetch == Sequence::Fetch::none && s.rest == Sequence::Rest::none)
       continue;
     if (group_.contains(slot)) {
       decoding.push_back(s.hold);
@@ -285,8 +290,8 @@ void Rank::check_invariants() {
       "{} places for tokens are counted as unfilled, {} - {} are", occupancy().unfilled_tokens,
       places * config_.block_tokens, computed);
   std::int64_t in_host = 0;
-  for (const std::uint32_t slot : swapped_) in_host += sequences_[slot].host_room;
-  for (const std::uint32_t slot : layered_) in_host += sequences_[slot].host_room;
+  for (const Sequence& s : sequences_)
+    if (s.state != Sequence::State::none) in_host += s.host_room + s.host_copy;
   KVSIM_CHECK(in_host == (host_ ? host_->used() : 0), "{} blocks are set aside in host memory",
               in_host);
   std::int64_t counted = group_.size() + static_cast<std::int64_t>(prefilling_.size()) + draining_;

@@ -37,7 +37,7 @@ RankTiers::Prompt Rank::prompt_of(std::uint32_t slot, std::int64_t tokens, std::
 void Rank::plan_waiting(Plan& out, Time now, std::int64_t budget, bool ahead) {
   if (tiers_ && tiers_->config().look_ahead > 0) look_ahead(now);
   asides_.clear();
-  if (batch_full_ && config_.batch.reserve == BatchReserve::estimate) return;
+  if (batch_full_ && !running_.empty() && config_.batch.reserve == BatchReserve::estimate) return;
   if (!swapped_.empty() && !merges_swapped() && config_.batch.order != BatchOrder::prompts)
     bring_back_swapped(out, now, budget);
   const bool blocks = !swapped_.empty() && !merges_swapped() && !config_.memory.parks;
@@ -50,8 +50,10 @@ void Rank::plan_waiting(Plan& out, Time now, std::int64_t budget, bool ahead) {
   }
   skipped_.insert(skipped_.begin(), asides_.begin(), asides_.end());
   // The head may be waiting for the very blocks that a request behind it holds, whose KV has come.
-  // The engine would hang; here that request goes first.
+  // The engine would hang; here that request goes first, and then KV outside the batch is given up.
   if (running_.empty()) admit_loaded_behind(out, now, budget);
+  if (running_.empty() && waiting() > 0 && !resting_.empty() && !is_fetching() && reclaim_rest())
+    plan_waiting(out, now, budget, ahead);
 }
 
 // False: the rest waits.
@@ -110,6 +112,7 @@ Rank::Verdict Rank::admit(std::uint32_t slot, Plan& out, Time now, std::int64_t&
   if (adapters_ && !has_adapter_slot(slot)) return Verdict::aside;
   if (loading(slot)) return set_aside(s, s.aside_for, now);
   if (s.fetch == Sequence::Fetch::ready) return admit_loaded(slot, out, now, budget);
+  if (s.rest == Sequence::Rest::host) return admit_from_host(slot, now);
   if (s.source != Sequence::kNoSource)
     if (const auto verdict = admit_from_peer(slot, now)) return *verdict;
   if (known_outputs_running_ > 0) publish_known_outputs(ahead);
@@ -190,7 +193,7 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   if (config_.hybrid.on) n = std::min(n, want_snapshots(s, front, found));
   if (!async && !cut_to_budget(n, budget)) return Verdict::stop;
   if (!keeps_pace(s, now)) return Verdict::stop;
-  const std::int64_t promised = promised_blocks(), later = output_left(s, s.sampled);
+  const std::int64_t promised = promised_blocks(out), later = output_left(s, s.sampled);
   const auto has_room = [&](std::int64_t piece) {
     const std::int64_t must_fit =
         admits_whole() ? known + later : std::max(found + piece, hit_tokens);
@@ -256,6 +259,7 @@ Rank::Verdict Rank::admit_loaded(std::uint32_t slot, Plan& out, Time now, std::i
   end_waits(s, now);
   load_reserve_ -= kv_blocks(s, known) - held;
   s.fetch = Sequence::Fetch::none;
+  if (s.rest != Sequence::Rest::none) end_rest(s, slot);
   budget -= n;
   join(slot, n, out, now);
   return Verdict::in;
@@ -306,7 +310,7 @@ void Rank::record_admission(Sequence& s, const Found& front, const RankTiers::Ma
   } else {
     totals_.resumed_queried_tokens += known;
     totals_.resumed_hit_tokens += hit_tokens;
-    s.outcome.recomputed_tokens -= hit_tokens;
+    s.outcome.recomputed_tokens -= std::min(hit_tokens, s.outcome.recomputed_tokens);
     s.first_load = false;
   }
 }
@@ -379,6 +383,8 @@ std::int64_t Rank::evacuate(Time now, std::vector<Sequence>& out) {
   if (tiers_) tiers_->fail_all(now);
   waiting_.insert(waiting_.begin(), skipped_.begin(), skipped_.end());
   skipped_.clear();
+  for (std::uint32_t slot = 0; slot < sequences_.size(); ++slot)
+    if (sequences_[slot].rest != Sequence::Rest::none) drop_rest(slot);
   for (const std::uint32_t slot : waiting_) {
     Sequence& s = sequences_[slot];
     end_waits(s, now);

@@ -53,7 +53,10 @@ std::int64_t Rank::plan_pieces(Plan& out, std::int64_t budget) {
       return piece_blocks(sequences_[slot], k) + activations(k, budget) <= pool_.free();
     };
     n = largest(n, has_room);
-    if (n == 0 || !has_room(n)) continue;
+    if (n == 0 || !has_room(n)) {
+      if (reclaim_rest()) --i;  // it looks again
+      continue;
+    }
     schedule_prefill(slot, n, out);
     budget -= n;
   }
@@ -93,8 +96,15 @@ std::int64_t Rank::plan_decodes(Plan& out, Time now, bool ahead) {
   };
   const bool ranked = traits_.ranks_running || config_.batch.victim != BatchVictim::last;
   const std::int64_t before = out.preemptions;
+  while (!fit() && reclaim_rest()) {
+  }
   while (ranked && !fit() && group_.size() > 0) preempt(victim(now), out, now, ahead, 0);
   if (out.preemptions > before) learn_estimate();
+  // Whose turn it is matters when not everybody finds blocks.
+  if (config_.batch.order == BatchOrder::prompts && !fit())
+    std::stable_sort(running_.begin(), running_.end(), [this](std::uint32_t a, std::uint32_t b) {
+      return sequences_[a].outcome.arrival < sequences_[b].outcome.arrival;
+    });
   if (!fit() || config_.exact_steps || config_.speculation != nullptr)
     return walk_decodes(out, now, ahead);
   grow(group_.due(), out);
@@ -106,10 +116,6 @@ std::int64_t Rank::plan_decodes(Plan& out, Time now, bool ahead) {
 
 // One by one: who finds no block takes that of the last behind it, or leaves itself.
 std::int64_t Rank::walk_decodes(Plan& out, Time now, bool ahead) {
-  if (config_.batch.order == BatchOrder::prompts)
-    std::stable_sort(running_.begin(), running_.end(), [this](std::uint32_t a, std::uint32_t b) {
-      return sequences_[a].outcome.arrival < sequences_[b].outcome.arrival;
-    });
   std::int64_t tokens = 0;
   for (std::size_t i = 0; i < running_.size();) {
     const std::uint32_t slot = running_[i];
@@ -167,8 +173,8 @@ std::int64_t Rank::output_left(const Sequence& s, std::int64_t sampled) const {
   return b.reserve == BatchReserve::output ? left - 1 : std::min(left, kClippedOutput);
 }
 
-// Blocks that running requests are taken to need beyond those that they hold.
-std::int64_t Rank::promised_blocks() const {
+// Blocks that requests in the batch are taken to need beyond those that they hold.
+std::int64_t Rank::promised_blocks(const Plan& out) const {
   if (!promises()) return 0;
   // Where decodes are planned before who waits, they have their next blocks already.
   const std::int64_t planned = config_.batch.order == BatchOrder::prompts ? 0 : 1;
@@ -188,9 +194,21 @@ std::int64_t Rank::promised_blocks() const {
   std::int64_t rest = 0;  // of prompts that are computed in pieces
   for (const std::uint32_t slot : prefilling_)
     rest += sequences_[slot].known() - sequences_[slot].computed;
+  // Prompts of this very iteration hold their blocks already. Of those that end with it all the
+  // output is charged, and a page each; a share is only of requests that ran before.
+  std::int64_t fresh = 0, pages = 0;
+  for (const PlannedPrefill& p : out.prefills) {
+    const Sequence& s = sequences_[p.slot];
+    rest -= p.piece.tokens;
+    if (!p.piece.samples) continue;
+    const std::int64_t left = output_left(s, s.sampled);
+    tokens -= left;
+    fresh += left;
+    ++pages;
+  }
   const auto share = static_cast<std::int64_t>(static_cast<double>(tokens) * estimate());
   // A page for the newcomer, and one because SGLang wants some to be left over.
-  return config_.blocks_for(share) + config_.blocks_for(rest) + 2;
+  return config_.blocks_for(share + fresh) + config_.blocks_for(rest) + pages + 2;
 }
 
 double Rank::estimate() const {

@@ -10,13 +10,13 @@ namespace kvsim {
 
 void Rank::attach_host(const TransferPath& in, const TransferPath& out, Transfers& transfers) {
   host_ = std::make_unique<HostCopies>(config_.host_blocks, config_.host_block_bytes, in, out,
-                                       transfers);
+                                       transfers, *this);
 }
 
 void Rank::forget_host(std::uint32_t slot) {
   Sequence& s = sequences_[slot];
-  host_->give(s.host_room);
-  s.host_room = s.host_layers = 0;
+  host_->give(s.host_room + s.host_copy);
+  s.host_room = s.host_layers = s.host_copy = 0;
   std::erase(layered_, slot);
 }
 
@@ -24,19 +24,42 @@ void Rank::forget_host(std::uint32_t slot) {
 
 // What is computed while a load of it is under way is not in one piece; who has its last token
 // planned leaves anyway.
-bool Rank::can_swap_out(std::uint32_t slot) const {
+bool Rank::can_swap_out(std::uint32_t slot) {
   const Sequence& s = sequences_[slot];
   const std::int64_t computed = group_.contains(slot) ? group_.computed(slot) : s.computed;
   return (config_.swap || config_.memory.parks) && host_ && !s.draining && s.skip_to == 0 &&
-         computed > 0 && host_->free() + s.host_room >= kv_blocks(s, computed);
+         computed > 0 && make_host_room(slot, kv_blocks(s, computed));
+}
+
+// Whether so much of it finds room beside what is there of it. Copies of others who run give way.
+bool Rank::make_host_room(std::uint32_t slot, std::int64_t blocks) {
+  const std::int64_t more = blocks - sequences_[slot].host_room - sequences_[slot].host_copy;
+  if (config_.keeps_copies && more > host_->free()) {
+    for (std::size_t i = 0; i < running_.size() && more > host_->free(); ++i) {
+      Sequence& other = sequences_[running_[i]];
+      if (running_[i] != slot) host_->give(std::exchange(other.host_copy, 0));
+    }
+  }
+  return more <= host_->free();
+}
+
+// It has come back: what is there goes, or stays as a copy of its full blocks, which do not change.
+void Rank::keep_copy(std::uint32_t slot) {
+  Sequence& s = sequences_[slot];
+  if (!config_.keeps_copies || s.curve != nullptr || config_.hybrid.on) return forget_host(slot);
+  const std::int64_t full = s.computed / config_.block_tokens;
+  host_->give(s.host_room + s.host_copy - full);
+  s.host_copy = full;
+  s.host_room = 0;
 }
 
 // All its blocks travel but those that are `there`; shared ones too: whoever shares them may be
 // gone when it comes back.
 void Rank::move_out(Sequence& s, std::int64_t there) {
+  const std::int64_t copied = std::exchange(s.host_copy, 0);
   s.host_room = kv_blocks(s, s.computed);
-  host_->take(s.host_room);
-  host_->ask_out(s.host_room - there, config_.memory.layers);
+  host_->take(s.host_room - copied);
+  host_->ask_out(s.host_room - there - copied, config_.memory.layers);
 }
 
 // In order, before anybody is admitted.
@@ -68,7 +91,7 @@ bool Rank::swap_in(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget
   s.hold.owner = {s.outcome.session, s.outcome.tenant, s.priority};
   if (hit.blocks > 0) pool_.take_hit(s.hold, s.content);
   host_->ask_in(blocks - hit.blocks, config_.memory.layers);
-  forget_host(slot);
+  keep_copy(slot);
   if (!std::exchange(s.parked, false)) ++totals_.swaps_in;
   if (s.sampled > 0 && known - s.computed == 1) {
     resume_decoding(slot, out, now);

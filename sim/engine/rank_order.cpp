@@ -76,6 +76,11 @@ SchedulerRequest Rank::request_of(std::uint32_t slot) const {
   r.attained = s.attained + (r.running ? Duration{totals_.busy_ns - s.joined} : Duration{});
   r.was_admitted = s.admitted;
   r.content = s.content;
+  if (!s.calls.empty()) {
+    r.calls = std::span(s.calls).subspan(s.next_call);
+    r.last_output = s.outcome.output_tokens;
+    for (const ToolCall& call : s.calls) r.last_output -= call.after;
+  }
   return r;
 }
 
@@ -182,9 +187,9 @@ bool Rank::queue_may_move() const {
   if (config_.request_timeout > Duration{0} || config_.memory.tpot_bound > Duration{0}) return true;
   const bool has_slot = running() < config_.max_running;
   // What is promised may shrink faster than memory; who found no room waits until somebody leaves.
-  if (config_.batch.reserve == BatchReserve::estimate &&
-      (traits_.preempts || (has_slot && !batch_full_)))
-    return true;
+  if (config_.batch.reserve == BatchReserve::estimate && has_slot && !batch_full_) return true;
+  // Who is kept out by promises displaces somebody once blocks are short as well.
+  if (promises() && traits_.preempts) return true;
   // A node that leaves as a whole may shorten the head's hit, and so its first piece, by more
   // blocks than were needed; so may the last block before a snapshot.
   if ((config_.pool.make_policy || snapshots_) && !config_.full_sequence_admission && has_slot)

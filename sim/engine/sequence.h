@@ -5,6 +5,7 @@
 
 #include "policies/scheduler/scheduler.h"
 #include "sim/base/time.h"
+#include "sim/base/tool_call.h"
 #include "sim/base/work.h"
 #include "sim/engine/kv_form.h"
 #include "sim/state/kv_pool.h"
@@ -15,8 +16,8 @@ namespace kvsim {
 // Token counts as the scheduler plans them: an iteration counts when it is planned, before it has
 // run.
 struct Sequence {
-  // handed: it goes on elsewhere, its KV is here until it has been fetched.
-  enum class State : std::uint8_t { none, waiting, running, handed };
+  // handed: it goes on elsewhere, its KV is here until it has been fetched. paused: a tool runs.
+  enum class State : std::uint8_t { none, waiting, running, handed, paused };
   State state = State::none;
   bool draining = false;      // its last token is planned; it leaves when that iteration ends
   bool starved = false;       // decodes, but had no part in the last planned iteration
@@ -35,6 +36,7 @@ struct Sequence {
   // Blocks set aside for its KV in host memory: all it has while it is swapped out, else the share
   // of the layers that are not on the GPU.
   std::int64_t host_room = 0, host_layers = 0;
+  std::int64_t host_copy = 0;      // full blocks of it there beside those on the GPU
   const KvCurve* curve = nullptr;  // null: its KV stays as it was computed
   bool turned = false;             // is in the form that it decodes in
   std::int32_t priority = 0;
@@ -69,6 +71,14 @@ struct Sequence {
   bool passed_over = false;   // no slot was free for it
   bool moved = false;         // lost its place in a batch by going on elsewhere
 
+  // KV outside the batch, whole: on the GPU; being copied to host memory, where room for it is set
+  // aside, its blocks not free yet; there alone; being copied back into blocks it has.
+  enum class Rest : std::uint8_t { none, gpu, leaving, host, coming };
+  Rest rest = Rest::none;
+  std::vector<ToolCall> calls;  // it ends its present output with number next_call
+  std::uint32_t next_call = 0;
+  bool returned = false;  // a tool has, and it was not scheduled since
+
   // Accounting. Times are of iterations that ran.
   RequestOutcome outcome;
   Time visible{};               // to the scheduler
@@ -86,7 +96,7 @@ struct Promise {
   std::int64_t tokens = 0;                     // found cached
   Duration work{};                             // to compute the rest
   std::uint32_t source = Sequence::kNoSource;  // of these tokens, when they must be copied
-  Duration waited{};  // for room at the instance that will take over
+  Duration waited{};                           // for room at the instance that will take over
 };
 
 struct PlannedPrefill {

@@ -106,12 +106,16 @@ const char* World::misfit(const Request& r, const EngineConfig& e) const {
   const std::int64_t output = e.max_model_len > 0
                                   ? std::min(r.output_tokens, e.max_model_len - r.prompt_tokens)
                                   : r.output_tokens;
-  const std::int64_t all = r.prompt_tokens + output;
+  if (!r.calls.empty() && (e.forms != nullptr || e.hybrid.on))
+    return "calls a tool: with token policies or grouped layers that is not modelled";
+  const std::int64_t all = r.prompt_tokens + output + returned_tokens(r.calls);
+  if (!r.calls.empty() && e.max_model_len > 0 && all > e.max_model_len)
+    return "prompt, output and what its tools return do not fit into max_model_len";
   const std::int64_t blocks =
       e.forms == nullptr ? e.blocks_for(all) : most_form_blocks(*e.forms, r.prompt_tokens, output);
   if (blocks > e.kv_blocks) return "needs more KV blocks than the instance has";
   if (e.memory.contiguous &&
-      region_blocks(e.memory, *e.memory_manager, r.prompt_tokens, output) > e.kv_blocks)
+      region_blocks(e.memory, *e.memory_manager, all - output, output) > e.kv_blocks)
     return "needs a larger region of KV memory than the instance has";
   if (e.memory.lent_blocks > 0 &&
       e.blocks_for(all) + activation_blocks(e.memory, e.chunked_prefill ? 1 : all) > e.kv_blocks)
@@ -121,10 +125,11 @@ const char* World::misfit(const Request& r, const EngineConfig& e) const {
     return "needs more KV blocks than the watermark leaves";
   const BatchReserve reserve = e.batch.reserve;
   if ((reserve == BatchReserve::output || reserve == BatchReserve::estimate) &&
-      e.blocks_for(r.prompt_tokens + std::max(output, e.batch.output_limit)) + watermark + 2 >
+      e.blocks_for(all - output + std::max(output, e.batch.output_limit)) + watermark + 2 >
           e.kv_blocks)
     return "asks for more KV blocks than can be promised to anybody";
-  if (!e.chunked_prefill && r.prompt_tokens > e.max_batched_tokens)
+  const std::int64_t longest = r.calls.empty() ? r.prompt_tokens : all;  // prompt at once
+  if (!e.chunked_prefill && longest > e.max_batched_tokens)
     return "prompt exceeds the token budget and chunked prefill is off";
   return nullptr;
 }
@@ -459,6 +464,9 @@ void World::dispatch(const Event& e) {
       break;
     case EventKind::switched:
       on_switched(e.target, e.at);
+      break;
+    case EventKind::tool:
+      on_tool(e.target, e.at);
       break;
     case EventKind::reset:
       on_reset(e.at);

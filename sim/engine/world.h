@@ -242,6 +242,8 @@ class World final : private Rank::Peers, private Transfers::Listener {
   void stop(std::uint32_t source, Time) override;
   void lost(Rank&, std::uint32_t slot, Time) override;
   void computed(Rank&, std::uint32_t slot, std::int64_t tokens, Time start, Time end) override;
+  void called(Rank&, std::uint32_t slot, Duration pause, Time) override;
+  void on_tool(std::uint32_t call, Time);
   void transfer_ended(std::uint32_t job, Time at) override;
   std::uint32_t new_source(Source::Kind, std::uint32_t from);
   void end_source(std::uint32_t source);
@@ -315,6 +317,8 @@ class World final : private Rank::Peers, private Transfers::Listener {
   std::vector<Source> sources_;
   std::vector<std::uint32_t> free_sources_;
   std::vector<std::pair<Rank*, std::uint32_t>> handed_;  // to be placed
+  std::vector<std::pair<Rank*, std::uint32_t>> calls_;   // tools that run, and who waits for them
+  std::vector<std::uint32_t> free_calls_;
   std::vector<Migration> migrations_;
   struct Advance {  // KV of a request that is still at work was sent
     std::uint64_t request = 0;

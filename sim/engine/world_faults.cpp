@@ -205,7 +205,7 @@ void World::place_stranded(Time now) {
 // then the queue runs dry later.)
 bool World::all_gone() const {
   return gone_ > 0 && gone_ >= static_cast<int>(instances_.size()) &&
-         down_ == static_cast<int>(instances_.size()) &&
+         calls_.size() == free_calls_.size() && down_ == static_cast<int>(instances_.size()) &&
          std::none_of(groups_.begin(), groups_.end(),
                       [](const auto& g) { return g->steps.busy() || g->steps.has_work(); });
 }

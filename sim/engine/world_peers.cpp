@@ -167,7 +167,7 @@ void World::place_handed(Time now) {
     q.source_tokens = q.computed;
     q.computed = 0;
     q.reserved = 0;
-    q.host_room = q.host_layers = 0;
+    q.host_room = q.host_layers = q.host_copy = 0;
     ++handovers_;
     --instances_[from.instance]->in_flight[from.rank];
     discharge(from.instance, q.outcome);

@@ -438,6 +438,38 @@ void peer_rows(Rows& rows, const RunOutcome& run) {
   rows.summary("handover_ms", kvsim::summarize(std::move(waits)), "ms");
 }
 
+// Requests that waited for tools, and what became of their KV meanwhile.
+void tool_rows(Rows& rows, const RunOutcome& run) {
+  std::int64_t calls = 0, recomputed = 0;
+  std::vector<double> tools, waits;
+  for (const RequestOutcome& r : run.requests) {
+    if (r.tool_calls == 0) continue;
+    const auto ms = [&](Interval i) {
+      return static_cast<double>(r.after_ns[static_cast<std::size_t>(i)]) / 1e6;
+    };
+    calls += r.tool_calls;
+    recomputed += r.recomputed_tokens;
+    tools.push_back(ms(Interval::tool));
+    waits.push_back(ms(Interval::queue) / r.tool_calls);
+  }
+  if (calls == 0) return;
+  RankTotals t;
+  for (const RankTotals& r : run.ranks) {
+    t.tools_kept += r.tools_kept;
+    t.tools_swapped += r.tools_swapped;
+    t.tools_discarded += r.tools_discarded;
+    t.tools_reclaimed += r.tools_reclaimed;
+  }
+  rows.count("tool_calls", calls);
+  rows.count("tools_kept", t.tools_kept);
+  rows.count("tools_swapped", t.tools_swapped);
+  rows.count("tools_discarded", t.tools_discarded);
+  rows.count("tools_reclaimed", t.tools_reclaimed);
+  rows.count("tool_recomputed_tokens", recomputed, "tokens");
+  rows.summary("tool_ms", kvsim::summarize(std::move(tools)), "ms");
+  rows.summary("tool_return_wait_ms", kvsim::summarize(std::move(waits)), "ms");
+}
+
 // What the routers' decisions cost beside the best (RecordSpec::decisions).
 void regret_rows(Rows& rows, const RunOutcome& run) {
   if (run.decisions.empty()) return;
@@ -553,6 +585,7 @@ std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo,
   peer_rows(rows, run);
   scaling_rows(rows, run);
   quota_rows(rows, run.requests);
+  tool_rows(rows, run);
   const auto simulated_ns = static_cast<double>(to_ns(run.end));
   rank_rows(rows, run.ranks, simulated_ns, true);
   std::map<std::uint32_t, std::vector<RankTotals>> instances;

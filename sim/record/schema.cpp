@@ -54,38 +54,40 @@ TableInfo param_table() {
 }
 
 TableInfo request_table() {
-  TableInfo t{"request",
-              "one row a request, in order of completion",
-              {kRunId,
-               {"request", "INTEGER NOT NULL", "index in the workload"},
-               {"session", "INTEGER NOT NULL", "requests of one session continue each other"},
-               {"turn", "INTEGER NOT NULL", "position in its session, from 0"},
-               {"tenant", "INTEGER NOT NULL", "who asked"},
-               {"instance", "INTEGER NOT NULL", "that served it"},
-               {"rank", "INTEGER NOT NULL", "data-parallel rank in the instance"},
-               // OR, because IN builds a table for each row: a third of the time of an INSERT.
-               {"outcome",
-                "TEXT NOT NULL CHECK (outcome = 'finished' OR outcome = 'rejected' OR outcome = "
-                "'timed_out')",
-                "how it ended"},
-               {"reason", "TEXT NOT NULL", "of a rejection or time-out"},
-               {"prompt_tokens", "INTEGER NOT NULL", "tokens it brought"},
-               {"output_tokens", "INTEGER NOT NULL", "tokens it received"},
-               {"hit_tokens", "INTEGER NOT NULL", "found in the prefix cache at first admission"},
-               {"queried_tokens", "INTEGER NOT NULL", "looked up at first admission"},
-               {"recomputed_tokens", "INTEGER NOT NULL", "computed again after preemptions"},
-               {"peer_tokens", "INTEGER NOT NULL",
-                "copied from another instance's cache at first admission"},
-               {"first_instance", "INTEGER NOT NULL", "that it was routed to first"},
-               {"handovers", "INTEGER NOT NULL", "from one instance to another, with its KV"},
-               {"preemptions", "INTEGER NOT NULL", "how often it lost its KV blocks"},
-               {"swaps", "INTEGER NOT NULL", "how often its KV was kept in host memory then"},
-               {"arrival_ns", "INTEGER NOT NULL", "since the start of the run"},
-               {"scheduled_ns", "INTEGER", "first scheduled; NULL = never"},
-               {"first_token_ns", "INTEGER", "NULL = never"},
-               {"last_token_ns", "INTEGER", "NULL = never"},
-               {"held_ns", "INTEGER NOT NULL", "of ttft_front_end_ns: held back by a quota"}},
-              ""};
+  TableInfo t{
+      "request",
+      "one row a request, in order of completion",
+      {kRunId,
+       {"request", "INTEGER NOT NULL", "index in the workload"},
+       {"session", "INTEGER NOT NULL", "requests of one session continue each other"},
+       {"turn", "INTEGER NOT NULL", "position in its session, from 0"},
+       {"tenant", "INTEGER NOT NULL", "who asked"},
+       {"instance", "INTEGER NOT NULL", "that served it"},
+       {"rank", "INTEGER NOT NULL", "data-parallel rank in the instance"},
+       // OR, because IN builds a table for each row: a third of the time of an INSERT.
+       {"outcome",
+        "TEXT NOT NULL CHECK (outcome = 'finished' OR outcome = 'rejected' OR outcome = "
+        "'timed_out')",
+        "how it ended"},
+       {"reason", "TEXT NOT NULL", "of a rejection or time-out"},
+       {"prompt_tokens", "INTEGER NOT NULL", "tokens it brought"},
+       {"output_tokens", "INTEGER NOT NULL", "tokens it received"},
+       {"hit_tokens", "INTEGER NOT NULL", "found in the prefix cache at first admission"},
+       {"queried_tokens", "INTEGER NOT NULL", "looked up at first admission"},
+       {"recomputed_tokens", "INTEGER NOT NULL", "computed again after preemptions and tool calls"},
+       {"peer_tokens", "INTEGER NOT NULL",
+        "copied from another instance's cache at first admission"},
+       {"first_instance", "INTEGER NOT NULL", "that it was routed to first"},
+       {"handovers", "INTEGER NOT NULL", "from one instance to another, with its KV"},
+       {"preemptions", "INTEGER NOT NULL", "how often it lost its KV blocks"},
+       {"swaps", "INTEGER NOT NULL", "how often its KV was kept in host memory then"},
+       {"tool_calls", "INTEGER NOT NULL", "tools that it waited for while it was served"},
+       {"arrival_ns", "INTEGER NOT NULL", "since the start of the run"},
+       {"scheduled_ns", "INTEGER", "first scheduled; NULL = never"},
+       {"first_token_ns", "INTEGER", "NULL = never"},
+       {"last_token_ns", "INTEGER", "NULL = never"},
+       {"held_ns", "INTEGER NOT NULL", "of ttft_front_end_ns: held back by a quota"}},
+      ""};
   for (const auto& [kind, name] : enum_names(Interval{}))
     t.columns.push_back(
         {fmt::format("ttft_{}_ns", name), "INTEGER NOT NULL", "share of TTFT; they sum to it"});
@@ -176,7 +178,12 @@ TableInfo instance_table() {
             "admitted with only some of their layers on the GPU"},
            {"to_host_bytes", "INTEGER NOT NULL", "KV of admitted requests, outside the tiers"},
            {"from_host_bytes", "INTEGER NOT NULL", "the same, to the GPU"},
-           {"peak_host_blocks", "INTEGER NOT NULL", "KV blocks there at once"}},
+           {"peak_host_blocks", "INTEGER NOT NULL", "KV blocks there at once"},
+           {"tools_kept", "INTEGER NOT NULL", "tool calls with KV on the GPU meanwhile"},
+           {"tools_swapped", "INTEGER NOT NULL", "tool calls with KV in host memory meanwhile"},
+           {"tools_discarded", "INTEGER NOT NULL", "tool calls that gave their KV up"},
+           {"tools_reclaimed", "INTEGER NOT NULL",
+            "of those kept: lost after all, because others ran short of blocks"}},
           "PRIMARY KEY (run_id, instance, rank)"};
 }
 

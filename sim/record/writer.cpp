@@ -113,8 +113,8 @@ void RunWriter::write(const RequestOutcome& r) {
   row << r.index << r.session << r.turn << r.tenant << r.instance << r.rank
       << name_of(enum_names(Outcome{}), r.outcome) << r.reason << r.prompt_tokens << r.output_tokens
       << r.hit_tokens << r.queried_tokens << r.recomputed_tokens << r.peer_tokens
-      << r.first_instance << r.handovers << r.preemptions << r.swaps << r.arrival << r.scheduled
-      << r.first_token << r.last_token << r.held_ns;
+      << r.first_instance << r.handovers << r.preemptions << r.swaps << r.tool_calls << r.arrival
+      << r.scheduled << r.first_token << r.last_token << r.held_ns;
   for (const std::int64_t ns : r.ttft_ns) row << ns;
   for (const std::int64_t ns : r.after_ns) row << ns;
   for (const std::int64_t tokens : r.miss_tokens) row << tokens;
@@ -212,7 +212,8 @@ void RunWriter::write(const RankTotals& t) {
                   << t.stall_ns << t.mapping_ns << t.block_tokens << t.kv.used_blocks()
                   << t.kv.unfilled_tokens() << t.kv.peak_unfilled_tokens() << t.kv.stranded_blocks()
                   << t.kv.peak_stranded_blocks() << t.swaps_out << t.swaps_in << t.layered_prompts
-                  << t.to_host_bytes << t.from_host_bytes << t.peak_host_blocks)
+                  << t.to_host_bytes << t.from_host_bytes << t.peak_host_blocks << t.tools_kept
+                  << t.tools_swapped << t.tools_discarded << t.tools_reclaimed)
       .run();
 }
 

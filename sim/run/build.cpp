@@ -12,6 +12,7 @@
 #include "sim/engine/adapters.h"
 #include "sim/engine/speculation.h"
 #include "sim/run/build_faults.h"
+#include "sim/run/build_host.h"
 #include "sim/run/build_hybrid.h"
 #include "sim/run/build_kernels.h"
 #include "sim/run/build_lora.h"
@@ -496,37 +497,12 @@ class Builder {
     }
     if (e.kv_blocks) out_.engine.kv_blocks = own_blocks(*e.kv_blocks);
     if (e.kv_blocks) reserve_snapshots(out_, loaded_.tree, d_);
-    if (e.kv_blocks) size_host();
+    if (e.kv_blocks)
+      size_host(out_, [this](const char* path, const char* message, const char* hint) {
+        error(path, message, hint);
+      });
     if (e.kv_blocks && out_.engine.kv_blocks < 1)
       error("engine.kv_blocks", "no usable KV block is left");
-  }
-
-  // Host memory that KV of admitted requests may move to.
-  void size_host() {
-    EngineConfig& c = out_.engine;
-    c.swap = s().engine.preemption.mode == PreemptionMode::swap;
-    const bool layers = c.memory.layers > 0;
-    if (c.swap && layers)
-      error("engine.preemption", "layer-wise memory moves KV to the host by itself",
-            "set mode: recompute, or another cache.memory");
-    if (!c.swap && !layers) return;
-    const Bytes space = c.swap ? s().engine.preemption.space : c.memory.host_bytes;
-    Bytes block = kv_block_bytes(out_.model, out_.parallel, out_.precision.kv, c.block_tokens);
-    c.host_block_bytes = kv_token_bytes(out_.model, out_.precision.kv).count() * c.block_tokens;
-    if (out_.forms) {
-      const double share = out_.forms->block_share();
-      block = Bytes{static_cast<std::int64_t>(to_double(block) * share)};
-      c.host_block_bytes =
-          static_cast<std::int64_t>(static_cast<double>(c.host_block_bytes) * share);
-    }
-    if (out_.hybrid) {
-      block = out_.hybrid->rank;
-      c.host_block_bytes = out_.hybrid->all.count();
-    }
-    c.host_blocks = block > Bytes{0} ? space / block : 0;
-    if (c.host_blocks < 1)
-      error(c.swap ? "engine.preemption.space" : "cache.memory.space", "holds not one block of KV",
-            "give more");
   }
 
   void build_cost() {

@@ -448,10 +448,12 @@ class TierBuilder {
 
   // The way of each rank to the memory of its node, for KV that leaves the GPU outside the tiers.
   void add_hosts() {
-    const std::string path = run_.engine.swap ? "engine.preemption" : "cache.memory";
-    // Layers, and K and V, lie apart: a copy is of one block of one of them.
+    const bool layers = run_.engine.memory.layers > 0, swap = run_.engine.swap;
+    const std::string path = layers ? "cache.memory" : swap ? "engine.preemption" : "engine.tools";
+    // Layers, and K and V, lie apart: a copy is of blocks of one of them.
     const Bytes piece = kv_layer_bytes(run_.model, bits(run_.precision.kv), run_.parallel.tensor) *
-                        run_.engine.block_tokens / (run_.model.mla ? 1 : 2);
+                        run_.engine.block_tokens * run_.scenario.engine.preemption.copy_blocks /
+                        (run_.model.mla ? 1 : 2);
     for (int i = 0; i < run_.scenario.deployment.replicas; ++i) {
       for (int r = 0; r < run_.parallel.data; ++r) {
         const std::vector<VertexId> gpus = gpus_of(i, r);
@@ -466,15 +468,15 @@ class TierBuilder {
               "a host_link");
       }
     }
-    check_host_room(path + ".space");
+    check_host_room(layers ? "cache.memory.space" : "engine.preemption.space");
   }
 
   void check_host_room(const std::string& path) {
     double there = 0;
     for (const VertexId v : graph_.of_kind(VertexKind::dram, 0))
       there += to_double(graph_.vertex(v).capacity);
-    const Bytes space =
-        run_.engine.swap ? run_.scenario.engine.preemption.space : run_.engine.memory.host_bytes;
+    const Bytes space = run_.engine.memory.layers == 0 ? run_.scenario.engine.preemption.space
+                                                       : run_.engine.memory.host_bytes;
     const int gpus = std::min(per_node_, run_.scenario.deployment.replicas) * run_.parallel.gpus();
     const double taken = to_double(space * gpus) + host_tiers_;
     if (there > 0 && taken > there)

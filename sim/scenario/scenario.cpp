@@ -69,6 +69,21 @@ TypeInfo Codec<SchedulerSpec>::info() {
   return i;
 }
 
+bool Codec<ToolsSpec>::read(const Tree& t, ToolsSpec& out, Reader& r) {
+  return read_policy_and_rules("pause", "such as {policy: min-waste}", t, out.policy.name,
+                               out.policy.params, out.rules, r);
+}
+
+Tree Codec<ToolsSpec>::write(const ToolsSpec& v) {
+  return Tree::merged(Codec<Choice<"pause", "policy">>::write(v.policy), write_fields(v.rules));
+}
+
+TypeInfo Codec<ToolsSpec>::info() {
+  TypeInfo i = Codec<Choice<"pause", "policy">>::info();
+  i.fields = describe_fields<ToolRules>();
+  return i;
+}
+
 // ---- a trace: our own keys, the rest belongs to the format
 
 bool Codec<TraceSpec>::read(const Tree& t, TraceSpec& out, Reader& r) {

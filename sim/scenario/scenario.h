@@ -217,17 +217,53 @@ constexpr auto enum_names(PreemptionMode) {
 struct PreemptionSpec {
   PreemptionMode mode = PreemptionMode::recompute;
   Bytes space{std::int64_t{4} << 30};
+  std::int64_t copy_blocks = 1;
+  bool keeps_copies = false;
   static constexpr Rows kFields{
       field("mode", &PreemptionSpec::mode, any,
             "recompute: its KV is given up and computed again; swap: it is copied to host memory "
             "and back (vLLM before v1)"),
-      field("space", &PreemptionSpec::space, any,
-            "of swap: host memory for it, a GPU; who finds no room there is computed again")};
+      field(
+          "space", &PreemptionSpec::space, any,
+          "of swap, and of tools that swap: host memory for it, a GPU; who finds no room there is "
+          "computed again"),
+      field("copy_blocks", &PreemptionSpec::copy_blocks, between<std::int64_t>(1, 1 << 20),
+            "consecutive KV blocks that lie together, so that one copy moves them (FastSwitch: "
+            "groups of about 60); larger copies use the link better"),
+      field(
+          "keeps_copies", &PreemptionSpec::keeps_copies, any,
+          "of swap: what came back stays in host memory as well while there is room, and the next "
+          "time only what is new is copied (FastSwitch)")};
 };
 template <>
 struct Codec<PreemptionSpec> {
   static bool read(const Tree&, PreemptionSpec&, Reader&);
   static Tree write(const PreemptionSpec&);
+  static TypeInfo info();
+};
+
+enum class ToolReturn : std::uint8_t { last, arrival };
+constexpr auto enum_names(ToolReturn) {
+  return std::array{std::pair{ToolReturn::last, "last"}, std::pair{ToolReturn::arrival, "arrival"}};
+}
+
+struct ToolRules {
+  ToolReturn returns = ToolReturn::last;
+  static constexpr Rows kFields{
+      field("returns", &ToolRules::returns, any,
+            "where a request waits whose tool has returned, under a scheduler that goes by "
+            "arrival: last, or where its own arrival puts it (INFERCEPT)")};
+};
+
+// {policy: NAME, ...parameters of the policy, ...rules}
+struct ToolsSpec {
+  Choice<"pause", "policy"> policy{"discard"};
+  ToolRules rules;
+};
+template <>
+struct Codec<ToolsSpec> {
+  static bool read(const Tree&, ToolsSpec&, Reader&);
+  static Tree write(const ToolsSpec&);
   static TypeInfo info();
 };
 
@@ -243,6 +279,7 @@ struct EngineSpec {
   std::optional<bool> unhashed_blocks_first;
   std::optional<PrefixVisible> prefix_visible;
   PreemptionSpec preemption;
+  ToolsSpec tools;
   std::optional<bool> cache_preempted;
   std::optional<SpeculativeSpec> speculative;
   bool shared_prefix_attention = false;
@@ -286,6 +323,10 @@ struct EngineSpec {
             "default: computed with an index radix or chunk-tree"),
       field("preemption", &EngineSpec::preemption, any,
             "what becomes of a running request when no KV block is free for another's next token"),
+      field(
+          "tools", &EngineSpec::tools, any,
+          "what becomes of a request's KV while a tool runs that it called; host memory for it is "
+          "preemption.space"),
       field("cache_preempted", &EngineSpec::cache_preempted, any,
             "what a preempted request has computed stays cached (vLLM); default: no with an index "
             "radix or chunk-tree (SGLang)"),

@@ -22,7 +22,8 @@ constexpr auto enum_names(Outcome) {
 // both phases.
 enum class Interval : std::uint8_t {
   front_end,       // arrival at the server until the scheduler may see it
-  queue,           // waiting: step boundaries, requests ahead, token budget, running cap
+  queue,           // waiting: step boundaries, requests ahead, token budget, running cap; after the
+                   // first token: from a tool's return until it is scheduled again
   blocked_memory,  // waiting at the head of the queue because KV blocks are short
   prefill,         // GPU time of iterations that compute its known tokens (prompt, or again after a
                    // preemption)
@@ -35,10 +36,11 @@ enum class Interval : std::uint8_t {
   fetch_ssd,       // the same, from SSD
   fetch_remote,    // the same, from a remote pool
   preempted,       // from losing its KV blocks until it is scheduled again
+  tool,            // waiting for a tool that it called
   handover,        // from leaving one instance until it is scheduled at another, which has its KV
   back_end         // after the iteration: detokenise and stream the token out
 };
-inline constexpr std::size_t kIntervals = 15;
+inline constexpr std::size_t kIntervals = 16;
 constexpr auto enum_names(Interval) {
   return std::array{std::pair{Interval::front_end, "front_end"},
                     std::pair{Interval::queue, "queue"},
@@ -53,6 +55,7 @@ constexpr auto enum_names(Interval) {
                     std::pair{Interval::fetch_ssd, "fetch_ssd"},
                     std::pair{Interval::fetch_remote, "fetch_remote"},
                     std::pair{Interval::preempted, "preempted"},
+                    std::pair{Interval::tool, "tool"},
                     std::pair{Interval::handover, "handover"},
                     std::pair{Interval::back_end, "back_end"}};
 }
@@ -96,15 +99,16 @@ struct RequestOutcome {
   Outcome outcome = Outcome::finished;
   std::uint32_t preemptions = 0;
   std::uint32_t swaps = 0;  // preemptions that kept its KV in host memory
+  std::uint32_t tool_calls = 0;
   std::int64_t prompt_tokens = 0, output_tokens = 0;
   std::int64_t hit_tokens = 0;                        // prefix hits at first admission
   std::array<std::int64_t, kMaxTiers> tier_tokens{};  // loaded from each tier below instead
   std::array<std::int64_t, kMaxTiers> far_tokens{};   // of these, from another node's memory
   std::int64_t queried_tokens = 0;                    // known tokens at first admission
-  std::int64_t recomputed_tokens = 0;                 // computed again after preemptions
-  std::int64_t peer_tokens = 0;      // copied from another instance's cache at first admission
-  std::uint32_t first_instance = 0;  // that it was routed to first
-  std::uint32_t handovers = 0;       // from one instance to another, with its KV
+  std::int64_t recomputed_tokens = 0;  // computed again after preemptions and tool calls
+  std::int64_t peer_tokens = 0;        // copied from another instance's cache at first admission
+  std::uint32_t first_instance = 0;    // that it was routed to first
+  std::uint32_t handovers = 0;         // from one instance to another, with its KV
   Time arrival{}, scheduled = kNever, first_token = kNever, last_token = kNever;
   std::array<std::int64_t, kIntervals> ttft_ns{};   // up to the first token
   std::array<std::int64_t, kIntervals> after_ns{};  // from there to the last
@@ -239,8 +243,8 @@ struct SharedReadTotals {
   std::int64_t shared_tokens = 0, read_tokens = 0;
 };
 
-// LoRA adapters of one rank: copies into GPU slots, requests that were passed over because all slots
-// were in use, and GPU time of copies and products.
+// LoRA adapters of one rank: copies into GPU slots, requests that were passed over because all
+// slots were in use, and GPU time of copies and products.
 struct AdapterTotals {
   std::int64_t loads = 0, passed_over = 0, step_ns = 0;
 };
@@ -264,6 +268,9 @@ struct RankTotals {
   // some layers on the GPU, bytes copied either way, most blocks there at once.
   std::int64_t swaps_out = 0, swaps_in = 0, layered_prompts = 0;
   std::int64_t to_host_bytes = 0, from_host_bytes = 0, peak_host_blocks = 0;
+  // Tool calls during which KV stayed on the GPU, went to host memory, was given up; and of the
+  // first, those that lost it after all because others ran short of blocks.
+  std::int64_t tools_kept = 0, tools_swapped = 0, tools_discarded = 0, tools_reclaimed = 0;
   KvUse kv{};
   SnapshotTotals snapshots{};
   KvFormTotals forms{};
@@ -394,7 +401,7 @@ struct RunOutcome {
   // KV that went from instance to instance: requests that went with it, prefixes copied, bytes.
   std::int64_t handovers = 0, copies = 0, peer_bytes = 0;
   std::int64_t role_switches = 0;  // instances that went from prompts to tokens, or back
-  DurationHistogram itl;  // all gaps between consecutive tokens, pooled
+  DurationHistogram itl;           // all gaps between consecutive tokens, pooled
   std::uint64_t injected = 0;
   Time end{};  // last event
   std::uint64_t digest = 0;

@@ -40,6 +40,8 @@ std::vector<Variant> variants() {
            {"least-slack", {{"late_last", "true"}}},
            {"lpm", {{"fall_back", "3"}, {"warm_below", "4"}, {"warm_shared", "4"}}},
            {"lpm", {{"max_wait", "3 us"}}},
+           {"lamps", {{"error", "0.5"}, {"pause_error", "1"}, {"starve_after", "5 us"}}},
+           {"priority-switches", {{"every", "2 us"}, {"stays", "0.5"}}},
        })
     all.push_back(more);
   return all;
@@ -111,6 +113,7 @@ Case draw_case(std::uint64_t seed, const Variant& v) {
   }
   if (rng.below(3) == 0) {
     e.swap = true;
+    e.keeps_copies = rng.below(2) == 0;
     e.host_blocks = static_cast<std::int64_t>(rng.below(300));
     e.host_block_bytes = 1 + static_cast<std::int64_t>(rng.below(4000));
     c.host_bandwidth = 1e8 * static_cast<double>(1 + rng.below(100));

@@ -236,6 +236,13 @@ std::vector<Broken> json_files() {
        1, "sub_requests[0].tool_duration_ns: read '-5'"},
       {"no sub-requests", "token-ids", "{\"arrival_time_ns\": 1, \"sub_requests\": []}\n", 1,
        "sub_requests: is an empty list"},
+      {"a shrinking context",
+       "token-ids",
+       "{\"arrival_time_ns\": 1, \"sub_requests\": [{\"input_toks\": 3, \"output_toks\": 1}, "
+       "{\"input_toks\": 3, \"output_toks\": 1}]}\n",
+       1,
+       "sub_requests[1].input_toks: read 3, expected at least the 4",
+       {{"tools_inside", "true"}}},
       {"both forms", "token-ids",
        "{\"arrival_time_ns\": 1, \"input_toks\": 3, \"sub_requests\": [{\"input_toks\": 3, "
        "\"output_toks\": 1}]}\n",

@@ -235,6 +235,42 @@ TEST(Generator, AgentStepsAddToolResultsAfterPauses) {
   EXPECT_EQ(r[2].arrival - r[1].arrival, 2s);
 }
 
+TEST(Generator, ToolsAreCalledWhileARequestIsServed) {
+  GeneratorParams p;
+  p.prompt.value = 100;
+  p.output.value = 10;
+  p.sessions.turns.value = 2;
+  p.sessions.message = SessionParams::constant(20);
+  p.sessions.concurrency = 1;
+  p.tools.calls = SessionParams::constant(3);
+  p.tools.after.value = 7;
+  p.tools.result.value = 40;
+  p.tools.pause = 2s;
+  p.tools.pause_cv = 0;
+  p.requests = 2;
+  const auto r = drain(*make_generator(p, seeded(1)), 1s);
+  ASSERT_EQ(r.size(), 2U);
+  EXPECT_EQ(r[0].output_tokens, 3 * 7 + 10);
+  ASSERT_EQ(r[0].calls.size(), 3U);
+  EXPECT_EQ(r[0].calls[2].after, 7);
+  EXPECT_EQ(r[0].calls[2].pause, 2s);
+  EXPECT_EQ(returned_tokens(r[0].calls), 120);
+  // The next turn knows what the tools have returned.
+  EXPECT_EQ(r[1].prompt_tokens, 100 + 31 + 120 + 20);
+  std::int64_t covered = 0;
+  for (const Segment& s : r[0].segments) covered += s.tokens;
+  EXPECT_EQ(covered, 100 + 31 + 120);
+  // A half of the requests, and none that would grow too long.
+  p.tools.share = Ratio{0.5};
+  p.sessions.turns.value = 1;
+  p.requests = 1000;
+  std::int64_t callers = 0;
+  for (const Request& q : drain(*make_generator(p, seeded(1)), 1s)) callers += !q.calls.empty();
+  EXPECT_NEAR(static_cast<double>(callers), 500, 80);
+  p.sessions.max_context = Tokens{200};
+  for (const Request& q : drain(*make_generator(p, seeded(1)), 1s)) EXPECT_TRUE(q.calls.empty());
+}
+
 TEST(Generator, ConcurrencyKeepsSoManySessionsRunning) {
   GeneratorParams p;
   p.sessions.concurrency = 3;

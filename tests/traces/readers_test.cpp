@@ -167,6 +167,17 @@ TEST(TokenIds, SubRequestsFollowTheAnswerAndTheTool) {
   EXPECT_EQ(to_ns(r[2].arrival), 100 + 1000 + 50);
   EXPECT_EQ(r[2].turn, 1U);
   EXPECT_EQ(r[2].session, r[0].session);
+  // The same as one request that calls its tool: one token comes back with the next prompt.
+  const auto one =
+      drain(*open_trace("token-ids", file.path(), {{"tools_inside", "true"}}), Duration{1000});
+  ASSERT_EQ(one.size(), 2U);
+  EXPECT_EQ(one[0].prompt_tokens, 2);
+  EXPECT_EQ(one[0].output_tokens, 2);
+  ASSERT_EQ(one[0].calls.size(), 1U);
+  EXPECT_EQ(one[0].calls[0].after, 1);
+  EXPECT_EQ(one[0].calls[0].returns, 1);
+  EXPECT_EQ(to_ns(one[0].calls[0].pause), 50);
+  EXPECT_TRUE(one[1].calls.empty());
 }
 
 }  // namespace

@@ -88,7 +88,7 @@ class ServeGen final : public TraceSource {
     const std::size_t index = heap_.back().second;
     heap_.pop_back();
     Client& c = clients_[index];
-    out = Request{0, {}, 0, 0, 0, 0, 0, 0, std::move(out.segments)};
+    out = Request{0, {}, 0, 0, 0, 0, 0, 0, std::move(out.segments), {}};
     out.segments.clear();
     out.index = delivered_++;
     out.arrival = *at;

@@ -14,9 +14,13 @@ class TokenIds final : public SessionSource {
  public:
   struct Params {
     bool outputs_known = true;
+    bool tools_inside = false;
     static constexpr Rows kFields{
         field("outputs_known", &Params::outputs_known, any,
-              "use output_tok_ids, so that answers can be found in the cache by later prompts")};
+              "use output_tok_ids, so that answers can be found in the cache by later prompts"),
+        field("tools_inside", &Params::tools_inside, any,
+              "a session is one request that calls its tools while it is served, not one request "
+              "for each sub-request")};
   };
 
   TokenIds(Params params, const Context& context)
@@ -99,6 +103,30 @@ class TokenIds final : public SessionSource {
       if (n > 1) out.link(n - 2, n - 1);
     });
     if (out.turns.empty()) throw BadRecord{"sub_requests", "is an empty list"};
+    if (params_.tools_inside) join_turns(out);
+  }
+
+  // What the next prompt has beyond the last and its answer is what the tool returned.
+  static void join_turns(Session& out) {
+    Turn all = std::move(out.turns.back());
+    std::int64_t output = 0;
+    for (std::size_t i = 0; i + 1 < out.turns.size(); ++i) {
+      const Turn& t = out.turns[i];
+      const Turn& next = i + 2 < out.turns.size() ? out.turns[i + 1] : all;
+      const std::int64_t returned = next.prompt_tokens - t.prompt_tokens - t.output_tokens;
+      if (returned < 0)
+        throw BadRecord{fmt::format("sub_requests[{}].input_toks", i + 1),
+                        fmt::format("read {}, expected at least the {} of the prompt and answer "
+                                    "before it, as one request goes on from there",
+                                    next.prompt_tokens, t.prompt_tokens + t.output_tokens)};
+      all.calls.push_back({t.output_tokens, next.pause, returned});
+      output += t.output_tokens;
+    }
+    if (!all.calls.empty()) all.prompt_tokens = out.turns.front().prompt_tokens;
+    all.output_tokens += output;
+    all.pause = Duration{};
+    all.waits_for = 0;
+    out.turns.assign(1, std::move(all));
   }
 
   bool parse(std::string_view line, Session& out) {

@@ -18,7 +18,7 @@ std::vector<std::string> examples() {
 }
 
 TEST(SchedulerScenarios, CoverTheRegistry) {
-  std::set<std::string> schedulers, admissions;
+  std::set<std::string> schedulers, admissions, pauses;
   for (const std::string& file : examples()) {
     Diagnostics d;
     const Scenario s = load_scenario(file, {}, d).value;
@@ -26,6 +26,7 @@ TEST(SchedulerScenarios, CoverTheRegistry) {
     EXPECT_EQ(s.name, std::filesystem::path(file).stem().string());
     schedulers.insert(s.engine.scheduler.policy.name);
     admissions.insert(s.engine.admission.name);
+    pauses.insert(s.engine.tools.policy.name);
     cli_test::expect_holds(cli_test::read_file(file),
                            {"kvsim run scenarios/schedulers/" + s.name + ".yaml"});
   }
@@ -33,6 +34,8 @@ TEST(SchedulerScenarios, CoverTheRegistry) {
     EXPECT_TRUE(schedulers.contains(name)) << name << " has no example in scenarios/schedulers";
   for (const std::string& name : Registry::instance().names("admission"))
     EXPECT_TRUE(admissions.contains(name)) << name << " has no example in scenarios/schedulers";
+  for (const std::string& name : Registry::instance().names("pause"))
+    EXPECT_TRUE(pauses.contains(name)) << name << " has no example in scenarios/schedulers";
 }
 
 TEST(SchedulerScenarios, RunTheSameOnBothPaths) {

@@ -118,5 +118,24 @@ TEST(SglangGolden, AFullBatchStaysFullUntilSomebodyLeaves) {
   EXPECT_EQ(out.requests[1].scheduled, out.requests[0].last_token);
 }
 
+// Step 4: what the batch takes that is being built is charged in full. 64 + 36 + 1 + 101 + 111 <
+// places beside the last piece of a prompt; 100 + 1 + 50 + 151 < places beside a prompt that came
+// with it, of two with 100 tokens and 50 to come.
+TEST(SglangGolden, PromptsOfTheSameBatchAreChargedInFull) {
+  for (const auto& [blocks, together] : {std::pair{314, true}, std::pair{313, false}}) {
+    EngineConfig e = sglang(blocks);
+    e.batch.reserve = BatchReserve::estimate;
+    const RunOutcome out = run(e, {test::request(0, 100, 101), test::request(50, 10, 100)});
+    EXPECT_EQ(to_ns(out.requests[1].scheduled) == 100, together) << blocks;
+  }
+  for (const auto& [blocks, together] : {std::pair{303, true}, std::pair{302, false}}) {
+    EngineConfig e = sglang(blocks);
+    e.max_batched_tokens = 1000;
+    e.batch.reserve = BatchReserve::estimate;
+    const RunOutcome out = run(e, {test::request(0, 100, 50), test::request(0, 100, 50)});
+    EXPECT_EQ(to_ns(out.requests[1].scheduled) == 0, together) << blocks;
+  }
+}
+
 }  // namespace
 }  // namespace kvsim

@@ -174,5 +174,28 @@ TEST(Swap, ALinkThatNeverComesBackEndsTheRun) {
   EXPECT_THROW(run(tight_engine(2), kTight, 2, {cut_link(Duration{0})}), InputError);
 }
 
+// Two urgent requests displace one after the other who runs alone. At 6 ms it has 21 tokens in two
+// blocks; when it has come back its full block stays in host memory, so that at 21 ms only the
+// other one is copied.
+TEST(Swap, CopiesThatStayAreNotMadeAgain) {
+  for (const bool keeps : {false, true}) {
+    EngineConfig e = tight_engine(8);
+    e.prefix_caching = false;
+    e.max_running = 1;
+    e.keeps_copies = keeps;
+    e.make_scheduler = test::make_scheduler("priority", {{"preempt", "true"}});
+    std::vector<Request> all{test::request(0, 16, 40), test::request(5'500'000, 16, 3),
+                             test::request(20'500'000, 16, 3)};
+    all[0].priority = 1;
+    const RunOutcome out = run(e, all);
+    EXPECT_EQ(at(out.requests[1].last_token), 11 * kStep);
+    EXPECT_EQ(at(out.requests[2].last_token), (keeps ? 25 : 26) * kStep);
+    EXPECT_EQ(at(out.requests[0].last_token), (keeps ? 53 : 54) * kStep);
+    EXPECT_EQ(out.requests[0].swaps, 2U);
+    EXPECT_EQ(out.ranks[0].to_host_bytes, keeps ? 3'000'000 : 4'000'000);
+    EXPECT_EQ(out.ranks[0].from_host_bytes, 4'000'000);
+  }
+}
+
 }  // namespace
 }  // namespace kvsim

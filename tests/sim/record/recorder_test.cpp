@@ -72,11 +72,11 @@ TEST(Recorder, RequestComesBackColumnByColumn) {
   r.prompt_tokens = 7, r.output_tokens = 8, r.hit_tokens = 9, r.queried_tokens = 10,
   r.recomputed_tokens = 11;
   r.peer_tokens = 17, r.first_instance = 18, r.handovers = 19;
-  r.preemptions = 12, r.swaps = 13;
+  r.preemptions = 12, r.swaps = 13, r.tool_calls = 20;
   r.arrival = Time{Duration{14}};
   r.scheduled = Time{Duration{15}};
   r.first_token = Time{Duration{16}};
-  r.held_ns = 20;
+  r.held_ns = 21;
   for (auto* values : {&r.ttft_ns, &r.after_ns})
     for (auto& v : *values) v = next++;
   for (auto& v : r.miss_tokens) v = next++;
@@ -86,17 +86,17 @@ TEST(Recorder, RequestComesBackColumnByColumn) {
   Statement s = db.prepare("SELECT * FROM request");
   ASSERT_TRUE(s.step());
   ASSERT_EQ(s.columns(), static_cast<int>(schema_table("request").columns.size()));
-  const std::vector<std::string> expected{"1",      "1",  "-1", "3",  "4",  "5",  "6",  "timed_out",
-                                          r.reason, "7",  "8",  "9",  "10", "11", "17", "18",
-                                          "19",     "12", "13", "14", "15", "16", "",   "20"};
+  const std::vector<std::string> expected{
+      "1",  "1",  "-1", "3",  "4",  "5",  "6",  "timed_out", r.reason, "7",  "8", "9", "10",
+      "11", "17", "18", "19", "12", "13", "20", "14",        "15",     "16", "",  "21"};
   for (int i = 0; i < static_cast<int>(expected.size()); ++i)
     EXPECT_EQ(s.text(i), expected[static_cast<std::size_t>(i)]) << s.name(i);
-  EXPECT_EQ(s.type(22), Statement::Type::null);  // no last token
-  for (int i = 24; i < s.columns(); ++i) EXPECT_EQ(s.integer(i), 1000 + i - 24) << s.name(i);
-  EXPECT_EQ(s.name(24), "ttft_front_end_ns");
+  EXPECT_EQ(s.type(23), Statement::Type::null);  // no last token
+  for (int i = 25; i < s.columns(); ++i) EXPECT_EQ(s.integer(i), 1000 + i - 25) << s.name(i);
+  EXPECT_EQ(s.name(25), "ttft_front_end_ns");
   const int intervals = static_cast<int>(kIntervals), causes = static_cast<int>(kMissCauses);
-  EXPECT_EQ(s.name(23 + 2 * intervals), "after_back_end_ns");
-  EXPECT_EQ(s.name(23 + 2 * intervals + causes), "miss_not_shareable_tokens");
+  EXPECT_EQ(s.name(24 + 2 * intervals), "after_back_end_ns");
+  EXPECT_EQ(s.name(24 + 2 * intervals + causes), "miss_not_shareable_tokens");
   EXPECT_FALSE(s.step());
 }
 
@@ -131,7 +131,7 @@ TEST(Recorder, OtherTablesComeBack) {
   EXPECT_EQ(row("SELECT * FROM instance_sample"), "1|1000000000|2|1|3|4|50|60|100|700|80|0|0|");
   EXPECT_EQ(row("SELECT * FROM instance WHERE instance = 2"),
             "1|2|0|1000|200|150|2|9000|800|10000|4000|11|12|13|1000000|800000|200000|500|14|15|16|"
-            "300.0|40.0|40|7.0|7|2|1|3|4000|5000|60|");
+            "300.0|40.0|40|7.0|7|2|1|3|4000|5000|60|5|4|3|1|");
   EXPECT_EQ(db.integer("SELECT count(*) FROM metric"),
             static_cast<std::int64_t>(compute_metrics(run, header.slo).size()));
   EXPECT_EQ(db.integer("PRAGMA application_id"), kApplicationId);

@@ -88,6 +88,7 @@ inline RunOutcome sample_run(std::uint64_t requests, std::uint64_t seed = 1) {
   t.evicted_blocks = 13, t.busy_ns = 1'000'000, t.gpu_ns = 800'000, t.host_ns = 200'000;
   t.peak_blocks = 500, t.stall_ns = 14, t.mapping_ns = 15, t.block_tokens = 16;
   t.swaps_out = 2, t.swaps_in = 1, t.layered_prompts = 3;
+  t.tools_kept = 5, t.tools_swapped = 4, t.tools_discarded = 3, t.tools_reclaimed = 1;
   t.to_host_bytes = 4000, t.from_host_bytes = 5000, t.peak_host_blocks = 60;
   t.kv.add({300, 40, 7}, 1'000'000);
   TierTotals& tier = run.tiers.emplace_back();
