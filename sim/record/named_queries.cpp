@@ -34,6 +34,11 @@ constexpr const char* kRoutingSql =
   max(value) FILTER (WHERE m.name = 'ttft_ms' AND statistic = 'p99') AS ttft_p99_ms
 FROM run r JOIN metric m USING (run_id) WHERE m.scope = 'run' GROUP BY run_id ORDER BY run_id)";
 
+constexpr const char* kFaultsSql =
+    R"(SELECT run_id, kind, target, at_ns / 1e9 AS at_s, (end_ns - at_ns) / 1e9 AS down_s, requests_moved AS moved,
+  blocks_lost, chunks_lost, transfers_failed AS failed, goodput_before_per_s AS before, goodput_least_per_s AS least,
+  recovery_ns / 1e9 AS recovery_s FROM fault ORDER BY run_id, at_ns)";
+
 constexpr const char* kScalingSql =
     R"(SELECT run_id, at_ns / 1e9 AS at_s, event, instance, wanted, up, starting, draining, waiting, in_flight
 FROM scale_event ORDER BY run_id, rowid)";
@@ -147,10 +152,7 @@ const std::vector<NamedQuery>& named_queries() {
   AND statistic = 'value' AND (name LIKE 'price_%' OR name LIKE 'cost%' OR name LIKE '%energy%'
     OR name IN ('gpus', 'power', 'duration', 'total_input_tokens', 'total_output_tokens')
     OR name LIKE 'tier_%_drive_life') ORDER BY run_id, scope DESC, rowid)"},
-      {"faults", "what broke, what it cost, when goodput was back",
-       R"(SELECT run_id, kind, target, at_ns / 1e9 AS at_s, (end_ns - at_ns) / 1e9 AS down_s, requests_moved AS moved,
-  blocks_lost, chunks_lost, transfers_failed AS failed, goodput_before_per_s AS before, goodput_least_per_s AS least,
-  recovery_ns / 1e9 AS recovery_s FROM fault ORDER BY run_id, at_ns)"},
+      {"faults", "what broke, what it cost, when goodput was back", kFaultsSql},
       {"hits", "prefix cache hits of the run (instance empty) and of each instance",
        R"(SELECT run_id, instance, requests, prompt_tokens AS prompt, queried_tokens AS queried, hit_tokens AS hit,
   prefix_hit_rate AS hit_rate, cached_prompt_ratio AS cached_ratio FROM hit_rate)"},

@@ -130,8 +130,9 @@ TEST_F(QueryTest, EveryNamedQueryAnswersInEveryForm) {
   for (const NamedQuery& q : named_queries()) {
     for (const QueryFormat f : {QueryFormat::table, QueryFormat::csv, QueryFormat::json}) {
       const std::string text = ask("@" + q.name, f, {}, q.attached_sql.empty() ? "" : path_);
-      // A run has no trials, this one neither token policies nor decisions on record.
-      const bool no_rows = q.name == "study" || q.name == "quality" || q.name == "regret";
+      // A run has no trials, this one neither token policies, decisions, scaling nor classes.
+      const bool no_rows = q.name == "study" || q.name == "quality" || q.name == "regret" ||
+                           q.name == "scaling" || q.name == "classes";
       EXPECT_GE(std::count(text.begin(), text.end(), '\n'), no_rows ? 0 : 2) << q.name;
       if (f != QueryFormat::table) continue;
       std::istringstream lines(text);
