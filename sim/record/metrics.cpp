@@ -8,44 +8,12 @@
 #include <utility>
 
 #include "sim/base/stats.h"
+#include "sim/record/metric_rows.h"
 
 namespace kvsim {
 namespace {
 
 double ms(Duration d) { return static_cast<double>(d.count()) / 1e6; }
-
-// Collects rows of one scope; ratios of nothing are left out.
-class Rows {
- public:
-  Rows(std::vector<Metric>& out, std::string scope) : out_(&out), scope_(std::move(scope)) {}
-  void value(const std::string& name, double v, const char* unit) { add(name, "value", v, unit); }
-  void count(const std::string& name, std::int64_t v, const char* unit = "count") {
-    add(name, "value", static_cast<double>(v), unit);
-  }
-  void ratio(const std::string& name, double above, double below, const char* unit) {
-    if (below > 0) value(name, above / below, unit);
-  }
-  void summary(const std::string& name, const Summary& s, const char* unit) {
-    add(name, "count", static_cast<double>(s.count), "count");
-    if (s.count == 0) return;
-    for (const auto& [statistic, v] : {std::pair{"mean", s.mean},
-                                       {"std", s.std},
-                                       {"min", s.min},
-                                       {"median", s.p50},
-                                       {"p90", s.p90},
-                                       {"p95", s.p95},
-                                       {"p99", s.p99},
-                                       {"max", s.max}})
-      add(name, statistic, v, unit);
-  }
-
- private:
-  void add(const std::string& name, const char* statistic, double v, const char* unit) {
-    out_->push_back({scope_, name, statistic, v, unit});
-  }
-  std::vector<Metric>* out_;
-  std::string scope_;
-};
 
 Summary summarize(const DurationHistogram& h) {
   const auto q = [&](double share) { return h.quantile_ns(share) / 1e6; };
@@ -78,7 +46,7 @@ double longest_gaps_ms(const RequestOutcome& r) {
 }
 
 // `itl`: of the same requests; null where nobody knows.
-void latency_rows(Rows& rows, const std::vector<RequestOutcome>& requests,
+void latency_rows(MetricRows& rows, const std::vector<RequestOutcome>& requests,
                   const DurationHistogram* itl) {
   std::vector<double> ttft, tpot, tbt, e2el, queue, normalized, speed;
   for (const RequestOutcome& r : requests) {
@@ -143,7 +111,7 @@ Totals add_up(const std::vector<RequestOutcome>& requests, const Slo& slo) {
 double duration_of(const Totals& t) { return t.last > t.first ? to_seconds(t.last - t.first) : 0; }
 
 // Rates are over `duration`, which is the run's for its classes too.
-void throughput_rows(Rows& rows, std::size_t all, const Totals& t, const Slo& slo,
+void throughput_rows(MetricRows& rows, std::size_t all, const Totals& t, const Slo& slo,
                      double duration) {
   const auto per_second = [&](const char* name, std::int64_t n, const char* unit) {
     rows.ratio(name, static_cast<double>(n), duration, unit);
@@ -167,7 +135,7 @@ void throughput_rows(Rows& rows, std::size_t all, const Totals& t, const Slo& sl
   if (slo.e2e) rows.ratio("slo_attainment_e2e", static_cast<double>(t.good_e2e), requests, "ratio");
 }
 
-void cache_rows(Rows& rows, const Totals& t) {
+void cache_rows(MetricRows& rows, const Totals& t) {
   rows.count("queried_tokens", t.queried, "tokens");
   rows.count("hit_tokens", t.hit, "tokens");
   rows.ratio("prefix_hit_rate", static_cast<double>(t.hit), static_cast<double>(t.queried),
@@ -181,7 +149,7 @@ void cache_rows(Rows& rows, const Totals& t) {
 }
 
 // By tier's name: tokens loaded at first admission and their share of the prompts; bytes moved.
-void tier_rows(Rows& rows, const RunOutcome& run, const Totals& t) {
+void tier_rows(MetricRows& rows, const RunOutcome& run, const Totals& t) {
   if (run.tiers.empty()) return;
   std::map<std::uint32_t, TierTotals> tiers;  // stores of a tier added up
   for (const TierTotals& s : run.tiers) {
@@ -226,7 +194,7 @@ void tier_rows(Rows& rows, const RunOutcome& run, const Totals& t) {
 }
 
 // KV of admitted requests in host memory, and what iterations waited for KV in all.
-void host_rows(Rows& rows, const RunOutcome& run) {
+void host_rows(MetricRows& rows, const RunOutcome& run) {
   RankTotals t;
   for (const RankTotals& r : run.ranks) {
     t.swaps_out += r.swaps_out;
@@ -248,7 +216,7 @@ void host_rows(Rows& rows, const RunOutcome& run) {
 }
 
 // Copies of states and windows, where layers forget tokens.
-void snapshot_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
+void snapshot_rows(MetricRows& rows, const std::vector<RankTotals>& ranks) {
   SnapshotTotals t;
   for (const RankTotals& r : ranks) {
     t.slots += r.snapshots.slots;
@@ -264,7 +232,7 @@ void snapshot_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
 }
 
 // Speculative decoding, and prefixes whose KV decodes read together.
-void acceleration_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
+void acceleration_rows(MetricRows& rows, const std::vector<RankTotals>& ranks) {
   SpeculationTotals s;
   SharedReadTotals shared;
   AdapterTotals adapters;
@@ -303,7 +271,7 @@ void acceleration_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
 
 // What token policies keep and read, means over decode steps, and the time of what they do. Times
 // are of the work itself: some of it passes while something else is waited for anyway.
-void form_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
+void form_rows(MetricRows& rows, const std::vector<RankTotals>& ranks) {
   KvFormTotals t;
   for (const RankTotals& r : ranks) {
     const KvFormTotals& f = r.forms;
@@ -341,57 +309,6 @@ void form_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
     rows.value(fmt::format("token_policy_{}_time", name), d(ns) / 1e9, "s");
 }
 
-// How evenly the instances worked: Jain's index (1 = evenly, 1/n = one of n did all) and the most
-// over the mean, of the time in iterations and of requests served.
-void balance_rows(Rows& rows, const RunOutcome& run) {
-  std::map<std::uint32_t, std::pair<double, double>> loads;  // time, requests
-  for (const RankTotals& r : run.ranks) loads[r.instance].first += static_cast<double>(r.busy_ns);
-  for (const RequestOutcome& r : run.requests)
-    if (r.outcome == Outcome::finished) ++loads[r.instance].second;
-  if (loads.size() < 2) return;
-  const auto n = static_cast<double>(loads.size());
-  const auto add = [&](const char* name, auto get) {
-    double sum = 0, squares = 0, most = 0;
-    for (const auto& [instance, load] : loads) {
-      const double x = get(load);
-      sum += x, squares += x * x, most = std::max(most, x);
-    }
-    rows.ratio(fmt::format("{}_jain", name), sum * sum, n * squares, "ratio");
-    rows.ratio(fmt::format("{}_max_over_mean", name), most * n, sum, "ratio");
-  };
-  add("load", [](const auto& l) { return l.first; });
-  add("requests", [](const auto& l) { return l.second; });
-}
-
-// Instances of a fleet that scales; `busy_share` and the like are of all that there may be.
-void scaling_rows(Rows& rows, const RunOutcome& run) {
-  if (run.instance_ns.empty()) return;
-  double ns = 0;
-  for (const std::int64_t n : run.instance_ns) ns += static_cast<double>(n);
-  std::int64_t ups = 0, downs = 0, most = 0;
-  for (const ScaleEvent& e : run.scaling) {
-    using Kind = ScaleEvent::Kind;
-    ups += e.kind == Kind::start || e.kind == Kind::recall;
-    downs += e.kind == Kind::drain || e.kind == Kind::cancel;
-    most = std::max(most, e.up + e.starting + e.draining);
-  }
-  rows.ratio("instances_mean", ns, static_cast<double>(to_ns(run.end)), "count");
-  rows.count("instances_most", most);
-  rows.value("instance_hours", ns / 3.6e12, "h");
-  rows.count("scale_ups", ups);
-  rows.count("scale_downs", downs);
-}
-
-// Requests that quotas held back.
-void quota_rows(Rows& rows, const std::vector<RequestOutcome>& requests) {
-  std::vector<double> held;
-  for (const RequestOutcome& r : requests)
-    if (r.held_ns > 0) held.push_back(static_cast<double>(r.held_ns) / 1e6);
-  if (held.empty()) return;
-  rows.count("held_requests", static_cast<std::int64_t>(held.size()));
-  rows.summary("held_ms", kvsim::summarize(std::move(held)), "ms");
-}
-
 // Each class of tenants by itself.
 void class_rows(std::vector<Metric>& all, const RunOutcome& run, double duration,
                 const std::vector<SloClass>& classes) {
@@ -408,7 +325,7 @@ void class_rows(std::vector<Metric>& all, const RunOutcome& run, double duration
     requests[at == by_tenant.end() ? rest : at->second].push_back(r);
   }
   for (std::size_t c = 0; c < classes.size(); ++c) {
-    Rows rows(all, "class:" + classes[c].name);
+    MetricRows rows(all, "class:" + classes[c].name);
     const Totals t = add_up(requests[c], classes[c].slo);
     rows.count("injected", static_cast<std::int64_t>(requests[c].size()));
     latency_rows(rows, requests[c], nullptr);
@@ -419,27 +336,8 @@ void class_rows(std::vector<Metric>& all, const RunOutcome& run, double duration
   }
 }
 
-// KV that went between instances.
-void peer_rows(Rows& rows, const RunOutcome& run) {
-  if (run.handovers == 0 && run.copies == 0) return;
-  std::int64_t tokens = 0;
-  std::vector<double> waits;
-  for (const RequestOutcome& r : run.requests) {
-    tokens += r.peer_tokens;
-    if (r.handovers > 0 && r.outcome == Outcome::finished)
-      waits.push_back(
-          static_cast<double>(r.after_ns[static_cast<std::size_t>(Interval::handover)]) / 1e6);
-  }
-  rows.count("handovers", run.handovers);
-  rows.count("prefix_copies", run.copies);
-  if (run.role_switches > 0) rows.count("role_switches", run.role_switches);
-  rows.count("peer_bytes", run.peer_bytes, "bytes");
-  rows.count("peer_hit_tokens", tokens, "tokens");
-  rows.summary("handover_ms", kvsim::summarize(std::move(waits)), "ms");
-}
-
 // Requests that waited for tools, and what became of their KV meanwhile.
-void tool_rows(Rows& rows, const RunOutcome& run) {
+void tool_rows(MetricRows& rows, const RunOutcome& run) {
   std::int64_t calls = 0, recomputed = 0;
   std::vector<double> tools, waits;
   for (const RequestOutcome& r : run.requests) {
@@ -470,25 +368,8 @@ void tool_rows(Rows& rows, const RunOutcome& run) {
   rows.summary("tool_return_wait_ms", kvsim::summarize(std::move(waits)), "ms");
 }
 
-// What the routers' decisions cost beside the best (RecordSpec::decisions).
-void regret_rows(Rows& rows, const RunOutcome& run) {
-  if (run.decisions.empty()) return;
-  std::vector<double> regret;
-  double best = 0, wrong = 0, promised = 0;
-  for (const DecisionRecord& d : run.decisions) {
-    const std::int64_t ns = d.chosen.cost_ns - d.best_ns;
-    regret.push_back(static_cast<double>(ns) / 1e6);
-    best += ns == 0 ? 1 : 0;
-    promised += static_cast<double>(d.chosen.promised_tokens);
-    wrong += std::abs(static_cast<double>(d.chosen.promised_tokens - d.chosen.cached_tokens));
-  }
-  rows.summary("regret_ms", kvsim::summarize(std::move(regret)), "ms");
-  rows.value("best_choice_rate", best / static_cast<double>(run.decisions.size()), "ratio");
-  rows.ratio("index_error", wrong, promised, "ratio");
-}
-
 // What the KV memory held while iterations ran; ranks weighted by that time.
-void memory_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
+void memory_rows(MetricRows& rows, const std::vector<RankTotals>& ranks) {
   double all = 0, reserved = 0, unfilled = 0, stranded = 0, mapping = 0;  // tokens * ns
   double peak_unfilled = 0, peak_stranded = 0, places = 0;
   for (const RankTotals& r : ranks) {
@@ -513,7 +394,7 @@ void memory_rows(Rows& rows, const std::vector<RankTotals>& ranks) {
 }
 
 // Several ranks added up; `simulated` is the time that each of them had.
-void rank_rows(Rows& rows, const std::vector<RankTotals>& ranks, double simulated_ns,
+void rank_rows(MetricRows& rows, const std::vector<RankTotals>& ranks, double simulated_ns,
                bool whole_run) {
   RankTotals sum;
   for (const RankTotals& r : ranks) {
@@ -570,7 +451,7 @@ bool meets(const RequestOutcome& r, const Slo& slo) {
 std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo,
                                     const std::vector<SloClass>& classes) {
   std::vector<Metric> all;
-  Rows rows(all, "run");
+  MetricRows rows(all, "run");
   const Totals totals = add_up(run.requests, slo);
   latency_rows(rows, run.requests, &run.itl);
   rows.value("duration", duration_of(totals), "s");
@@ -591,7 +472,7 @@ std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo,
   std::map<std::uint32_t, std::vector<RankTotals>> instances;
   for (const RankTotals& r : run.ranks) instances[r.instance].push_back(r);
   for (const auto& [instance, ranks] : instances) {
-    Rows scoped(all, fmt::format("instance:{}", instance));
+    MetricRows scoped(all, fmt::format("instance:{}", instance));
     rank_rows(scoped, ranks, simulated_ns, false);
   }
   class_rows(all, run, duration_of(totals), classes);

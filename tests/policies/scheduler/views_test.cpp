@@ -16,6 +16,7 @@ class Hits final : public SchedulerRank {
   explicit Hits(std::vector<std::int64_t> tokens) : tokens_(std::move(tokens)) {}
   std::int64_t hit_tokens(std::uint32_t slot) override { return tokens_.at(slot); }
   [[nodiscard]] std::int64_t running() const override { return 1; }
+  [[nodiscard]] std::optional<Duration> host_copy(std::int64_t) const override { return {}; }
 
  private:
   std::vector<std::int64_t> tokens_;
