@@ -43,6 +43,7 @@ void Rank::call_tool(std::uint32_t slot, Time at) {
     if (tiers_ && tiers_->config().outputs) offer(slot, s.computed, at);
     draining_unfilled_ -= unfilled(s);
     std::erase(running_, slot);
+    leave_adapter(s);
     if (s.known_output) --known_outputs_running_;
     s.attained += Duration{totals_.busy_ns - s.joined};
   }

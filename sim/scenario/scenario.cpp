@@ -298,8 +298,12 @@ LoadedScenario read_scenario(Tree tree, const std::string& base_dir,
     r.error_at(tree.find("workload")->place(), "workload", "has both 'trace' and 'generate'",
                "keep one of them");
   const Tree* workload = tree.find("workload");
-  if (workload == nullptr || (workload->is_map() && workload->find("trace") == nullptr &&
-                              workload->find("generate") == nullptr))
+  const auto lacks = [&](const char* key) {
+    const Tree* given = workload->find(key);
+    return given == nullptr || given->is_null();
+  };
+  if (workload == nullptr || workload->is_null() ||
+      (workload->is_map() && lacks("trace") && lacks("generate")))
     r.error_at(workload == nullptr ? tree.place() : workload->place(), "workload",
                "has neither 'trace' nor 'generate'",
                "for example: workload: {trace: {file: requests.jsonl, format: mooncake}}");

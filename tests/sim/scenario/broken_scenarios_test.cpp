@@ -163,6 +163,9 @@ s.yaml:5:7: error: cost: unknown cost-model 'magic'
     {"empty_workload", "workload: {limit: 5}\n",
      R"(s.yaml:1:11: error: workload: has neither 'trace' nor 'generate'
     for example: workload: {trace: {file: requests.jsonl, format: mooncake}})"},
+    {"workload_of_nothing", "workload:\n",
+     R"(s.yaml:2:1: error: workload: has neither 'trace' nor 'generate'
+    for example: workload: {trace: {file: requests.jsonl, format: mooncake}})"},
     {"workload_is_text", "workload: good.csv\n",
      R"(s.yaml:1:11: error: workload: expected a map of key: value)"},
     {"trace_and_generate",

@@ -1,0 +1,131 @@
+// Features that were built apart, together: random scenarios either are refused with a message or
+// run to the end, the same on the fast and the exact path.
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "sim/base/random.h"
+#include "sim/run/simulate.h"
+#include "tests/sim/cli/cli_fixture.h"
+
+namespace kvsim {
+namespace {
+
+// A feature, and the settings of which one is taken; "" of them: nothing is set.
+struct Feature {
+  const char* name;
+  double chance;
+  std::vector<std::string> settings;
+};
+
+const std::vector<Feature>& features() {
+  static const std::vector<Feature> kAll{
+      {"preset",
+       1,
+       {"engine.preset=vllm-v1", "engine.preset=sglang", "engine.preset=vllm-0.15",
+        "engine.preset=tensorrt-llm", "engine.preset=tensorrt-llm-max-utilization"}},
+      {"memory", 1, {"engine.kv_blocks=150", "engine.kv_blocks=300", "engine.kv_blocks=3000"}},
+      {"rate",
+       1,
+       {"workload.generate.arrivals.rate=2 /s", "workload.generate.arrivals.rate=20 /s"}},
+      {"speculation",
+       0.25,
+       {"engine.speculative={tokens: 3, acceptance: 0.6}",
+        "engine.speculative={tokens: 4, acceptance: [0.9, 0.5], draft: llama-3.2-1b}"}},
+      {"adapters",
+       0.25,
+       {"engine.lora={adapters: 5, rank: 16, slots: 1}",
+        "engine.lora={adapters: 20, rank: 16, slots: 8}"}},
+      {"shared reads", 0.25, {"engine.shared_prefix_attention=true"}},
+      {"calls",
+       0.4,
+       {"workload.generate.tools={calls: {value: 2}, after: {value: 5}, pause: 500 ms, result: "
+        "{value: 20}}"}},
+      {"pause", 0.4, {"engine.tools.policy=keep", "engine.tools.policy=min-waste"}},
+      {"scheduler",
+       0.4,
+       {"engine.scheduler.policy=priority", "engine.scheduler.policy=srtf",
+        "engine.scheduler.policy=mlfq", "engine.scheduler.policy=lamps",
+        "engine.scheduler.policy=priority-switches", "engine.scheduler.policy=vtc"}},
+      {"swap",
+       0.3,
+       {"engine.preemption={mode: swap, space: 20 GiB}",
+        "engine.preemption={mode: swap, space: 20 GiB, keeps_copies: true, copy_blocks: 8}"}},
+      {"index", 0.7, {"cache.prefix.index=hash", "cache.prefix.index=radix"}},
+      {"tiers", 0.2, {"cache.tiers=[{name: gpu}, {name: cpu, capacity: 8 GiB}]"}},
+      {"router",
+       0.6,
+       {"router.policy=prefix-aware", "router.policy=llumnix", "router.policy=mell",
+        "router.policy=kv-cost"}},
+      {"pools",
+       0.3,
+       {"deployment.pools=[{name: p, role: prefill, replicas: 2}, {name: d, role: decode, "
+        "replicas: 2}]"}},
+      {"handover",
+       0.2,
+       {"deployment.handover.mode=pull", "deployment.handover.mode=layers",
+        "deployment.handover.mode=push"}},
+      {"roles", 0.1, {"deployment.roles={every: 2 s}"}},
+      {"scaling",
+       0.3,
+       {"deployment.autoscaling={policy: concurrency, min: 0, startup: 2 s, every: 1 s, "
+        "down_cooldown: 2 s, drain: migrate}",
+        "deployment.autoscaling={policy: queue-length, startup: 2 s, every: 1 s, "
+        "down_cooldown: 2 s}"}},
+      {"quota",
+       0.3,
+       {"tenants=[{name: a, ids: [0], quota: {requests: 3, over: reject}}]",
+        "tenants=[{name: a, ids: [0], quota: {requests: 3, over: delay}}]"}},
+      {"faults", 0.2, {"faults=[{kind: instance, target: 0, at: 3 s, down: 4 s}]"}}};
+  return kAll;
+}
+
+RunOutcome run(const std::string& file, const std::vector<std::string>& sets, bool exact,
+               Diagnostics& d) {
+  const LoadedScenario loaded = load_scenario(file, sets, d);
+  if (!d.empty()) return {};
+  BuiltRun built = build_run(loaded, true, d);
+  if (!d.empty()) return {};
+  SimulateOptions options;
+  options.check_often = true;
+  options.exact_steps = exact;
+  return simulate(built, options).outcome;
+}
+
+TEST(FeatureMix, IsRefusedOrRunsTheSameOnBothPaths) {
+  const std::string file = cli_test::scenario("quickstart.yaml");
+  const Rng seeds(20261122, "feature mix");
+  constexpr int kMixes = 120;
+  constexpr std::size_t kRequests = 50;
+  std::map<std::string, int> ran;
+  int runs = 0;
+  for (std::uint64_t i = 0; i < kMixes; ++i) {
+    Rng random = seeds.at(i);
+    std::vector<std::string> sets{
+        "workload.trace=", "cache.prefix.index=none", "deployment.hardware=dgx-h100",
+        "deployment.replicas=4",
+        "workload.generate={requests: 50, arrivals: {rate: 10 /s}, prompt: {law: lognormal, mean: "
+        "200, cv: 0.8}, output: {law: lognormal, mean: 50, cv: 0.8}, tenants: {count: 3}, "
+        "prefixes: {count: 4, share: 60 %, tokens: {value: 96}}}"};
+    std::vector<const char*> chosen;
+    for (const Feature& f : features()) {
+      if (random.uniform() >= f.chance) continue;
+      sets.push_back(f.settings[random.below(f.settings.size())]);
+      chosen.push_back(f.name);
+    }
+    std::string mix;
+    for (const std::string& s : sets) mix += "\n  --set '" + s + "'";
+    Diagnostics d;
+    const RunOutcome fast = run(file, sets, false, d);
+    if (!d.empty()) continue;
+    ++runs;
+    for (const char* name : chosen) ++ran[name];
+    EXPECT_EQ(fast.requests.size(), kRequests) << mix;
+    EXPECT_EQ(fast.digest, run(file, sets, true, d).digest) << mix;
+  }
+  EXPECT_GT(runs, kMixes / 3);
+  for (const Feature& f : features()) EXPECT_GT(ran[f.name], 0) << f.name << " is always refused";
+}
+
+}  // namespace
+}  // namespace kvsim
