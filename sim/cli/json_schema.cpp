@@ -163,6 +163,8 @@ Tree schema_of(const TypeInfo& type, const std::string& path, const Tree* defaul
     case TypeInfo::Shape::map: {
       if (type.is_open) return types({"object"});
       Tree whole = object_schema(type.fields, path, defaults);
+      if (type.json_type == "integer")  // short for one of its fields
+        return alternatives("anyOf", {types({"integer"}), whole});
       return type.names.empty() ? whole : alternatives("anyOf", {one_of_names(type.names), whole});
     }
   }

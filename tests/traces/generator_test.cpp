@@ -100,6 +100,19 @@ TEST(Arrivals, DiurnalPeakAndTrough) {
   EXPECT_NEAR(count_between(p, 0, 10'000), 500'000, 5 * std::sqrt(500'000.0));
 }
 
+TEST(Lengths, ANumberIsShortForItsConstant) {
+  Diagnostics d;
+  Reader r(d);
+  LengthParams number, map;
+  EXPECT_TRUE(Codec<LengthParams>::read(Tree::scalar("700"), number, r));
+  Tree whole = Tree::map();
+  whole.set("value", Tree::scalar("700"));
+  EXPECT_TRUE(Codec<LengthParams>::read(whole, map, r));
+  EXPECT_EQ(to_json(Codec<LengthParams>::write(number)), to_json(Codec<LengthParams>::write(map)));
+  for (const char* wrong : {"0", "many", "1.5"})
+    EXPECT_FALSE(Codec<LengthParams>::read(Tree::scalar(wrong), number, r)) << wrong;
+}
+
 double mean_of(const LengthParams& p) {
   const LengthLaw law(p, "test", "", TraceLength::prompt);
   const Rng rng(5, "lengths");

@@ -10,6 +10,24 @@
 #include "traces/trace_source.h"
 
 namespace kvsim {
+
+bool Codec<LengthParams>::read(const Tree& t, LengthParams& out, Reader& r) {
+  if (!t.is_scalar()) return read_fields(out, t, r);
+  Tree whole = Tree::map();
+  whole.set("value", t);
+  return read_fields(out, whole, r);
+}
+
+Tree Codec<LengthParams>::write(const LengthParams& v) { return write_fields(v); }
+
+TypeInfo Codec<LengthParams>::info() {
+  TypeInfo i;
+  i.shape = TypeInfo::Shape::map;
+  i.name = "a number, or a law";
+  i.json_type = "integer";
+  i.fields = describe_fields<LengthParams>();
+  return i;
+}
 namespace {
 
 constexpr std::size_t kMaxRanks = 1'000'000;

@@ -54,6 +54,14 @@ struct LengthParams {
             "larger draws become this; uniform and zipf end here")};
 };
 
+// A number is short for {value: NUMBER}.
+template <>
+struct Codec<LengthParams> {
+  static bool read(const Tree&, LengthParams&, Reader&);
+  static Tree write(const LengthParams&);
+  static TypeInfo info();
+};
+
 // Ranks 0..n-1 with weight (rank + 1)^-exponent. Requires 1 <= n <= 10^6.
 class ZipfRanks {
  public:

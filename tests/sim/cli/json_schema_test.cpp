@@ -127,10 +127,11 @@ void expect_fields(const std::vector<FieldInfo>& fields, const Tree& schema,
     ASSERT_NE(property, nullptr) << path << "." << f.name;
     ASSERT_NE(property->find("description"), nullptr) << path << "." << f.name;
     EXPECT_TRUE(property->find("description")->text().starts_with(f.text)) << f.text;
-    if (f.type.shape == TypeInfo::Shape::map && !f.type.is_open)
-      expect_fields(f.type.fields,  // behind the short form, where there is one
-                    f.type.names.empty() ? *property : property->find("anyOf")->items()[1],
+    if (f.type.shape == TypeInfo::Shape::map && !f.type.is_open) {
+      const Tree* either = property->find("anyOf");  // behind the short form, where there is one
+      expect_fields(f.type.fields, either == nullptr ? *property : either->items()[1],
                     path + "." + f.name);
+    }
     if (f.type.shape != TypeInfo::Shape::choice) continue;
     for (const PluginInfo* p : Registry::instance().of_kind(f.type.plugin_kind)) {
       const bool found = any_item(*property->find("oneOf"), [&](const Tree& one) {
