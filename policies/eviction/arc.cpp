@@ -7,7 +7,7 @@ namespace kvsim {
 namespace {
 
 enum class Place : std::uint8_t { none, t1, t2, b1, b2, back_from_b1, back_from_b2 };
-struct ArcNode : Link {
+struct ArcNode : ListLink {
   Place place = Place::none;
 };
 

@@ -5,7 +5,7 @@
 namespace kvsim {
 namespace {
 
-struct BeladyNode : Link {  // links: objects that are never used again
+struct BeladyNode : ListLink {  // links: objects that are never used again
   std::int64_t next_use = kNoNextUse;
 };
 

@@ -13,7 +13,7 @@ namespace {
 
 enum class Place : std::uint8_t { none, scan, reused, history };
 enum class Blame : std::uint8_t { nobody, lru, lfu };
-struct CacheusNode : Link {  // links of SR, R or H
+struct CacheusNode : ListLink {  // links of SR, R or H
   std::uint32_t old_count = 0;
   Place place = Place::none;
   Blame blame = Blame::nobody;  // whose ghost list holds it
@@ -207,7 +207,7 @@ class Cacheus final : public ListPolicy<CacheusNode> {
   List scan_, reused_, history_;
   Lists<RankNode> counts_;
   RankBuckets<RankNode> lfu_;
-  Lists<Link> ghosts_;
+  Lists<ListLink> ghosts_;
   List lru_ghosts_, lfu_ghosts_;
   Rng random_;
 };

@@ -7,7 +7,7 @@ namespace kvsim {
 namespace {
 
 enum class Place : std::uint8_t { none, t1, t2, b1, b2, returning };
-struct CarNode : Link {
+struct CarNode : ListLink {
   Place place = Place::none;
   bool referenced = false;
 };

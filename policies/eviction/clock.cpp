@@ -5,7 +5,7 @@
 namespace kvsim {
 namespace {
 
-struct ClockNode : Link {
+struct ClockNode : ListLink {
   std::uint8_t hits = 0;
 };
 

@@ -4,7 +4,7 @@
 namespace kvsim {
 namespace {
 
-class Fifo final : public ListPolicy<Link> {
+class Fifo final : public ListPolicy<ListLink> {
  public:
   struct Params {
     static constexpr Rows<> kFields{};

@@ -86,7 +86,7 @@ class Lecar final : public ListPolicy<LecarNode> {
   }
   double learning_rate_, discount_;
   double lru_weight_ = 0.5;  // LFU has the rest
-  Lists<Link> recency_;
+  Lists<ListLink> recency_;
   UncountedList lru_;
   RankBuckets<LecarNode> lfu_;
   List lru_ghosts_, lfu_ghosts_;

@@ -7,7 +7,7 @@
 namespace kvsim {
 namespace {
 
-struct CountNode : Link {
+struct CountNode : ListLink {
   std::uint64_t count = 0;
 };
 

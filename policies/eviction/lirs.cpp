@@ -9,7 +9,7 @@ namespace kvsim {
 namespace {
 
 enum class State : std::uint8_t { unknown, lir, hir, gone };  // gone: in S, not resident
-struct LirsNode : Link {                                      // links of S
+struct LirsNode : ListLink {                                  // links of S
   State state = State::unknown;
   bool in_stack = false;
 };
@@ -165,7 +165,7 @@ class Lirs final : public ListPolicy<LirsNode> {
   bool paper_;
   std::int64_t lirs_ = 0;
   List stack_;
-  Lists<Link> queue_nodes_;
+  Lists<ListLink> queue_nodes_;
   List queue_, gone_;  // residents of Q; non-residents by when they left
   Leaving leaving_;
 };

@@ -8,7 +8,7 @@
 
 namespace kvsim {
 
-struct Link {
+struct ListLink {
   ObjectId older = kNoObject, newer = kNoObject;
 };
 
@@ -20,7 +20,7 @@ struct UncountedList {
   ObjectId oldest = kNoObject, newest = kNoObject;
 };
 
-template <class Node>  // derives from Link
+template <class Node>  // derives from ListLink
 class Lists {
  public:
   void cover(std::size_t objects) {

@@ -4,7 +4,7 @@
 namespace kvsim {
 namespace {
 
-class Lru final : public ListPolicy<Link> {
+class Lru final : public ListPolicy<ListLink> {
  public:
   struct Params {
     static constexpr Rows<> kFields{};

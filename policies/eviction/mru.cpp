@@ -4,7 +4,7 @@
 namespace kvsim {
 namespace {
 
-class Mru final : public ListPolicy<Link> {
+class Mru final : public ListPolicy<ListLink> {
  public:
   struct Params {
     static constexpr Rows<> kFields{};

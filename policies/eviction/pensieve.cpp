@@ -6,7 +6,7 @@
 namespace kvsim {
 namespace {
 
-struct Used : Link {
+struct Used : ListLink {
   std::int64_t tick = 0;
 };
 

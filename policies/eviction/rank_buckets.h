@@ -8,7 +8,7 @@
 
 namespace kvsim {
 
-struct RankNode : Link {
+struct RankNode : ListLink {
   std::uint32_t rank = 0, count = 0;  // count belongs to the user
 };
 

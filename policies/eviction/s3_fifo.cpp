@@ -8,7 +8,7 @@ namespace kvsim {
 namespace {
 
 enum class Place : std::uint8_t { none, small, main, ghost, returning };
-struct S3Node : Link {
+struct S3Node : ListLink {
   Place place = Place::none;
   std::uint8_t hits = 0;  // since it entered its queue; 255 stands for more
 };

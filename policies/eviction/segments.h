@@ -8,7 +8,7 @@
 
 namespace kvsim {
 
-struct SegmentNode : Link {
+struct SegmentNode : ListLink {
   std::uint8_t segment = 0;
 };
 

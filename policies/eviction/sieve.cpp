@@ -4,7 +4,7 @@
 namespace kvsim {
 namespace {
 
-struct SieveNode : Link {
+struct SieveNode : ListLink {
   bool visited = false;
 };
 

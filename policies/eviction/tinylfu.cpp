@@ -6,7 +6,7 @@
 namespace kvsim {
 namespace {
 
-class TinyLfu final : public ListPolicy<Link> {
+class TinyLfu final : public ListPolicy<ListLink> {
  public:
   struct Params {
     std::int64_t sample = 10;

@@ -5,7 +5,7 @@ namespace kvsim {
 namespace {
 
 enum class Place : std::uint8_t { none, in, main, out, returning };
-struct TwoQNode : Link {
+struct TwoQNode : ListLink {
   Place place = Place::none;
 };
 
