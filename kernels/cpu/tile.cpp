@@ -164,11 +164,14 @@ void Weigh(float* scores, int rows, const std::uint64_t* visible, int visible_st
     // Before the first token the limit is -infinity, and so are scores of hidden tokens.
     if (!hn::AllFalse(d, hn::Gt(high, hn::Set(d, run.reference + kFar)))) MoveReference(high, run);
     const V reference = hn::Set(d, run.reference == kLeast ? 0.0F : run.reference);
-    for (int t = 0; t < kGroupTokens; t += kLanes) {
-      const V weight = Exp2(hn::Sub(hn::Load(d, s + t), reference));
-      hn::Store(weight, d, s + t);
-      float* sum = run.sums.data() + t % 16;
-      hn::Store(hn::Add(hn::Load(d, sum), weight), d, sum);
+    for (int lane = 0; lane < 16; lane += kLanes) {
+      V sum = hn::Load(d, run.sums.data() + lane);
+      for (int t = lane; t < kGroupTokens; t += 16) {
+        const V weight = Exp2(hn::Sub(hn::Load(d, s + t), reference));
+        hn::Store(weight, d, s + t);
+        sum = hn::Add(sum, weight);
+      }
+      hn::Store(sum, d, run.sums.data() + lane);
     }
   }
 }

@@ -50,9 +50,6 @@ HWY_INLINE V Halves(const std::byte* base, int index) {
   return hn::PromoteTo(F(),
                        hn::LoadU(Half(), reinterpret_cast<const hwy::float16_t*>(base) + index));
 }
-HWY_INLINE void StoreShort(V x, std::int16_t* to) {
-  hn::StoreU(hn::DemoteTo(Short(), hn::NearestInt(x)), Short(), to);
-}
 
 #if HWY_TARGET == HWY_AVX3_DL
 // One permutation of bytes in place of two widening loads, a shift and an or. As assembler for the
@@ -159,79 +156,150 @@ struct Code {
   }
 };
 
-// Puts the even of every four neighbours before the odd.
-HWY_INLINE void EvenFirst(std::int16_t* numbers, int count) {
-  const hn::CappedTag<std::uint64_t, 4> d;
-  const auto outer = hn::Set(d, 0xFFFF00000000FFFF);
-  const auto upper = hn::Set(d, 0x0000FFFF00000000), lower = hn::Set(d, 0x00000000FFFF0000);
-  for (int i = 0; i < count; i += 4 * static_cast<int>(hn::Lanes(d))) {
-    auto* at = reinterpret_cast<std::uint64_t*>(numbers + i);
-    const auto x = hn::LoadU(d, at);
-    const auto swapped =
-        hn::Or(hn::And(hn::ShiftLeft<16>(x), upper), hn::And(hn::ShiftRight<16>(x), lower));
-    hn::StoreU(hn::Or(hn::And(x, outer), swapped), d, at);
+// Sixteen bits of every lane, in the order in which Code<B>::key takes dims.
+template <int B>
+HWY_INLINE void StoreQueries(VI x, std::int16_t* to) {
+#if HWY_TARGET == HWY_AVX3_DL
+  if constexpr (Code<B>::kEvenFirst) {
+    alignas(64) static constexpr std::int16_t kFrom[32] = {0,  4,  2,  6,  8,  12, 10, 14,
+                                                           16, 20, 18, 22, 24, 28, 26, 30};
+    const __m512i numbers = _mm512_permutexvar_epi16(_mm512_load_si512(kFrom), x.raw);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(numbers));
+    return;
+  }
+#endif
+  hn::StoreU(hn::DemoteTo(Short(), x), Short(), to);
+}
+
+// f(first row, number of rows as a constant) for `rows` rows in blocks of up to kRows.
+template <class Function>
+HWY_INLINE void InRowBlocks(int rows, const Function& f) {
+  const int blocks = (rows + kRows - 1) / kRows;
+  for (int b = 0; b < blocks; ++b) {
+    const int row = rows * b / blocks, count = rows * (b + 1) / blocks - row;
+    if (count == 4) f(row, std::integral_constant<int, 4>());
+    if (count == 3) f(row, std::integral_constant<int, 3>());
+    if (count == 2) f(row, std::integral_constant<int, 2>());
+    if (count == 1) f(row, std::integral_constant<int, 1>());
   }
 }
 
 // ---- scores
 
+// The largest step that a rounded query may have, by which the largest product counts `largest`.
+template <int R>
+HWY_INLINE float FindSteps(const float* q, int k_dim, int row, float largest,
+                           CodeScratch& scratch) {
+  const F d;
+  V high[R];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) high[r] = hn::Zero(d);
+  for (int k = 0; k < k_dim; k += kLanes) {
+    const V scale = hn::LoadU(d, scratch.scales.data() + k);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r)
+      high[r] = hn::Max(high[r], hn::Abs(hn::Mul(hn::LoadU(d, q + (row + r) * k_dim + k), scale)));
+  }
+  float coarsest = 0;
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    const float most = hn::GetLane(hn::MaxOfLanes(d, high[r]));
+    const float step = most > 0 ? most / largest : 1.0F;
+    scratch.step[static_cast<std::size_t>(row + r)] = step;
+    coarsest = std::max(coarsest, most > 0 ? step : 0.0F);
+  }
+  return coarsest;
+}
+
+// One piece of 16 bits; its error is made up for at the middle code.
+template <int B, int R>
+HWY_INLINE void RoundQueries(const float* q, int k_dim, int row, CodeScratch& scratch) {
+  const F d;
+  const I di;
+  V inverse[R], zeros[R], exact[R];
+  VI rounded[R];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    inverse[r] = hn::Set(d, 1 / scratch.step[static_cast<std::size_t>(row + r)]);
+    zeros[r] = exact[r] = hn::Zero(d);
+    rounded[r] = hn::Zero(di);
+  }
+  for (int k = 0; k < k_dim; k += kLanes) {
+    const V scale = hn::LoadU(d, scratch.scales.data() + k);
+    const V zero = hn::LoadU(d, scratch.zeros.data() + k);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      const V number = hn::LoadU(d, q + (row + r) * k_dim + k);
+      const V steps = hn::Mul(hn::Mul(number, scale), inverse[r]);
+      const VI whole = hn::NearestInt(steps);
+      StoreQueries<B>(whole, scratch.query.data() + (row + r) * k_dim + k);
+      zeros[r] = hn::MulAdd(number, zero, zeros[r]);
+      exact[r] = hn::Add(exact[r], hn::Sub(steps, hn::ConvertTo(d, whole)));
+    }
+  }
+  constexpr float kMiddle = static_cast<float>((1 << B) - 1) / 2;
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    const auto at = static_cast<std::size_t>(row + r);
+    const V error = hn::Mul(exact[r], hn::Set(d, scratch.step[at] * kMiddle));
+    scratch.bias[at] = hn::GetLane(hn::SumOfLanes(d, hn::Add(zeros[r], error)));
+  }
+}
+
+// Two pieces of 16 bits.
+constexpr float kFiner = 64000;
+template <int B>
+void SplitQuery(const float* query, int k_dim, int row, CodeScratch& scratch) {
+  const F d;
+  const auto at = static_cast<std::size_t>(row);
+  const float step = scratch.step[at];
+  const V inverse = hn::Set(d, 1 / step), steps = hn::Set(d, step);
+  // Half a step, and what its own rounding may add, in 16 bits.
+  const V finer = hn::Set(d, kFiner / step);
+  V bias = hn::Zero(d);
+  for (int k = 0; k < k_dim; k += kLanes) {
+    const V number = hn::LoadU(d, query + k);
+    const V x = hn::Mul(number, hn::LoadU(d, scratch.scales.data() + k));
+    const VI whole = hn::NearestInt(hn::Mul(x, inverse));
+    StoreQueries<B>(whole, scratch.query.data() + row * k_dim + k);
+    const V rest = hn::NegMulAdd(hn::ConvertTo(d, whole), steps, x);
+    StoreQueries<B>(hn::NearestInt(hn::Mul(rest, finer)),
+                    scratch.query_rest.data() + row * k_dim + k);
+    bias = hn::MulAdd(number, hn::LoadU(d, scratch.zeros.data() + k), bias);
+  }
+  scratch.bias[at] = hn::GetLane(hn::SumOfLanes(d, bias));
+  scratch.step_rest[at] = step / kFiner;
+}
+
 // The rows' queries for keys with these scales: 16-bit numbers, steps, and what to add to a score.
-// True when rounding to 16 bits would move some score by more than the bound allows.
-bool PrepareQueries(const std::byte* scales, int bits, int k_dim, const float* q,
-                    CodeScratch& scratch) {
+// True when rounding to 16 bits would move some score by more than the bound allows: then in two
+// pieces.
+template <int B>
+bool PrepareQueries(const std::byte* scales, int k_dim, const float* q, CodeScratch& scratch) {
   const F d;
   for (int k = 0; k < k_dim; k += kLanes) {
     hn::StoreU(Halves(scales, k), d, &scratch.scales[static_cast<std::size_t>(k)]);
     hn::StoreU(Halves(scales, k_dim + k), d, &scratch.zeros[static_cast<std::size_t>(k)]);
   }
-  const auto top = static_cast<float>((1 << bits) - 1);
   // Sums of k_dim products of 16 by up to 8 bits stay below 2^31.
   const float largest = std::min(32767.0F, 2147483392.0F / 255.0F / static_cast<float>(k_dim));
+  float coarsest = 0;
+  InRowBlocks(scratch.rows, [&](int row, auto rows) HWY_ATTR {
+    coarsest =
+        std::max(coarsest, FindSteps<decltype(rows)::value>(q, k_dim, row, largest, scratch));
+  });
   // Rounding errors are uniform, codes about normal over their range. In log2 units.
-  const float spread = 0.29F * 0.21F * top * std::sqrt(static_cast<float>(k_dim));
+  const float spread =
+      0.29F * 0.21F * static_cast<float>((1 << B) - 1) * std::sqrt(static_cast<float>(k_dim));
   constexpr float kAllowed = 1.2e-4F;
-  // Two loops over the rows, so that reductions of some overlap with the arithmetic of others.
-  for (int r = 0; r < scratch.rows; ++r) {
-    V high = hn::Zero(d);
-    for (int k = 0; k < k_dim; k += kLanes)
-      high = hn::Max(high, hn::Abs(hn::Mul(hn::LoadU(d, q + r * k_dim + k),
-                                           hn::LoadU(d, scratch.scales.data() + k))));
-    const float most = hn::GetLane(hn::MaxOfLanes(d, high));
-    scratch.step[static_cast<std::size_t>(r)] = most > 0 ? most / largest : 1.0F;
+  if (coarsest * spread > kAllowed) {
+    for (int r = 0; r < scratch.rows; ++r) SplitQuery<B>(q + r * k_dim, k_dim, r, scratch);
+    return true;
   }
-  bool is_coarse = false;
-  for (int r = 0; r < scratch.rows; ++r) {
-    const float* query = q + r * k_dim;
-    const auto row = static_cast<std::size_t>(r);
-    const float step = scratch.step[row];
-    if (step * spread > kAllowed && !is_coarse) {  // the rows before need no second piece
-      std::fill_n(scratch.query_rest.data(), r * k_dim, std::int16_t{0});
-      is_coarse = true;
-    }
-    const V inverse = hn::Set(d, 1 / step), steps = hn::Set(d, step);
-    const V finer = hn::Set(d, 65534 / step), middle = hn::Set(d, is_coarse ? 0.0F : top / 2);
-    V bias = hn::Zero(d);
-    std::int16_t* to = scratch.query.data() + r * k_dim;
-    std::int16_t* to_rest = scratch.query_rest.data() + r * k_dim;
-    for (int k = 0; k < k_dim; k += kLanes) {
-      const V number = hn::LoadU(d, query + k);
-      const V x = hn::Mul(number, hn::LoadU(d, scratch.scales.data() + k));
-      const VI whole = hn::NearestInt(hn::Mul(x, inverse));
-      hn::StoreU(hn::DemoteTo(Short(), whole), Short(), to + k);
-      const V rest = hn::NegMulAdd(hn::ConvertTo(d, whole), steps, x);
-      // With a second piece the rest is used itself, not its effect on the middle code.
-      if (is_coarse) StoreShort(hn::Mul(rest, finer), to_rest + k);
-      bias = hn::MulAdd(rest, middle, bias);
-      bias = hn::MulAdd(number, hn::LoadU(d, scratch.zeros.data() + k), bias);
-    }
-    scratch.bias[row] = hn::GetLane(hn::SumOfLanes(d, bias));
-    scratch.step_rest[row] = step / 32767 / 2;
-    if (Code<4>::kEvenFirst && bits == 4) {
-      EvenFirst(to, k_dim);
-      if (is_coarse) EvenFirst(to_rest, k_dim);
-    }
-  }
-  return is_coarse;
+  InRowBlocks(scratch.rows, [&](int row, auto rows) HWY_ATTR {
+    RoundQueries<B, decltype(rows)::value>(q, k_dim, row, scratch);
+  });
+  return false;
 }
 
 // R rows by C vectors of tokens; adds to the scores when `is_rest`.
@@ -302,45 +370,75 @@ void DotRows(const CodeTiles& tiles, int first_tile, int end_tile, int row, bool
 }
 
 template <int B>
-void ScoreRun(const CodeTiles& tiles, int first_tile, int end_tile, bool is_rest, float* scores,
-              const CodeScratch& scratch, Prefetcher& prefetcher) {
+void ScoreAll(const CodeTiles& tiles, const float* q, float* scores, CodeScratch& scratch,
+              Prefetcher& prefetcher) {
   const int blocks = (scratch.rows + kRows - 1) / kRows;
-  for (int b = 0; b < blocks; ++b) {
-    const int row = scratch.rows * b / blocks, count = scratch.rows * (b + 1) / blocks - row;
-    const auto go = [&](auto rows) HWY_ATTR {
-      DotRows<B, decltype(rows)::value>(tiles, first_tile, end_tile, row, is_rest, scores, scratch,
-                                        prefetcher);
-    };
-    if (count == 4) go(std::integral_constant<int, 4>());
-    if (count == 3) go(std::integral_constant<int, 3>());
-    if (count == 2) go(std::integral_constant<int, 2>());
-    if (count == 1) go(std::integral_constant<int, 1>());
+  prefetcher.start(
+      blocks * (16 / kLanes) * kGroupTiles / kColumns * (tiles.k_dim / 2 / Code<B>::kPairs), 2);
+  for (int first = 0, end = 0; first < tiles.tiles; first = end) {
+    const std::byte* scales = tiles.key_scales[static_cast<std::size_t>(first)];
+    while (end < tiles.tiles && tiles.key_scales[static_cast<std::size_t>(end)] == scales) ++end;
+    const bool is_coarse = PrepareQueries<B>(scales, tiles.k_dim, q, scratch);
+    for (const bool is_rest : {false, true}) {
+      if (is_rest && !is_coarse) break;
+      InRowBlocks(scratch.rows, [&](int row, auto rows) HWY_ATTR {
+        DotRows<B, decltype(rows)::value>(tiles, first, end, row, is_rest, scores, scratch,
+                                          prefetcher);
+      });
+    }
   }
 }
 
 void ScoreCodes(const CodeTiles& tiles, const float* q, float* scores, CodeScratch& scratch,
                 Prefetcher& prefetcher) {
   const int bits = bits_of(tiles.element);
-  prefetcher.start((scratch.rows + kRows - 1) / kRows * (16 / kLanes) * kGroupTiles / kColumns *
-                       (tiles.k_dim / 2 /
-                        (bits == 2   ? Code<2>::kPairs
-                         : bits == 4 ? Code<4>::kPairs
-                                     : 1)),
-                   2);
-  for (int first = 0, end = 0; first < tiles.tiles; first = end) {
-    const std::byte* scales = tiles.key_scales[static_cast<std::size_t>(first)];
-    while (end < tiles.tiles && tiles.key_scales[static_cast<std::size_t>(end)] == scales) ++end;
-    const bool is_coarse = PrepareQueries(scales, bits, tiles.k_dim, q, scratch);
-    for (const bool is_rest : {false, true}) {
-      if (is_rest && !is_coarse) break;
-      if (bits == 8) ScoreRun<8>(tiles, first, end, is_rest, scores, scratch, prefetcher);
-      if (bits == 4) ScoreRun<4>(tiles, first, end, is_rest, scores, scratch, prefetcher);
-      if (bits == 2) ScoreRun<2>(tiles, first, end, is_rest, scores, scratch, prefetcher);
-    }
-  }
+  if (bits == 8) ScoreAll<8>(tiles, q, scores, scratch, prefetcher);
+  if (bits == 4) ScoreAll<4>(tiles, q, scores, scratch, prefetcher);
+  if (bits == 2) ScoreAll<2>(tiles, q, scores, scratch, prefetcher);
 }
 
 // ---- weighted sums of values
+
+// Weights times the values' scales as 16-bit numbers; the zeros and what rounding leaves at the
+// middle code go into zero_sum.
+template <int R>
+HWY_INLINE void RoundWeights(const float* weights, const float* scale, const float* zero,
+                             float middle, int row, const Running* running, CodeScratch& scratch) {
+  const F d;
+  V high[R], inverse[R], zeros[R], error[R];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) high[r] = zeros[r] = error[r] = hn::Zero(d);
+  for (int t = 0; t < kGroupTokens; t += kLanes)
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r)
+      high[r] = hn::Max(high[r], hn::Mul(hn::Load(d, weights + (row + r) * kGroupTokens + t),
+                                         hn::Load(d, scale + t)));
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    const float most = hn::GetLane(hn::MaxOfLanes(d, high[r]));
+    const float step = most > 0 ? most / 32767 : 1.0F;
+    scratch.weight_step[static_cast<std::size_t>(row + r)] = step;
+    inverse[r] = hn::Set(d, 1 / step);
+  }
+  for (int t = 0; t < kGroupTokens; t += kLanes)
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      const int at = (row + r) * kGroupTokens + t;
+      const V p = hn::Load(d, weights + at);
+      const V steps = hn::Mul(hn::Mul(p, hn::Load(d, scale + t)), inverse[r]);
+      const VI whole = hn::NearestInt(steps);
+      hn::StoreU(hn::DemoteTo(Short(), whole), Short(), scratch.weights.data() + at);
+      zeros[r] = hn::MulAdd(p, hn::Load(d, zero + t), zeros[r]);
+      error[r] = hn::Add(error[r], hn::Sub(steps, hn::ConvertTo(d, whole)));
+    }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    const auto at = static_cast<std::size_t>(row + r);
+    const V missed = hn::Mul(error[r], hn::Set(d, scratch.weight_step[at] * middle));
+    scratch.zero_sum[at] = scratch.zero_sum[at] * running[at].factor +
+                           hn::GetLane(hn::SumOfLanes(d, hn::Add(zeros[r], missed)));
+  }
+}
 
 void PrepareWeights(const CodeTiles& tiles, const float* weights, const Running* running,
                     CodeScratch& scratch) {
@@ -354,33 +452,10 @@ void PrepareWeights(const CodeTiles& tiles, const float* weights, const Running*
   if (~tiles.visible != 0)
     for (int t = 0; t < kGroupTokens; ++t)
       if ((tiles.visible >> t & 1U) == 0) scale[t] = zero[t] = 0;  // may be unwritten
-  const V middle = hn::Set(d, static_cast<float>((1 << bits_of(tiles.element)) - 1) / 2);
-  for (int r = 0; r < scratch.rows; ++r) {
-    const float* w = weights + r * kGroupTokens;
-    V high = hn::Zero(d);
-    for (int t = 0; t < kGroupTokens; t += kLanes)
-      high = hn::Max(high, hn::Mul(hn::Load(d, w + t), hn::Load(d, scale + t)));
-    const float most = hn::GetLane(hn::MaxOfLanes(d, high));
-    scratch.weight_step[static_cast<std::size_t>(r)] = most > 0 ? most / 32767 : 1.0F;
-  }
-  for (int r = 0; r < scratch.rows; ++r) {
-    const float* w = weights + r * kGroupTokens;
-    const auto row = static_cast<std::size_t>(r);
-    const float step = scratch.weight_step[row];
-    const V inverse = hn::Set(d, 1 / step), steps = hn::Set(d, step);
-    V sum = hn::Zero(d);
-    for (int t = 0; t < kGroupTokens; t += kLanes) {
-      const V p = hn::Load(d, w + t);
-      const V x = hn::Mul(p, hn::Load(d, scale + t));
-      const VI whole = hn::NearestInt(hn::Mul(x, inverse));
-      hn::StoreU(hn::DemoteTo(Short(), whole), Short(),
-                 scratch.weights.data() + r * kGroupTokens + t);
-      sum = hn::MulAdd(p, hn::Load(d, zero + t), sum);
-      sum = hn::MulAdd(hn::NegMulAdd(hn::ConvertTo(d, whole), steps, x), middle, sum);
-    }
-    scratch.zero_sum[row] =
-        scratch.zero_sum[row] * running[r].factor + hn::GetLane(hn::SumOfLanes(d, sum));
-  }
+  const float middle = static_cast<float>((1 << bits_of(tiles.element)) - 1) / 2;
+  InRowBlocks(scratch.rows, [&](int row, auto rows) HWY_ATTR {
+    RoundWeights<decltype(rows)::value>(weights, scale, zero, middle, row, running, scratch);
+  });
 }
 
 // R rows by C vectors of bytes, from byte `byte` of the values' rows on.
@@ -435,21 +510,14 @@ void SumAll(const CodeTiles& tiles, const Running* running, float* out, const Co
   const int row_bytes = tiles.v_dim / Code<B>::kPlanes;
   const int blocks = (scratch.rows + kRows - 1) / kRows;
   prefetcher.start(blocks * (row_bytes / (kWide * kLanes)) * (kTileTokens / 2) * tiles.tiles, 1);
-  for (int b = 0; b < blocks; ++b) {
-    const int row = scratch.rows * b / blocks, count = scratch.rows * (b + 1) / blocks - row;
-    const auto go = [&](auto rows) HWY_ATTR {
-      int byte = 0;
-      for (; byte + kWide * kLanes <= row_bytes; byte += kWide * kLanes)
-        SumBlock<B, decltype(rows)::value, kWide>(tiles, byte, row, running, out, scratch,
-                                                  prefetcher);
-      for (; byte < row_bytes; byte += kLanes)
-        SumBlock<B, decltype(rows)::value, 1>(tiles, byte, row, running, out, scratch, prefetcher);
-    };
-    if (count == 4) go(std::integral_constant<int, 4>());
-    if (count == 3) go(std::integral_constant<int, 3>());
-    if (count == 2) go(std::integral_constant<int, 2>());
-    if (count == 1) go(std::integral_constant<int, 1>());
-  }
+  InRowBlocks(scratch.rows, [&](int row, auto rows) HWY_ATTR {
+    constexpr int kCount = decltype(rows)::value;
+    int byte = 0;
+    for (; byte + kWide * kLanes <= row_bytes; byte += kWide * kLanes)
+      SumBlock<B, kCount, kWide>(tiles, byte, row, running, out, scratch, prefetcher);
+    for (; byte < row_bytes; byte += kLanes)
+      SumBlock<B, kCount, 1>(tiles, byte, row, running, out, scratch, prefetcher);
+  });
 }
 
 void AccumulateCodes(const CodeTiles& tiles, const float* weights, const Running* running,
