@@ -7,18 +7,16 @@
 
 #include "tests/support/fleet_fixture.h"
 #include "tests/support/random_requests.h"
+#include "tests/support/variant.h"
 
 namespace kvsim {
 namespace {
 
-struct Variant {
-  std::string name;
-  test::RouterParams params;
-};
+using test::text_of;
+using test::Variant;
 
 std::vector<Variant> variants() {
-  std::vector<Variant> all;
-  for (const std::string& name : Registry::instance().names("router")) all.push_back({name, {}});
+  std::vector<Variant> all = test::variants_of("router");
   for (const Variant& more : std::vector<Variant>{
            {"least-loaded", {{"by", "tokens"}}},
            {"session-affinity", {{"most", "1.5"}}},
@@ -36,12 +34,6 @@ std::vector<Variant> variants() {
            {"llumnix", {{"every", "1 ms"}, {"from_below", "1e9"}, {"to_above", "-1e9"}}}})
     all.push_back(more);
   return all;
-}
-
-std::string text_of(const Variant& v) {
-  std::string text = v.name;
-  for (const auto& [key, value] : v.params) text += " " + key + "=" + value;
-  return text;
 }
 
 Request draw_request(Rng& rng, std::int64_t at) {
@@ -122,12 +114,8 @@ TEST_P(Routers, ServeEverybodyTheSameOnBothPaths) {
   EXPECT_GT(finished, 3000);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Routers, testing::ValuesIn(variants()), [](const auto& v) {
-  std::string name = text_of(v.param);
-  for (char& c : name)
-    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(All, Routers, testing::ValuesIn(variants()),
+                         [](const auto& v) { return test::test_name_of(v.param); });
 
 }  // namespace
 }  // namespace kvsim

@@ -6,14 +6,13 @@
 #include <cmath>
 
 #include "tests/support/fleet_fixture.h"
+#include "tests/support/variant.h"
 
 namespace kvsim {
 namespace {
 
-struct Variant {
-  std::string name;
-  test::RouterParams params;
-};
+using test::text_of;
+using test::Variant;
 
 std::vector<Variant> variants() {
   std::vector<Variant> all;
@@ -28,12 +27,6 @@ std::vector<Variant> variants() {
            {"slo", {{"ttft", "2 us"}, {"attainment", "1"}, {"spare", "1"}}}})
     all.push_back(more);
   return all;
-}
-
-std::string text_of(const Variant& v) {
-  std::string text = v.name;
-  for (const auto& [key, value] : v.params) text += " " + key + "=" + value;
-  return text;
 }
 
 struct Case {
@@ -162,12 +155,8 @@ TEST_P(Scalers, ServeEverybodyTheSameOnBothPaths) {
   EXPECT_GT(started, 20);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Scalers, testing::ValuesIn(variants()), [](const auto& v) {
-  std::string name = text_of(v.param);
-  for (char& c : name)
-    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(All, Scalers, testing::ValuesIn(variants()),
+                         [](const auto& v) { return test::test_name_of(v.param); });
 
 }  // namespace
 }  // namespace kvsim

@@ -9,19 +9,17 @@
 #include "tests/support/node_pools.h"
 #include "tests/support/random_requests.h"
 #include "tests/support/tier_fixture.h"
+#include "tests/support/variant.h"
 
 namespace kvsim {
 namespace {
 
-struct Variant {
-  std::string name;
-  std::vector<std::pair<std::string, std::string>> params;
-};
+using test::text_of;
+using test::Variant;
 
 // Every scheduler of the program as it comes, and some at other parameters.
 std::vector<Variant> variants() {
-  std::vector<Variant> all;
-  for (const std::string& name : Registry::instance().names("scheduler")) all.push_back({name, {}});
+  std::vector<Variant> all = test::variants_of("scheduler");
   for (const Variant& more : std::vector<Variant>{
            {"priority", {{"preempt", "true"}}},
            {"priority", {{"preempt", "true"}, {"margin", "1"}}},
@@ -45,12 +43,6 @@ std::vector<Variant> variants() {
        })
     all.push_back(more);
   return all;
-}
-
-std::string text_of(const Variant& v) {
-  std::string text = v.name;
-  for (const auto& [key, value] : v.params) text += " " + key + "=" + value;
-  return text;
 }
 
 struct Case {
@@ -146,12 +138,8 @@ TEST_P(Schedulers, ServeEverybodyTheSameOnBothPaths) {
   EXPECT_GT(finished, 5000);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Schedulers, testing::ValuesIn(variants()), [](const auto& v) {
-  std::string name = text_of(v.param);
-  for (char& c : name)
-    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(All, Schedulers, testing::ValuesIn(variants()),
+                         [](const auto& v) { return test::test_name_of(v.param); });
 
 // Who displaces others does so, and the orders differ at all.
 TEST(Schedulers, OrdersDiffer) {
