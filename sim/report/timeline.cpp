@@ -84,6 +84,62 @@ Chart over_time(std::string id, std::string title, std::string text, std::string
   return c;
 }
 
+// Counts that hold until the next event: drawn as steps, from 0 to the end of the run. Of very many
+// events only every so many are drawn.
+struct Steps {
+  std::vector<double> at_s, up, idle;
+  double end_s = 0;
+};
+
+Steps fleet_steps(const Run& run) {
+  Steps all;
+  run.each(
+      "SELECT s.at_ns / 1e9, up, starting + draining, r.simulated_ns / 1e9, row_number() OVER "
+      "(PARTITION BY at_ns ORDER BY s.rowid DESC) FROM scale_event s JOIN run r USING (run_id) "
+      "WHERE s.run_id = ?1 ORDER BY s.rowid",
+      [&](const Statement& s) {
+        all.end_s = s.real(3);
+        if (s.integer(4) > 1) return;  // the last of an instant holds
+        all.at_s.push_back(s.real(0));
+        all.up.push_back(s.real(1));
+        all.idle.push_back(s.real(2));
+      });
+  return all;
+}
+
+Series steps(const std::string& name, const Steps& all, const std::vector<double>& count,
+             std::size_t color, bool is_dashed) {
+  Series s{name, {}, {}, {}, {}, color, is_dashed};
+  const std::size_t group = 1 + all.at_s.size() * 2 / kMostPoints;
+  for (std::size_t i = 0; i < all.at_s.size(); i += group) {
+    if (!s.x.empty()) {
+      s.x.push_back(all.at_s[i]);
+      s.y.push_back(s.y.back());
+    }
+    s.x.push_back(all.at_s[i]);
+    s.y.push_back(count[i]);
+  }
+  s.x.push_back(std::max(all.end_s, s.x.back()));
+  s.y.push_back(s.y.back());
+  return s;
+}
+
+// Of runs whose fleets scale.
+std::optional<Chart> fleet_chart(const Source& source) {
+  Chart c = over_time("fleet-timeline", "Instances of the fleet",
+                      "Those that take requests; of a run alone also those that load their model "
+                      "or empty themselves, paid for as well.",
+                      "instances");
+  const bool is_alone = source.runs().size() == 1;
+  for (const Run& run : source.runs()) {
+    const Steps all = fleet_steps(run);
+    if (all.at_s.empty()) continue;
+    c.series.push_back(steps(is_alone ? "serving" : run.label, all, all.up, run.color, false));
+    if (is_alone) c.series.push_back(steps("starting or draining", all, all.idle, 1, true));
+  }
+  return c.series.empty() ? std::nullopt : std::optional(std::move(c));
+}
+
 }  // namespace
 
 std::optional<Section> timeline_section(const Source& source) {
@@ -122,14 +178,17 @@ std::optional<Section> timeline_section(const Source& source) {
     tokens.series.push_back(rate(name("prompt"), all, 0, run.color, false));
     tokens.series.push_back(rate(name("output"), all, 1, second, !is_alone));
   }
-  if (queue.series.empty()) return std::nullopt;
-  return Section{"timeline",
-                 "Over time",
-                 fmt::format("From the samples that a run takes at regular instants "
-                             "(record.sample_every); neighbours are averaged into at most {} "
-                             "points.",
-                             kMostPoints),
-                 {std::move(queue), std::move(kv), std::move(tokens)}};
+  Section section{"timeline",
+                  "Over time",
+                  fmt::format("From the samples that a run takes at regular instants "
+                              "(record.sample_every); neighbours are averaged into at most {} "
+                              "points.",
+                              kMostPoints),
+                  {}};
+  if (!queue.series.empty())
+    for (Chart* c : {&queue, &kv, &tokens}) section.parts.emplace_back(std::move(*c));
+  if (auto fleet = fleet_chart(source)) section.parts.emplace_back(std::move(*fleet));
+  return section.parts.empty() ? std::nullopt : std::optional(std::move(section));
 }
 
 namespace {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "sim/base/fields.h"
-#include "sim/base/registry.h"
+#include "sim/scenario/policy_rules.h"
 
 namespace kvsim {
 
@@ -55,17 +55,7 @@ struct AutoscalingRules {
             "their KV")};
 };
 
-// {policy: NAME, ...parameters of the policy, ...rules}
-struct AutoscalingSpec {
-  Choice<"scaler", "policy"> policy{"queue-length"};
-  AutoscalingRules rules;
-};
-template <>
-struct Codec<AutoscalingSpec> {
-  static bool read(const Tree&, AutoscalingSpec&, Reader&);
-  static Tree write(const AutoscalingSpec&);
-  static TypeInfo info();
-};
+using AutoscalingSpec = PolicyAndRules<"scaler", "queue-length", AutoscalingRules>;
 
 struct SloSpec {
   std::optional<Duration> ttft, tpot, e2e;

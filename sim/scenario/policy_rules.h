@@ -9,38 +9,63 @@
 
 namespace kvsim {
 
-template <class Rules>
-bool read_policy_and_rules(const char* kind, const char* example, const Tree& t, std::string& name,
-                           Tree& params, Rules& rules, Reader& r) {
-  if (!t.is_map()) {
-    r.error(t, "expected a map of key: value", example);
-    return false;
+template <FixedString Kind, FixedString Default, class Rules>
+struct PolicyAndRules {
+  Choice<Kind, "policy"> policy{Default.text};
+  Rules rules;
+};
+
+template <FixedString Kind, FixedString Default, class Rules>
+struct Codec<PolicyAndRules<Kind, Default, Rules>> {
+  using T = PolicyAndRules<Kind, Default, Rules>;
+
+  static bool read(const Tree& t, T& out, Reader& r) {
+    if (!t.is_map()) {
+      r.error(t, "expected a map of key: value",
+              std::string("such as {policy: ") + Default.text + "}");
+      return false;
+    }
+    const std::size_t before = r.diagnostics().all().size();
+    const bool known = read_policy(t, out.policy.name, r);
+    Tree ruled = Tree::map(), rest = Tree::map();
+    std::vector<std::string> ours{"policy"};
+    for (const FieldInfo& f : describe_fields<Rules>()) ours.push_back(f.name);
+    for (const Tree::Entry& e : t.entries()) {
+      if (e.key == "policy") continue;
+      const bool is_rule = std::find(ours.begin(), ours.end(), e.key) != ours.end();
+      (is_rule ? ruled : rest).set(e.key, e.value, e.key_place);
+    }
+    read_fields(out.rules, ruled, r);
+    if (known)
+      out.policy.params =
+          Registry::instance().find(Kind.text, out.policy.name)->resolve(rest, r, ours);
+    return r.diagnostics().all().size() == before;
   }
-  const std::size_t before = r.diagnostics().all().size();
-  bool known = true;
-  if (const Tree* given = t.find("policy")) {
+  static Tree write(const T& v) {
+    return Tree::merged(Codec<Choice<Kind, "policy">>::write(v.policy), write_fields(v.rules));
+  }
+  static TypeInfo info() {
+    TypeInfo i = choice_info(Kind.text, "policy");
+    i.fields = describe_fields<Rules>();
+    return i;
+  }
+
+ private:
+  // False when a plug-in is named that there is not.
+  static bool read_policy(const Tree& t, std::string& name, Reader& r) {
+    const Tree* given = t.find("policy");
+    if (given == nullptr) return true;
     const Reader::Scope scope(r, "policy");
     std::string text;
-    known = Codec<std::string>::read(*given, text, r);
-    if (known && Registry::instance().find(kind, text) == nullptr) {
-      r.error(*given, std::string("unknown ") + kind + " '" + text + "'",
-              name_hint(text, Registry::instance().names(kind)));
-      known = false;
+    if (!Codec<std::string>::read(*given, text, r)) return false;
+    if (Registry::instance().find(Kind.text, text) == nullptr) {
+      r.error(*given, std::string("unknown ") + Kind.text + " '" + text + "'",
+              name_hint(text, Registry::instance().names(Kind.text)));
+      return false;
     }
-    if (known) name = text;
+    name = text;
+    return true;
   }
-  Tree ruled = Tree::map(), rest = Tree::map();
-  std::vector<std::string> ours{"policy"};
-  for (const FieldInfo& f : describe_fields<Rules>()) ours.push_back(f.name);
-  for (const Tree::Entry& e : t.entries()) {
-    if (e.key == "policy") continue;
-    const bool is_rule = std::find(ours.begin(), ours.end(), e.key) != ours.end();
-    (is_rule ? ruled : rest).set(e.key, e.value, e.key_place);
-  }
-  const PluginInfo* info = Registry::instance().find(kind, name);
-  read_fields(rules, ruled, r);
-  if (known) params = info->resolve(rest, r, ours);
-  return r.diagnostics().all().size() == before;
-}
+};
 
 }  // namespace kvsim

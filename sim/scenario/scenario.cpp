@@ -6,7 +6,6 @@
 #include <filesystem>
 
 #include "sim/scenario/catalog.h"
-#include "sim/scenario/policy_rules.h"
 #include "sim/scenario/yaml.h"
 
 namespace kvsim {
@@ -49,38 +48,6 @@ TypeInfo Codec<PreemptionSpec>::info() {
   i.name = "a preemption mode, or a mapping";
   i.names = Codec<PreemptionMode>::info().names;
   i.fields = describe_fields<PreemptionSpec>();
-  return i;
-}
-
-// ---- a scheduler: the rules' keys are ours, the rest belongs to the policy
-
-bool Codec<SchedulerSpec>::read(const Tree& t, SchedulerSpec& out, Reader& r) {
-  return read_policy_and_rules("scheduler", "such as {policy: fcfs}", t, out.policy.name,
-                               out.policy.params, out.rules, r);
-}
-
-Tree Codec<SchedulerSpec>::write(const SchedulerSpec& v) {
-  return Tree::merged(Codec<Choice<"scheduler", "policy">>::write(v.policy), write_fields(v.rules));
-}
-
-TypeInfo Codec<SchedulerSpec>::info() {
-  TypeInfo i = Codec<Choice<"scheduler", "policy">>::info();
-  i.fields = describe_fields<SchedulerRules>();
-  return i;
-}
-
-bool Codec<ToolsSpec>::read(const Tree& t, ToolsSpec& out, Reader& r) {
-  return read_policy_and_rules("pause", "such as {policy: min-waste}", t, out.policy.name,
-                               out.policy.params, out.rules, r);
-}
-
-Tree Codec<ToolsSpec>::write(const ToolsSpec& v) {
-  return Tree::merged(Codec<Choice<"pause", "policy">>::write(v.policy), write_fields(v.rules));
-}
-
-TypeInfo Codec<ToolsSpec>::info() {
-  TypeInfo i = Codec<Choice<"pause", "policy">>::info();
-  i.fields = describe_fields<ToolRules>();
   return i;
 }
 

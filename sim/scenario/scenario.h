@@ -17,6 +17,7 @@
 #include "sim/scenario/economics_spec.h"
 #include "sim/scenario/fleet_spec.h"
 #include "sim/scenario/lora_spec.h"
+#include "sim/scenario/policy_rules.h"
 #include "sim/scenario/speculative_spec.h"
 
 namespace kvsim {
@@ -184,17 +185,7 @@ struct SchedulerRules {
             "share of the KV blocks kept free at admission")};
 };
 
-// {policy: NAME, ...parameters of the policy, ...rules}
-struct SchedulerSpec {
-  Choice<"scheduler", "policy"> policy{"fcfs"};
-  SchedulerRules rules;
-};
-template <>
-struct Codec<SchedulerSpec> {
-  static bool read(const Tree&, SchedulerSpec&, Reader&);
-  static Tree write(const SchedulerSpec&);
-  static TypeInfo info();
-};
+using SchedulerSpec = PolicyAndRules<"scheduler", "fcfs", SchedulerRules>;
 
 enum class Balancing : std::uint8_t { usage, waiting };
 constexpr auto enum_names(Balancing) {
@@ -255,17 +246,7 @@ struct ToolRules {
             "arrival: last, or where its own arrival puts it (INFERCEPT)")};
 };
 
-// {policy: NAME, ...parameters of the policy, ...rules}
-struct ToolsSpec {
-  Choice<"pause", "policy"> policy{"discard"};
-  ToolRules rules;
-};
-template <>
-struct Codec<ToolsSpec> {
-  static bool read(const Tree&, ToolsSpec&, Reader&);
-  static Tree write(const ToolsSpec&);
-  static TypeInfo info();
-};
+using ToolsSpec = PolicyAndRules<"pause", "discard", ToolRules>;
 
 struct EngineSpec {
   std::string preset = "vllm-v1";

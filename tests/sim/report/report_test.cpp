@@ -107,6 +107,29 @@ TEST_F(ReportOf, ThroughputsAreDifferencesOfTheSamples) {
     EXPECT_NEAR(held, 10, 1e-9);
 }
 
+// Two instances come up at once, one leaves at 10 s and is gone at 12 s.
+TEST_F(ReportOf, FleetsAreStepsUntilTheEnd) {
+  RunOutcome run = record_test::sample_run(10);
+  record_test::write_sample(db_, run);
+  {
+    Database db = Database::open_existing(db_);
+    db.exec(R"(
+UPDATE run SET simulated_ns = 20000000000;
+INSERT INTO scale_event (run_id, at_ns, instance, event, wanted, up, starting, draining, waiting, in_flight) VALUES
+  (1, 0, 0, 'up', 2, 1, 0, 0, 0, 0), (1, 0, 1, 'up', 2, 2, 0, 0, 0, 0),
+  (1, 10000000000, 1, 'drain', 1, 1, 0, 1, 0, 3), (1, 12000000000, 1, 'stop', 1, 1, 0, 0, 0, 2);)");
+  }
+  const Report report = build_report({db_});
+  const Chart* fleet = find_chart(report, "fleet-timeline");
+  ASSERT_NE(fleet, nullptr);
+  ASSERT_EQ(fleet->series.size(), 2U);
+  const Series &up = fleet->series[0], &idle = fleet->series[1];
+  EXPECT_EQ(up.x, (std::vector<double>{0, 10, 10, 12, 12, 20}));
+  EXPECT_EQ(up.y, (std::vector<double>{2, 2, 1, 1, 1, 1}));
+  EXPECT_EQ(idle.x, up.x);
+  EXPECT_EQ(idle.y, (std::vector<double>{0, 0, 1, 1, 0, 0}));
+}
+
 TEST_F(ReportOf, EveryChartHasTitleUnitsAndMarks) {
   record_test::write_sample(db_, record_test::sample_run(200));
   report_test::write_study(folder_ / "study.db");
