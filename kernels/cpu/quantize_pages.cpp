@@ -42,16 +42,28 @@ struct Ranges {
   float* low;   // becomes zero
   float* high;  // becomes 1 / scale, 0 for scale 0
 };
+// Rounds to f16, stores that and returns it: without a look at memory, whose page may have to be
+// found first.
+HWY_INLINE hn::Vec<Wide> store_rounded(hn::Vec<Wide> v, std::byte* at) {
+  const Wide d;
+#if KVSIM_HAS_F16
+  const hn::Rebind<hwy::float16_t, Wide> df16;
+  const auto half = hn::DemoteTo(df16, v);
+  hn::StoreU(half, df16, reinterpret_cast<hwy::float16_t*>(at));
+  return hn::PromoteTo(d, half);
+#else
+  store<Element::f16>(d, v, at);
+  return load<Element::f16>(d, at);
+#endif
+}
 HWY_INLINE void fit(const Ranges& r, std::size_t n, float top, std::byte* scales,
                     std::byte* zeros) {
   const Wide d;
   for (std::size_t i = 0; i < n; i += hn::Lanes(d)) {
     const auto low = hn::LoadU(d, r.low + i);
     const auto scale = hn::Div(hn::Sub(hn::LoadU(d, r.high + i), low), hn::Set(d, top));
-    store<Element::f16>(d, scale, scales + 2 * i);
-    store<Element::f16>(d, low, zeros + 2 * i);
-    const auto stored = load<Element::f16>(d, scales + 2 * i);
-    hn::StoreU(load<Element::f16>(d, zeros + 2 * i), d, r.low + i);
+    const auto stored = store_rounded(scale, scales + 2 * i);
+    hn::StoreU(store_rounded(low, zeros + 2 * i), d, r.low + i);
     const auto is_zero = hn::Eq(stored, hn::Zero(d));
     hn::StoreU(hn::IfThenZeroElse(is_zero, hn::Div(hn::Set(d, 1.0F), stored)), d, r.high + i);
   }
