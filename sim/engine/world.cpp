@@ -157,14 +157,6 @@ void World::on_arrival(Time now) {
   push_arrival();
 }
 
-void World::take_images() {
-  if (!encoders_ && instances_.front()->spec.engine.encoder == nullptr)
-    throw InputError(
-        fmt::format("request {} brings images, and nobody encodes them", scratch_.index),
-        "describe the encoder: encoder: {layers: 24, hidden: 1024, intermediate: 4096}");
-  images_[scratch_.index] = scratch_.images;
-}
-
 // scratch_ goes to an instance.
 void World::admit(Time now) {
   if (const auto i = route_arrival()) {

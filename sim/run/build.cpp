@@ -357,9 +357,10 @@ class Builder {
       error("deployment.parallel",
             fmt::format("an instance of {} GPUs does not fit into {}, which has {}", gpus,
                         out_.node.name, out_.node.devices),
-            fmt::format("lower tensor, pipeline or data, or describe what joins more of them: "
-                        "hardware: {{base: {}, devices: {}, gpu_link: {{...}}}}",
-                        out_.node.name, gpus));
+            fmt::format(
+                "lower tensor, pipeline, data or context, or describe what joins more of them: "
+                "hardware: {{base: {}, devices: {}, gpu_link: {{...}}}}",
+                out_.node.name, gpus));
   }
 
   void size_engine() {
