@@ -28,6 +28,17 @@ struct Collectives {
     if (p <= 1) return 0;
     return (p - 1) * (bytes / p * ns_per_byte + ns_per_step);
   }
+  // Partial results of attention, combined pairwise (Tree Attention, arXiv:2408.04093): the whole
+  // message log2 p times.
+  [[nodiscard]] double merge(double bytes, int p) const {
+    double steps = 0;
+    for (int reached = 1; reached < p; reached *= 2) ++steps;
+    return steps * send(bytes);
+  }
+  // Each of p ranks hears the parts of the p - 1 others, so many bytes in all, from its neighbour.
+  [[nodiscard]] double pass_round(double bytes, int p) const {
+    return bytes * ns_per_byte + (p - 1) * ns_per_step;
+  }
   [[nodiscard]] double send(double bytes) const { return bytes * ns_per_byte + ns_per_step; }
 };
 

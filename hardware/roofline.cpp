@@ -79,12 +79,24 @@ double Roofline::price(const Work& w, const Rows& r, bool* compute_bound) const 
                      : 0;
     case Operator::stage_transfer:
       return w.comm_bytes * link.ns_per_byte + w.launches * link.ns_per_step;
+    case Operator::attention_merge:
+      return w.launches * link.merge(w.comm_bytes / w.launches, parallel.context) + launch_ns(w);
     default:
       break;
   }
   const double compute = compute_ns(w, r), memory = memory_ns(w);
   if (compute_bound != nullptr) *compute_bound = compute > memory;
-  return std::max(compute, memory) + launch_ns(w);
+  const double own = std::max(compute, memory) + launch_ns(w);
+  return w.op == Operator::attention_prefill ? own + exchange_ns(w, own) : own;
+}
+
+double Roofline::exchange_ns(const Work& w, double own) const {
+  const int p = parallel.context;
+  if (p == 1) return 0;
+  const double all =
+      w.launches * link.pass_round(w.launches > 0 ? w.comm_bytes / w.launches : 0, p);
+  // Round the ring each part's arithmetic, own / p of it, hides the next part's way.
+  return parallel.gathers_context ? all : std::max(0.0, all - own * (p - 1) / p);
 }
 
 namespace {
@@ -248,6 +260,7 @@ class RooflineModel final : public CostModel {
 
   struct Sides {
     double compute = 0, memory = 0, launch = 0;
+    double round = 0;  // KV of the other groups of a shared context, where it goes round
   };
   Sides attention_at(const StepShape& s, const Roofline::Rows& rows) {
     Sides all;
@@ -257,6 +270,9 @@ class RooflineModel final : public CostModel {
       all.compute += law_.compute_ns(w, rows);
       all.memory += law_.memory_ns(w);
       all.launch += law_.launch_ns(w);
+      if (law_.parallel.rings_context && law_.parallel.context > 1 && w.launches > 0)
+        all.round +=
+            w.launches * law_.link.pass_round(w.comm_bytes / w.launches, law_.parallel.context);
     }
     return all;
   }
@@ -281,8 +297,11 @@ class RooflineModel final : public CostModel {
       reference.compute += share * (grown[i].compute - at_unit.compute);
       reference.memory += share * (grown[i].memory - at_unit.memory);
     }
+    // Round a ring every group attends to all parts, each while the next is on its way.
+    const double others = law_.parallel.rings_context ? law_.parallel.context - 1 : 0;
     const auto side = [&](const Sides& s) {
-      return reference.compute > reference.memory ? s.compute : s.memory;
+      const double own = reference.compute > reference.memory ? s.compute : s.memory;
+      return own + std::max(others * own, s.round);
     };
     out.base += side(at_unit) + at_unit.launch;
     for (std::size_t i = 0; i <= kMaxWindows; ++i) {

@@ -34,6 +34,10 @@ struct Roofline {
   };
   // ns of one operator; compute_bound (optional) tells which side decided.
   [[nodiscard]] double price(const Work&, const Rows&, bool* compute_bound = nullptr) const;
+  // Of a prompt's attention that takes `own` ns: how much longer KV of groups that share the
+  // context makes it. With own / p for each of p parts and the same time for each way,
+  // max(own, own / p + ways) - own.
+  [[nodiscard]] double exchange_ns(const Work&, double own) const;
   // The two sides and the launches, for callers that must choose a side themselves; ns.
   [[nodiscard]] double compute_ns(const Work&, const Rows&) const;
   [[nodiscard]] double memory_ns(const Work&) const;

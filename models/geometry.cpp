@@ -58,7 +58,7 @@ void check_split(const ModelSpec& m, const Parallel& s) {
     throw InputError(fmt::format("model {}: {}", m.name.empty() ? "(unnamed)" : m.name, what),
                      hint);
   };
-  if (s.tensor < 1 || s.pipeline < 1 || s.data < 1)
+  if (s.tensor < 1 || s.pipeline < 1 || s.data < 1 || s.context < 1)
     wrong("a parallel degree is below 1", "give whole numbers from 1");
   if (m.heads % s.tensor != 0)
     wrong(fmt::format("tensor {} does not divide {} heads", s.tensor, m.heads),
@@ -73,6 +73,18 @@ void check_split(const ModelSpec& m, const Parallel& s) {
   if (s.expert && m.moe && std::int64_t{s.tensor} * s.data > m.moe->experts)
     wrong(fmt::format("{} ranks for {} experts", s.tensor * s.data, m.moe->experts),
           "give at most one rank per expert");
+  if (s.context == 1) return;
+  const auto keeps_all = [](const Layer& l) {
+    return (l.attention == AttentionKind::full || l.attention == AttentionKind::mla) && !l.is_upper;
+  };
+  const std::vector<Layer> all = layers_of(m);
+  if (m.encoder || m.memory || m.tpa || m.prefill_passes != 1 ||
+      !std::all_of(all.begin(), all.end(), keeps_all))
+    wrong("its layers do not all attend to every token, and only such a context is shared",
+          "set deployment.parallel.context: 1, or choose a model with plain attention");
+  if (s.expert && m.moe)
+    wrong("experts over several ranks beside a shared context are not modelled",
+          "set deployment.parallel.expert: 1 or context: 1");
 }
 
 std::vector<std::int64_t> stage_layers(std::int64_t layers, int stages) {
@@ -172,6 +184,9 @@ Bytes stage_block_bytes(const ModelSpec& m, const Parallel& split, Dtype kv,
                         (pooled ? ceil_div(block_tokens, m.pool_tokens) : block_tokens),
                     bits(kv));
   }
+  // Groups that share the context hold some of a block's tokens each.
+  if (split.context > 1)
+    return Bytes{static_cast<std::int64_t>(std::ceil(to_double(sum) / split.context))};
   return sum;
 }
 

@@ -174,7 +174,8 @@ void TransformerWork::step(const StepShape& s, std::vector<Work>& out) const {
 
 void TransformerWork::add_decoder(const StepShape& s, std::vector<Work>& out) const {
   Batch b;
-  const double prefill = d(s.prefill_tokens());
+  // Groups that share a context compute some tokens of a prompt each; a decode's token all of them.
+  const double prefill = d(s.prefill_tokens()) / split_.context;
   b.decodes = d(s.decodes + s.draft_tokens);
   b.tail = d(std::max(s.padded_decodes, s.decodes) + s.draft_tokens);
   b.dense = b.tail + prefill * d(m_.prefill_passes);
@@ -426,8 +427,13 @@ void TransformerWork::add_attention(const Group& g, const StepShape& s, const Ba
     reads *= d(m_.prefill_passes);
     Work w;
     w.op = Operator::attention_prefill;
-    w.flops = g.layers * 2 * heads_ * (key + value) * (pairs / (pool * pool));
+    w.flops = g.layers * 2 * heads_ * (key + value) * (pairs / (pool * pool)) / split_.context;
     w.kv_bytes = g.layers * (reads / pool) * cached;
+    if (split_.context > 1) {
+      double reach = 0;
+      for (const PrefillPiece& p : s.prefills) reach += d(p.history + p.tokens);
+      w.comm_bytes = from_others(g.layers * reach * cached);
+    }
     const double queries =
         g.like.is_upper ? b.samples - b.decodes : (b.real - b.decodes) * d(m_.prefill_passes);
     w.activation_bytes = g.layers * (queries / pool) * heads_ * (key + value) * act_;
@@ -442,11 +448,25 @@ void TransformerWork::add_attention(const Group& g, const StepShape& s, const Ba
   Work w;
   w.op = Operator::attention_decode;
   // A pooled layer runs once per pool of tokens, over one entry per pool.
-  w.flops = g.layers * 2 * heads_ * (score + mix) * (context * queries / (pool * pool));
-  w.kv_bytes = g.layers * ((context + d(s.draft_tokens)) / (pool * pool)) * cached;
+  w.flops =
+      g.layers * 2 * heads_ * (score + mix) * (context * queries / (pool * pool)) / split_.context;
+  w.kv_bytes = g.layers * ((context + d(s.draft_tokens)) / (pool * pool)) * cached / split_.context;
   w.activation_bytes = g.layers * b.decodes * heads_ * (score + mix) * act_;
   w.launches = g.layers;
+  if (split_.context > 1 && split_.rings_context)
+    w.comm_bytes = from_others(g.layers * context * cached);
   out.push_back(w);
+  if (split_.context == 1 || split_.rings_context) return;
+  Work merge;  // the value of every head, and the maximum and sum that it is weighted by
+  merge.op = Operator::attention_merge;
+  merge.comm_bytes = g.layers * b.decodes * heads_ * (mix + 2) * act_;
+  merge.launches = g.layers;
+  out.push_back(merge);
+}
+
+// Of the KV of a whole context, what the other groups that share it have.
+double TransformerWork::from_others(double bytes) const {
+  return bytes * (split_.context - 1) / split_.context;
 }
 
 // Rotation of queries and keys, and the write of this iteration's KV into the cache.

@@ -16,7 +16,9 @@
 // sends), summed over calls; what a ring makes of it, 2 (p - 1) / p for an all-reduce over p ranks,
 // is the cost model's factor. The all-gather of logits counts half of its result in all_reduce,
 // because it moves half of what an all-reduce of that size moves. all_to_all counts what one rank
-// sends to other ranks, dispatch and combine.
+// sends to other ranks, dispatch and combine. Where groups share a context, attention's comm_bytes
+// is the KV that comes from the other groups (of decodes: where it goes round), attention_merge's
+// the partial results of one group.
 //
 // Formulas and their sources: models/README.md.
 #include <vector>
@@ -76,6 +78,7 @@ class TransformerWork final : public ModelWork {
   void add_ffn(double layers, std::int64_t width, double tokens, std::vector<Work>&) const;
   void add_experts(const Feed&, const StepShape&, const Batch&, std::vector<Work>&) const;
   void add_head(const Batch&, std::vector<Work>&) const;
+  [[nodiscard]] double from_others(double bytes) const;
   void add_collectives(const StepShape&, const Batch&, std::vector<Work>&) const;
   // A product of `tokens` rows: in -> out, in `layers` layers.
   [[nodiscard]] Work product(Operator, double layers, double tokens, double in, double out,

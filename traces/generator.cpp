@@ -35,6 +35,10 @@ class Generator final : public SessionSource {
                TraceLength::prompt),
         call_after_(p.tools.after, "generate.tools.after", c.path, TraceLength::output),
         call_result_(p.tools.result, "generate.tools.result", c.path, TraceLength::prompt),
+        image_count_(p.images.count.value_or(SessionParams::constant(1)), "generate.images.count",
+                     c.path, TraceLength::prompt),
+        image_tokens_(p.images.tokens, "generate.images.tokens", c.path, TraceLength::prompt),
+        image_ranks_(static_cast<std::size_t>(std::max(1, p.images.distinct)), p.images.zipf),
         prefix_tokens_(p.prefixes.tokens, "generate.prefixes.tokens", c.path, TraceLength::prompt),
         prefix_ranks_(static_cast<std::size_t>(std::max(1, p.prefixes.count)), p.prefixes.zipf),
         tenant_ranks_(static_cast<std::size_t>(p.tenants.count), p.tenants.zipf),
@@ -46,7 +50,8 @@ class Generator final : public SessionSource {
         pauses_(c.seed, "generate/pause"),
         prefixes_(c.seed, "generate/prefix"),
         tenants_(c.seed, "generate/tenant"),
-        tools_(c.seed, "generate/tools") {}
+        tools_(c.seed, "generate/tools"),
+        images_(c.seed, "generate/images") {}
 
   [[nodiscard]] std::optional<std::uint64_t> total() const override {
     return static_cast<std::uint64_t>(total_);
@@ -80,7 +85,10 @@ class Generator final : public SessionSource {
   // Appends a request that adds `fresh` tokens to the history; false when the context would grow
   // too long.
   bool add_request(Session& out, std::optional<Segment> prefix, std::int64_t fresh,
-                   std::int64_t output, Duration pause, std::vector<ToolCall> calls) {
+                   std::int64_t output, Duration pause, std::vector<ToolCall> calls,
+                   std::vector<Image> images) {
+    std::int64_t of_images = 0;
+    for (const Image& image : images) of_images += image.tokens;
     const std::int64_t most = params_.sessions.max_context.count();
     std::int64_t called = 0;
     for (const ToolCall& call : calls) called += call.after;
@@ -98,8 +106,13 @@ class Generator final : public SessionSource {
       called = 0;
     }
     const std::int64_t results = returned_tokens(calls);
+    if (is_first && before + of_images + 2 > most) {  // they do not fit at all
+      images.clear();
+      of_images = 0;
+    }
+    fresh += of_images;
     if (is_first) {
-      fresh = std::max<std::int64_t>(1, std::min(fresh, most - before - 1));
+      fresh = std::max<std::int64_t>(of_images + 1, std::min(fresh, most - before - 1));
       output = std::max<std::int64_t>(1, std::min(output, most - before - fresh));
     } else if (before + fresh + called + results + output > most) {
       return false;
@@ -111,7 +124,15 @@ class Generator final : public SessionSource {
     turn.pause = pause;
     if (prefix && (is_first || !params_.sessions.keep_history)) turn.segments.push_back(*prefix);
     const auto n = static_cast<std::uint32_t>(out.turns.size());
-    turn.segments.push_back({hash_combine(key, hash_combine(out.id, 2ULL * n)), fresh});
+    if (!is_first && params_.sessions.keep_history) turn.images = out.turns.back().images;
+    for (Image& image : images) {
+      image.first = before;
+      before += image.tokens;
+      key = hash_combine(key, image.hash);
+      turn.segments.push_back({key, image.tokens});
+      turn.images.push_back(image);
+    }
+    turn.segments.push_back({hash_combine(key, hash_combine(out.id, 2ULL * n)), fresh - of_images});
     turn.segments.push_back(
         {hash_combine(turn.segments.back().key, hash_combine(out.id, 2ULL * n + 1)),
          turn.output_tokens + results});
@@ -133,6 +154,31 @@ class Generator final : public SessionSource {
       out.push_back({call_after_.draw(rng.at(0), row),
                      draw_pause(params_.tools.pause, params_.tools.pause_cv, rng.at(1)),
                      call_result_.draw(rng.at(2), row)});
+    }
+    return out;
+  }
+
+  // Of request n of a session; their places are not known yet.
+  [[nodiscard]] std::vector<Image> draw_images(std::uint64_t session, std::uint64_t n) const {
+    std::vector<Image> out;
+    const ImageParams& p = params_.images;
+    if (!p.count) return out;
+    const Rng own = images_.at(session).at(n);
+    if (own.at(0).uniform() >= p.share.value) return out;
+    const std::int64_t count = std::min(image_count_.draw(own.at(1), own.at(1)), kMaxTurns);
+    for (std::int64_t i = 0; i < count; ++i) {
+      Rng rng = own.at(2 + static_cast<std::uint64_t>(i));
+      if (p.distinct == 0) {
+        const std::uint64_t each = hash_combine(session, hash_combine(n, std::uint64_t(i)));
+        out.push_back(
+            {hash_combine(hash_combine(salt_, 3), each), 0, image_tokens_.draw(rng, rng)});
+        continue;
+      }
+      // The same image has the same size wherever it is shown.
+      const std::size_t rank = image_ranks_.draw(rng);
+      const Rng size = images_.at(UINT64_MAX).at(rank);
+      out.push_back(
+          {hash_combine(hash_combine(salt_, 4), rank), 0, image_tokens_.draw(size, size)});
     }
     return out;
   }
@@ -165,7 +211,8 @@ class Generator final : public SessionSource {
           pause = draw_pause(params_.sessions.think_time, params_.sessions.think_cv,
                              pauses_.at(number).at(n));
         if (!add_request(out, prefix, fresh.draw(p, row), answer.draw(o, row), pause,
-                         draw_calls(number, n)))
+                         draw_calls(number, n),
+                         step > 0 ? std::vector<Image>{} : draw_images(number, n)))
           return true;
       }
     }
@@ -186,10 +233,12 @@ class Generator final : public SessionSource {
   std::int64_t total_;
   Arrivals arrivals_;
   LengthLaw prompt_, output_, message_, turns_, steps_, result_, step_output_, calls_, call_after_,
-      call_result_, prefix_tokens_;
+      call_result_, image_count_, image_tokens_;
+  ZipfRanks image_ranks_;
+  LengthLaw prefix_tokens_;
   ZipfRanks prefix_ranks_, tenant_ranks_;
   std::uint64_t salt_;
-  Rng rows_, prompts_, outputs_, shapes_, pauses_, prefixes_, tenants_, tools_;
+  Rng rows_, prompts_, outputs_, shapes_, pauses_, prefixes_, tenants_, tools_, images_;
   std::uint64_t sessions_ = 0;
 };
 

@@ -112,6 +112,24 @@ struct ToolParams {
       field("share", &ToolParams::share, between(Ratio{0}, Ratio{1}), "requests that call tools")};
 };
 
+// Images that messages begin with.
+struct ImageParams {
+  std::optional<LengthParams> count;
+  LengthParams tokens = SessionParams::constant(576);
+  Ratio share{1.0};
+  int distinct = 0;
+  double zipf = 1.0;
+  static constexpr Rows kFields{
+      field("count", &ImageParams::count, any, "of a message; none = no images"),
+      field("tokens", &ImageParams::tokens, any,
+            "tokens that an image becomes, in addition to the prompt's"),
+      field("share", &ImageParams::share, between(Ratio{0}, Ratio{1}), "messages that have images"),
+      field("distinct", &ImageParams::distinct, between(0, 1'000'000),
+            "how many different images there are; 0 = no two are alike"),
+      field("zipf", &ImageParams::zipf, between(0.0, 10.0),
+            "popularity: image number k has weight k^-zipf")};
+};
+
 struct GeneratorParams {
   ArrivalParams arrivals;
   LengthParams prompt = SessionParams::constant(1024);
@@ -120,6 +138,7 @@ struct GeneratorParams {
   PrefixParams prefixes;
   AgentParams agent;
   ToolParams tools;
+  ImageParams images;
   TenantParams tenants;
   std::int64_t requests = 1000;
   static constexpr Rows kFields{
@@ -133,6 +152,8 @@ struct GeneratorParams {
       field("agent", &GeneratorParams::agent, any,
             "tool calls within a turn, each followed by a request of its own"),
       field("tools", &GeneratorParams::tools, any, "tool calls within a request"),
+      field("images", &GeneratorParams::images, any,
+            "images in the messages, for scenarios with an `encoder`"),
       field("tenants", &GeneratorParams::tenants, any, "whom the sessions belong to"),
       field("requests", &GeneratorParams::requests, between<std::int64_t>(1, 1'000'000'000),
             "requests in all")};

@@ -123,6 +123,7 @@ void SessionSource::pop(Request& out) {
   out.priority = session.priority;
   out.segments.clear();
   out.calls = turn.calls;
+  out.images = turn.images;
   fill_segments(session, ready.turn, out);
   in_flight_.emplace(out.index, InFlight{ready.slot, ready.turn});
 }

@@ -21,6 +21,7 @@ struct Turn {
   std::vector<std::uint32_t> then;  // turns that wait for this one
   std::vector<Segment> segments;
   std::vector<ToolCall> calls;  // while it is served
+  std::vector<Image> images;    // of the whole prompt
 };
 
 struct Session {

@@ -22,6 +22,13 @@ struct Segment {
   std::int64_t tokens = 0;
 };
 
+// A run of a prompt's tokens that an encoder makes of an image (or of sound, video). Equal hashes
+// are equal images.
+struct Image {
+  std::uint64_t hash = 0;
+  std::int64_t first = 0, tokens = 0;  // the run's first token, from 0
+};
+
 // One request. `segments` cover the prompt first and may go on over the output where its content is
 // known (their tokens sum to prompt_tokens, or to prompt_tokens + output_tokens; with block-wise
 // keys a segment may straddle the border between the two). With tool calls, what follows the prompt
@@ -38,6 +45,7 @@ struct Request {
   std::vector<Segment> segments;
   // In order; after the last of them at least one output token is produced.
   std::vector<ToolCall> calls;
+  std::vector<Image> images{};  // in order of their tokens, all within the prompt
   // The exact arrival, where a trace knows it, is so many 2^-24 ns later (or earlier): at most half
   // a nanosecond.
   std::int32_t arrival_fraction = 0;

@@ -50,7 +50,7 @@ void append_ids(Text& text, const Request& r, std::int64_t block, KeyTable& ids)
 
 std::uint64_t write_mooncake(TraceSource& source, TextSink sink, const WriteOptions& options) {
   if (options.block_tokens < 1) throw InputError("block_tokens has to be 1 or more");
-  KeyTable ids, sessions;
+  KeyTable ids, sessions, images;
   Text text;
   std::uint64_t written = 0;
   for_each_request(source, options.service, [&](const Request& r) {
@@ -63,7 +63,10 @@ std::uint64_t write_mooncake(TraceSource& source, TextSink sink, const WriteOpti
     append(text, "]");
     if (r.session != 0) append(text, ",\"session_id\":\"s{}\"", number_of(r.session, sessions));
     if (r.priority != 0) append(text, ",\"priority\":{}", r.priority);
-    append(text, "}}\n");
+    for (std::size_t i = 0; i < r.images.size(); ++i)
+      append(text, "{}{},{},{}", i == 0 ? ",\"images\":[" : ",",
+             number_of(r.images[i].hash, images), r.images[i].first, r.images[i].tokens);
+    append(text, "{}}}\n", r.images.empty() ? "" : "]");
     sink(view(text));
     ++written;
   });

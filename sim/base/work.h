@@ -60,7 +60,11 @@ struct Parallel {
   int tensor = 1, pipeline = 1, data = 1;
   bool expert =
       false;  // experts are spread over tensor x data ranks instead of being cut by tensor
-  [[nodiscard]] int gpus() const { return tensor * pipeline * data; }
+  // Groups of tensor x pipeline GPUs that share the tokens of every sequence; how KV gets to the
+  // queries: collected first instead of going round, and going round instead of partial results.
+  int context = 1;
+  bool gathers_context = false, rings_context = false;
+  [[nodiscard]] int gpus() const { return tensor * pipeline * data * context; }
 };
 
 enum class Operator : std::uint8_t {
@@ -80,9 +84,10 @@ enum class Operator : std::uint8_t {
   sampler,
   all_reduce,
   all_to_all,
-  stage_transfer
+  stage_transfer,
+  attention_merge
 };
-inline constexpr std::size_t kOperators = 17;
+inline constexpr std::size_t kOperators = 18;
 
 // The work of one operator over all layers of the rank in one iteration. Per rank, after the split.
 struct Work {

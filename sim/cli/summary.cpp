@@ -219,6 +219,29 @@ std::string acceleration_lines(const std::vector<Metric>& m) {
   return out;
 }
 
+std::string pipeline_line(const std::vector<Metric>& m) {
+  if (!find(m, "pipeline_stages")) return "";
+  return fmt::format(
+      "pipeline   {} stages, {} batches in flight in the mean; stages idle {} of the time between "
+      "batches (bubbles), {} s in all\n",
+      number(find(m, "pipeline_stages"), 0), number(find(m, "pipeline_batches_in_flight"), 2),
+      percent(find(m, "pipeline_bubble_share")), number(find(m, "pipeline_bubble_time"), 2));
+}
+
+std::string encoder_line(const std::vector<Metric>& m) {
+  if (!find(m, "images_encoded")) return "";
+  std::string out =
+      fmt::format("images     {} encoded ({} tokens), {} of all were cached; {} s",
+                  number(find(m, "images_encoded"), 0), number(find(m, "image_tokens_encoded"), 0),
+                  percent(find(m, "encoder_cache_hit_rate")), number(find(m, "encoder_time"), 2));
+  if (const auto busy = find(m, "encoder_busy_share"))
+    out += fmt::format(
+        " on encoders that were busy {} of the time; requests waited {} ms for them "
+        "in the mean",
+        percent(busy), number(find(m, "encoder_wait_mean_ms"), 1));
+  return out + "\n";
+}
+
 // What that does to attention, as measured on tensors (docs/quality.md).
 std::string quality_line(const std::vector<Metric>& m) {
   const auto error = find(m, "quality", "out_err"), mass = find(m, "quality", "mass"),
@@ -306,6 +329,7 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
     if (part->role != PoolRole::mixed)
       out += fmt::format(" for {}", part->role == PoolRole::prefill ? "prefill" : "decode");
   }
+  if (run.encode.encoders > 0) out += fmt::format(" + {} encoders", run.encode.encoders);
   if (instances_of(run) > 1)
     out += fmt::format(" ({} instances, {})", instances_of(run), s.router.name);
   out += fmt::format(", {}, cost {}\n", s.engine.preset, s.cost.name);
@@ -342,6 +366,8 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
   out += tool_line(m);
   out += token_line(m);
   out += acceleration_lines(m);
+  out += pipeline_line(m);
+  out += encoder_line(m);
   out += quality_line(m);
   out += tier_lines(m, o);
   if (s.slo.ttft || s.slo.tpot || s.slo.e2e)

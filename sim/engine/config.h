@@ -21,8 +21,9 @@
 
 namespace kvsim {
 
-class Adapters;     // sim/engine/adapters.h
-class Speculation;  // sim/engine/speculation.h
+class Adapters;       // sim/engine/adapters.h
+struct EncoderRules;  // sim/engine/encoder.h
+class Speculation;    // sim/engine/speculation.h
 
 using MakeEvictionPolicy =
     std::function<std::unique_ptr<EvictionPolicy>(const EvictionPolicy::Context&)>;
@@ -90,9 +91,13 @@ struct EngineConfig {
                               // on to another instance
   const Speculation* speculation = nullptr;  // not owned; null: a token a sequence and iteration
   const Adapters* adapters = nullptr;        // not owned; null: all use the base model
+  const EncoderRules* encoder = nullptr;     // not owned; null: images are encoded elsewhere
   // Attention of decodes reads blocks that several of them share once.
   bool shared_prefix_attention = false;
-  bool pushes = false;       // with it: KV is sent there as it is computed
+  bool pushes = false;  // with it: KV is sent there as it is computed
+  // Batches in flight through the stages of a pipeline (step_pipeline.h); 0 = an iteration is over
+  // before the next one starts.
+  std::int64_t pipeline_batches = 0, pipeline_stages = 1;
   bool exact_steps = false;  // take the per-sequence path always (slow; the results are the same)
 
   // Of the tokens of a sequence, and of the pool for all that it keeps of them.

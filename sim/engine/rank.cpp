@@ -234,7 +234,7 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
   while (i < running_.size() && budget > 0 && !self_preempted) {
     const std::uint32_t slot = running_[i];
     Sequence& s = sequences_[slot];
-    if (s.draining) {
+    if (s.draining || is_flying(slot)) {
       ++i;
       continue;
     }
@@ -429,6 +429,10 @@ void Rank::publish_known_outputs(bool ahead) {
 // Counts of this iteration, then the state after it.
 void Rank::finish_plan(Plan& out) {
   if (adapters_) plan_adapters(out);
+  if (encoder_)
+    for (const PlannedPrefill& p : out.prefills)
+      out.encode_ns += encoder_->encode(sequences_[p.slot].outcome.index, p.piece.history,
+                                        p.piece.history + p.piece.tokens, totals_.encoder);
   if (!out.holds_decodes) {
     for (const std::uint32_t slot : out.starved) sequences_[slot].computed = group_.remove(slot);
     group_.describe(out.shape);
@@ -497,6 +501,10 @@ KvOccupancy Rank::occupancy() const {
   o.used_blocks = used_blocks();
   o.unfilled_tokens = group_.unfilled() + draining_unfilled_;
   for (const std::uint32_t slot : prefilling_) o.unfilled_tokens += unfilled(sequences_[slot]);
+  if (flights_ > 0)
+    for (const std::uint32_t slot : running_)
+      if (is_flying(slot) && !sequences_[slot].draining)
+        o.unfilled_tokens += unfilled(sequences_[slot]);
   o.stranded_blocks = stranded_;
   return o;
 }

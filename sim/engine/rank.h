@@ -14,6 +14,7 @@
 #include "sim/engine/adapters.h"
 #include "sim/engine/config.h"
 #include "sim/engine/decode_group.h"
+#include "sim/engine/encoder.h"
 #include "sim/engine/host_copies.h"
 #include "sim/engine/rank_memory.h"
 #include "sim/engine/rank_tiers.h"
@@ -88,6 +89,12 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   // KV of admitted requests may move to host memory and back. Before the first request.
   void attach_host(const TransferPath& in, const TransferPath& out, Transfers&);
 
+  // Images of prompts are encoded here (EngineConfig::encoder). Before the first request.
+  void attach_images(const ImageTable& images) {
+    if (config_.encoder != nullptr)
+      encoder_ = std::make_unique<PromptEncoder>(*config_.encoder, images);
+  }
+
   // Why admission control refuses a request now, a static text; null: it may be enqueued.
   [[nodiscard]] const char* refuse(const Request&, Time now);
   // Accepts a request; its TTFT intervals so far (front end) are given by visible -
@@ -104,6 +111,12 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   void account(const Plan&, Time start, Time end, Spent);
   // The same for a rank that had no part in the group's iteration.
   void close_lost(Time end);
+  // Batches in flight (rank_pipeline.cpp): one that was planned begins, and one is over, of whose
+  // time no other batch has covered `covered_ns`.
+  void take_off(Plan&);
+  // Nobody is in flight and nobody could be planned; false: that was not for lack of blocks.
+  bool break_deadlock(Time now);
+  void account_flight(const Plan&, Time start, Time end, Spent, std::int64_t covered_ns);
 
   // Fast-forward: how many further iterations can be planned that equal the last one in kind; at
   // most `most`.
@@ -194,6 +207,13 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   void starve(std::uint32_t slot);
   void feed(std::uint32_t slot, Plan&);
   void put_left_out_first(const Plan&);
+  // Batches in flight (rank_pipeline.cpp).
+  [[nodiscard]] bool is_flying(std::uint32_t slot) const {
+    return slot < flying_.size() && flying_[slot];
+  }
+  void set_flying(std::uint32_t slot, bool yes);
+  void land(const Plan&);
+  [[nodiscard]] std::uint32_t last_running() const;
   // Speculative decoding (rank_speculation.cpp): tokens that a decode computes next, and booking
   // them.
   [[nodiscard]] std::int64_t decode_tokens(std::uint32_t slot) const;
@@ -441,6 +461,7 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   bool slack_known_ = false;
   std::unique_ptr<RankTiers> tiers_;
   std::unique_ptr<AdapterSlots> adapters_;     // null: nobody names one
+  std::unique_ptr<PromptEncoder> encoder_;     // null: no images, or they are encoded elsewhere
   std::unique_ptr<SharedReads> shared_reads_;  // null: attention reads every context by itself
   std::int64_t load_reserve_ = 0;  // blocks that requests with loads under way will still need
   std::int64_t skipping_ = 0;      // running requests with a load under way
@@ -465,6 +486,8 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   };
   std::optional<Departing> departing_;
   std::int64_t known_outputs_running_ = 0, starved_ = 0, draining_ = 0;
+  std::vector<bool> flying_;  // by slot; empty where batches do not overlap
+  std::int64_t flights_ = 0;  // of those that stay afterwards
   std::uint64_t admissions_ = 0;
   // When the last of them were, the next in place admissions_ % size.
   static constexpr std::uint64_t kRecent = 32;

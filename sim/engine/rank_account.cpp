@@ -98,7 +98,8 @@ void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, Spent 
     save_snapshots(s, p.piece.history, p.piece.history + p.piece.tokens, end);
   add(intervals(s), Interval::prefill, spent.gpu_ns);
   add(intervals(s), Interval::host, spent.host_ns);
-  add(intervals(s), Interval::load_stall, spent.stall_ns);
+  add(intervals(s), config_.pipeline_batches > 0 ? Interval::chunk_wait : Interval::load_stall,
+      spent.stall_ns);
   if (config_.pushes && s.outcome.first_token == kNever && s.state == Sequence::State::running)
     peers_->computed(*this, p.slot, p.piece.history + p.piece.tokens, start, end);
   if (tiers_ && (p.piece.samples || !tiers_->config().whole_prompts))
@@ -114,6 +115,10 @@ void Rank::account_prefill(const PlannedPrefill& p, Time start, Time end, Spent 
   }
   s.late_since = kNever;
   s.outcome.last_token = end + config_.back_end;
+  if (config_.pipeline_batches > 0) {  // each of its batches is accounted for by itself
+    s.last_piece_end = s.late_since = end;
+    return;
+  }
   s.mark_gpu = totals_.gpu_ns;
   s.mark_host = totals_.host_ns;
   s.mark_stall = totals_.stall_ns;
@@ -133,7 +138,9 @@ void Rank::close_segment(Sequence& s, Time at) {
     s.decoding_since_mark = false;
     if (s.late_since == kNever) s.late_since = at;  // of its last token
   } else if (s.last_piece_end != kNever) {
-    add(intervals(s), Interval::chunk_wait, to_ns(at - s.last_piece_end));
+    const bool decodes = config_.pipeline_batches > 0 && s.late_since == s.last_piece_end;
+    add(intervals(s), decodes ? Interval::decode_wait : Interval::chunk_wait,
+        to_ns(at - s.last_piece_end));
   }
   s.last_piece_end = kNever;
   s.lost_at = at;
@@ -234,7 +241,8 @@ void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t r
   if (at < most) {
     // A running request computes the same content, but these blocks of it cannot be hit yet.
     std::int64_t coming = 0;
-    for (const std::uint32_t slot : config_.publish_computed ? running_ : prefilling_) {
+    for (const std::uint32_t slot :
+         config_.publish_computed || flights_ > 0 ? running_ : prefilling_) {
       const Sequence& other = sequences_[slot];
       std::int64_t same = 0;
       for (std::size_t i = 0; i < std::min(s.content.size(), other.content.size()); ++i) {
@@ -294,7 +302,8 @@ void Rank::check_invariants() {
     if (s.state != Sequence::State::none) in_host += s.host_room + s.host_copy;
   KVSIM_CHECK(in_host == (host_ ? host_->used() : 0), "{} blocks are set aside in host memory",
               in_host);
-  std::int64_t counted = group_.size() + static_cast<std::int64_t>(prefilling_.size()) + draining_;
+  std::int64_t counted =
+      group_.size() + static_cast<std::int64_t>(prefilling_.size()) + draining_ + flights_;
   for (const std::uint32_t slot : waiting_) counted -= sequences_[slot].draining ? 1 : 0;
   for (const std::uint32_t slot : skipped_) counted -= sequences_[slot].draining ? 1 : 0;
   KVSIM_CHECK(counted == running(), "{} sequences decode, prefill or drain, {} run", counted,

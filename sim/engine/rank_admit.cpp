@@ -410,6 +410,7 @@ std::int64_t Rank::evacuate(Time now, std::vector<Sequence>& out) {
   }
   memory_.lose_all();
   if (adapters_) adapters_->clear();
+  if (encoder_) encoder_->clear();
   load_reserve_ = 0;
   const std::int64_t cached = pool_.cached_free();
   if (snapshots_) snapshots_->clear();

@@ -131,7 +131,7 @@ std::int64_t Rank::walk_decodes(Plan& out, Time now, bool ahead) {
     bool stays = true;
     while (stays && least + memory_.activation_blocks(tokens + n) > pool_.free()) {
       std::size_t v = running_.size() - 1;
-      while (v > i && sequences_[running_[v]].draining) --v;
+      while (v > i && (sequences_[running_[v]].draining || is_flying(running_[v]))) --v;
       stays = v > i;
       preempt(running_[v], out, now, ahead, 0);
     }
@@ -232,7 +232,7 @@ void Rank::learn_estimate() {
 }
 
 std::uint32_t Rank::fewest_outputs() const {
-  std::uint32_t worst = running_.back();
+  std::uint32_t worst = last_running();
   const auto outputs = [this](std::uint32_t slot) {
     return group_.contains(slot) ? group_.computed(slot) + 1 - sequences_[slot].prompt : 0;
   };

@@ -194,6 +194,7 @@ void Rank::depart_now(Time now) {
 // False: it is over, preempted, or about to end.
 bool Rank::plan_departure(Time now, bool ahead) {
   const auto [slot, index, at] = *departing_;
+  if (is_flying(slot)) return false;  // not yet
   departing_.reset();
   Sequence& s = sequences_[slot];
   if (s.state != Sequence::State::running || s.outcome.index != index || s.draining || s.starved ||

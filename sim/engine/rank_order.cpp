@@ -204,11 +204,16 @@ bool Rank::queue_may_move() const {
 
 std::uint32_t Rank::victim(Time now) {
   if (!traits_.ranks_running)
-    return config_.batch.victim == BatchVictim::last ? running_.back() : fewest_outputs();
+    return config_.batch.victim == BatchVictim::last ? last_running() : fewest_outputs();
   tell_all_tokens();
   Standing worst;
   std::uint32_t last = running_.front();
+  if (!flying_.empty()) {
+    last = last_running();
+    worst = scheduler_->standing(request_of(last), now);
+  }
   for (const std::uint32_t slot : running_) {
+    if (is_flying(slot)) continue;
     const Standing p = scheduler_->standing(request_of(slot), now);
     if (slot != last && goes_before(p, slot, worst, last)) continue;
     worst = p;
@@ -221,7 +226,7 @@ Rank::Use Rank::use_of(std::uint32_t slot) {
   const Sequence& s = sequences_[slot];
   Use u;
   u.requests = 1;
-  if (s.draining) return u;
+  if (s.draining || is_flying(slot)) return u;
   if (group_.contains(slot)) {
     const std::int64_t computed = group_.computed(slot);
     u.blocks = blocks_at(s, computed);
@@ -277,7 +282,8 @@ void Rank::make_way(Plan& out, Time now, bool ahead) {
   };
   for (const std::uint32_t slot : running_) {
     const SchedulerRequest r = request_of(slot);
-    const bool leaves = !sequences_[slot].draining && scheduler_->displaces(asking, r, now);
+    const bool leaves = !sequences_[slot].draining && !is_flying(slot) &&
+                        scheduler_->displaces(asking, r, now);
     if (leaves) displaced_.push_back({scheduler_->standing(r, now), slot, nullptr});
     count(leaves ? leaving : staying, use_of(slot), 1);
   }

@@ -104,6 +104,14 @@ struct PlannedPrefill {
   PrefillPiece piece;
 };
 
+// A sequence in a batch that is in flight.
+struct Flight {
+  enum class After : std::uint8_t { prompt, decode, leave };  // what it does when that is over
+  std::uint32_t slot = 0;
+  After after{};
+  bool token = false;  // it decodes in this batch
+};
+
 struct Plan {
   bool empty = true;
   bool holds_decodes = false;  // prompts only: no decode takes part
@@ -123,6 +131,7 @@ struct Plan {
   std::vector<std::uint32_t> awaits;     // slots whose KV must have come before it can end
   std::vector<std::uint64_t> flushes;    // copies that must have left its blocks before it begins
   std::vector<std::uint32_t> resumed;    // decode again, having been swapped out
+  std::vector<Flight> flights;           // where batches overlap
   std::int64_t preemptions = 0;
   // Driver time: of pages that nobody could foresee, and of pages that can be mapped while the
   // iteration before runs.
@@ -131,6 +140,7 @@ struct Plan {
   // Drafts that it verifies, those of them that turn out right, most of one sequence.
   std::int64_t drafted = 0, accepted = 0, draft_steps = 0;
   std::int64_t adapter_ns = 0;  // GPU time of adapters: copies into slots, and their products
+  std::int64_t encode_ns = 0;   // GPU time of images that its prompts bring
   KvOccupancy occupancy;        // while it runs
   void clear() {
     empty = true;
@@ -147,8 +157,9 @@ struct Plan {
     awaits.clear();
     flushes.clear();
     resumed.clear();
+    flights.clear();
     preemptions = mapping_ns = mapping_ahead_ns = restore_ns = 0;
-    drafted = accepted = draft_steps = adapter_ns = 0;
+    drafted = accepted = draft_steps = adapter_ns = encode_ns = 0;
     occupancy = {};
   }
 };

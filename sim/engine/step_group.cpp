@@ -22,6 +22,8 @@ StepGroup::StepGroup(const EngineConfig& config, std::vector<Rank*> ranks, CostM
                      DurationHistogram& itl)
     : config_(config), cost_(cost), itl_(itl) {
   for (Rank* r : ranks) lanes_.push_back({r, {}, {}});
+  if (config.pipeline_batches > 0)
+    pipeline_ = std::make_unique<StagePipeline>(config.pipeline_stages, config.pipeline_batches);
   shapes_.resize(lanes_.size());
   growth_.resize(lanes_.size());
   lines_.resize(lanes_.size());
@@ -82,7 +84,7 @@ std::int64_t StepGroup::price(Lane& l) {
     l.rank->account_drafting(drafting);
     model += drafting;
   }
-  model += l.running.adapter_ns;
+  model += l.running.adapter_ns + l.running.encode_ns;
   if (config_.forms == nullptr) return l.running.restore_ns + model;
   return l.running.restore_ns +
          config_.forms->time(model, l.running.loads, l.running.prompts, s.decodes > 0);
@@ -211,6 +213,7 @@ Time StepGroup::next_answer(Time now) const {
 }
 
 void StepGroup::schedule(Time now) {
+  if (pipeline_) return schedule_pipeline(now);
   if (busy_) return;
   bool work = false;
   if (config_.async_scheduling) {
@@ -479,6 +482,7 @@ void StepGroup::record(const Lane& l, Time begin, Time end) {
 void StepGroup::complete(Time now) {
   KVSIM_CHECK(busy_ && now == next_end_, "iteration ends at {} ns, completed at {} ns",
               to_ns(next_end_), to_ns(now));
+  if (pipeline_) return complete_pipeline(now);
   if (!ends_.empty()) commit(ends_.size() - 1 - done_);
   ends_.clear();
   gpus_.clear();

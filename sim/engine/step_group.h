@@ -7,6 +7,7 @@
 
 #include "hardware/cost_model.h"
 #include "sim/engine/rank.h"
+#include "sim/engine/step_pipeline.h"
 
 namespace kvsim {
 
@@ -17,6 +18,8 @@ class StepGroup {
   // When the running iteration ends; kNever while idle. Changes only inside the calls below.
   [[nodiscard]] Time next_end() const { return busy_ ? next_end_ : kNever; }
   [[nodiscard]] bool busy() const { return busy_; }
+  // Idle, or a batch has just left a pipeline that others are still in.
+  [[nodiscard]] bool wants_plan() const { return !busy_ || left_; }
   [[nodiscard]] bool has_work() const;
   // KV that the iteration needs has not come, or copies still read memory that it overwrites: no
   // end is known.
@@ -52,6 +55,9 @@ class StepGroup {
     Plan running, next;
   };
   void start(Time now);
+  // Iterations that overlap (step_pipeline.cpp).
+  void schedule_pipeline(Time now);
+  void complete_pipeline(Time now);
   [[nodiscard]] bool loads_outstanding() const;
   [[nodiscard]] bool copies_outstanding() const;
   [[nodiscard]] bool flushes_outstanding() const;
@@ -77,6 +83,8 @@ class StepGroup {
   CostModel& cost_;
   DurationHistogram& itl_;
   std::vector<Lane> lanes_;
+  std::unique_ptr<StagePipeline> pipeline_;  // null: one iteration after the other
+  bool left_ = false;                        // a batch has left it since the last plan
   bool busy_ = false, stalled_ = false, closed_ = false;
   Time start_{}, next_end_{};
   std::int64_t gpu_ns_ = 0;    // of the running iteration

@@ -26,6 +26,7 @@ World::World(std::vector<InstanceSpec> specs, std::unique_ptr<Router> router, Tr
   }
   if (options_.tiers) build_tiers();
   if (options_.peers) show_peers();
+  if (options_.encode.encoders > 0) encoders_ = std::make_unique<EncoderPool>(options_.encode);
   if (!options_.quotas.empty()) gateway_ = std::make_unique<Gateway>(std::move(options_.quotas));
 }
 
@@ -56,6 +57,7 @@ void World::build_instance(InstanceSpec spec, Pool& pool) {
         [this](const RequestOutcome& o) { request_done(o); }, seen, out_.itl, *estimators_.back()));
     in.ranks.back()->on_first_token([this](const RequestOutcome& o) { first_token(o); });
     in.ranks.back()->attach_peers(*this);
+    in.ranks.back()->attach_images(images_);
     hear_caches(pool, *in.ranks.back(), id - pool.first);
   }
   in.seen_waiting.assign(ranks, 0);
@@ -148,6 +150,7 @@ void World::on_arrival(Time now) {
   trace_.pop(scratch_);
   if (const Adapters* a = instances_.front()->spec.engine.adapters)
     Adapters::set_apart(scratch_.segments, a->of(scratch_.index, scratch_.session));
+  if (!scratch_.images.empty()) take_images();
   ++injected_;
   ++inside_;
   if (!gateway_ || pass_gateway(now)) admit(now);
@@ -172,9 +175,11 @@ void World::place(std::size_t i, Time now) {
   const char* reason = misfit(scratch_, in.spec.engine);
   if (reason == nullptr && pools_.size() > 1)  // where it will go on
     reason = misfit(scratch_, instances_[pools_.back()->first]->spec.engine);
+  if (encoders_ && reason == nullptr)
+    promise_.waited = encoders_->ready(scratch_.images, now) - now;
   if (reason != nullptr) {
     reject(scratch_, id, promise_, reason);
-  } else if (in.spec.engine.front_end == Duration{0}) {
+  } else if (in.spec.engine.front_end + promise_.waited == Duration{0}) {
     deliver(scratch_, in, promise_, now);
   } else {
     std::uint32_t slot = 0;
@@ -188,7 +193,8 @@ void World::place(std::size_t i, Time now) {
     std::swap(routed_[slot].request, scratch_);
     routed_[slot].instance = id;
     routed_[slot].promise = promise_;
-    queue_.push({now + in.spec.engine.front_end, Phase::arrival, EventKind::visible, slot, 0, 0});
+    queue_.push({now + in.spec.engine.front_end + promise_.waited, Phase::arrival,
+                 EventKind::visible, slot, 0, 0});
   }
 }
 
@@ -205,6 +211,7 @@ void World::on_visible(std::uint32_t slot, Time now) {
       return;
     }
     r.instance = static_cast<std::uint32_t>(*other);
+    promise_.waited = r.promise.waited;
     r.promise = promise_;
     charge(*other, outcome_of(r.request, r.instance, r.promise));
   }
@@ -290,7 +297,7 @@ void World::reschedule(std::size_t group) {
 
 void World::wake(std::size_t group, Time now) {
   Group& g = *groups_[group];
-  if (g.steps.busy()) return;
+  if (!g.steps.wants_plan()) return;
   if (instances_[g.instance]->faults > 0) {
     queue_.push(
         {now, Phase::evacuation, EventKind::evacuate, static_cast<std::uint32_t>(group), 0, 0});
@@ -351,6 +358,7 @@ void World::see_queues(const Instance& in) {
 void World::request_done(const RequestOutcome& o) {
   ++completed_;
   --inside_;
+  if (!images_.empty()) images_.erase(o.index);
   Instance& in = *instances_[o.instance];
   discharge(o.instance, o);
   if (!advanced_.empty())
@@ -570,6 +578,7 @@ void World::finish_outcome() {
   out_.handovers = handovers_;
   out_.copies = copies_;
   out_.role_switches = role_switches_;
+  if (encoders_) out_.encoders = encoders_->totals();
   out_.peer_bytes = handover_bytes_;
   if (options_.peers) digest_.add(handover_bytes_);
   out_.end = now_;

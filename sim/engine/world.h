@@ -11,6 +11,7 @@
 #include "policies/router/router.h"
 #include "sim/base/hash.h"
 #include "sim/engine/config.h"
+#include "sim/engine/encoder.h"
 #include "sim/engine/event_queue.h"
 #include "sim/engine/fault.h"
 #include "sim/engine/gateway.h"
@@ -104,6 +105,7 @@ class World final : private Rank::Peers, private Transfers::Listener {
     std::optional<ScalingPlan> scaling;  // of a single pool
     std::vector<QuotaPlan> quotas;
     std::optional<RoleRules> roles;
+    EncodeStage encode;
     // Hears completed requests in batches; when unset they stay in the outcome.
     std::function<void(std::span<const RequestOutcome>)> flush;
     // Called now and then with simulated time and completed requests; false stops the run.
@@ -159,6 +161,7 @@ class World final : private Rank::Peers, private Transfers::Listener {
   void push_arrival();
   void on_arrival(Time);
   void admit(Time);
+  void take_images();
   void on_visible(std::uint32_t routed, Time);
   void on_step_end(std::uint32_t group, Time);
   void on_schedule(std::uint32_t group, Time);
@@ -361,8 +364,10 @@ class World final : private Rank::Peers, private Transfers::Listener {
   int down_ = 0;                      // instances that may not be chosen
   int gone_ = 0;                      // instances that do not come back
   std::unique_ptr<Gateway> gateway_;  // null: there are no quotas
-  std::unique_ptr<Scaling> scaling_;  // null: every instance is up from the start
-  std::int64_t wanted_ = 0;           // instances, by its rule
+  ImageTable images_;
+  std::unique_ptr<EncoderPool> encoders_;  // null: prompts' images are encoded with the prompts
+  std::unique_ptr<Scaling> scaling_;       // null: every instance is up from the start
+  std::int64_t wanted_ = 0;                // instances, by its rule
   std::vector<Routed> routed_;
   std::vector<std::uint32_t> free_routed_;
   std::vector<std::pair<std::uint64_t, Time>> ended_;  // to be told to the trace

@@ -76,7 +76,7 @@ void World::on_grant(Time now) {
   }
   for (const std::uint64_t request : here) {
     Push& p = pushes_.at(request);
-    p.promise.waited = now - p.visible;
+    p.promise.waited += now - p.visible;
     deliver_now(p.request, *instances_[p.instance], p.promise, now);
   }
 }

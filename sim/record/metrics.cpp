@@ -269,6 +269,46 @@ void acceleration_rows(MetricRows& rows, const std::vector<RankTotals>& ranks) {
   }
 }
 
+// Stages that wait for batches: their idle time, summed over stages, while anything was in flight.
+void pipeline_rows(MetricRows& rows, const std::vector<RankTotals>& ranks) {
+  double stages = 0, span = 0, places = 0, work = 0, batches = 0;
+  for (const RankTotals& r : ranks) {
+    const PipelineTotals& p = r.pipeline;
+    stages = std::max(stages, static_cast<double>(p.stages));
+    span += static_cast<double>(p.span_ns);
+    places += static_cast<double>(p.stages) * static_cast<double>(p.span_ns);
+    work += static_cast<double>(p.work_ns);
+    batches += static_cast<double>(p.batch_ns);
+  }
+  if (stages < 1) return;
+  rows.value("pipeline_stages", stages, "stages");
+  rows.value("pipeline_bubble_time", (places - work) / 1e9, "s");
+  rows.ratio("pipeline_bubble_share", places - work, places, "ratio");
+  rows.ratio("pipeline_batches_in_flight", batches, span, "batches");
+}
+
+// Images of prompts: encoded with them, or by encoders of their own.
+void encoder_rows(MetricRows& rows, const RunOutcome& run) {
+  EncoderTotals t = run.encoders;
+  for (const RankTotals& r : run.ranks) {
+    t.images += r.encoder.images;
+    t.tokens += r.encoder.tokens;
+    t.hits += r.encoder.hits;
+    t.busy_ns += r.encoder.busy_ns;
+  }
+  if (t.images == 0) return;
+  const auto d = [](std::int64_t n) { return static_cast<double>(n); };
+  rows.count("images_encoded", t.images);
+  rows.count("image_tokens_encoded", t.tokens, "tokens");
+  rows.count("encoder_cache_hits", t.hits);
+  rows.ratio("encoder_cache_hit_rate", d(t.hits), d(t.hits + t.images), "ratio");
+  rows.value("encoder_time", d(t.busy_ns) / 1e9, "s");
+  if (t.encoders == 0) return;
+  rows.ratio("encoder_busy_share", d(t.busy_ns), d(t.encoders) * d(to_ns(run.end)), "ratio");
+  rows.count("encoder_sent_bytes", t.sent_bytes, "bytes");
+  rows.ratio("encoder_wait_mean_ms", d(t.wait_ns) / 1e6, d(t.requests), "ms");
+}
+
 // What token policies keep and read, means over decode steps, and the time of what they do. Times
 // are of the work itself: some of it passes while something else is waited for anyway.
 void form_rows(MetricRows& rows, const std::vector<RankTotals>& ranks) {
@@ -427,6 +467,7 @@ void rank_rows(MetricRows& rows, const std::vector<RankTotals>& ranks, double si
   memory_rows(rows, ranks);
   form_rows(rows, ranks);
   acceleration_rows(rows, ranks);
+  pipeline_rows(rows, ranks);
   if (whole_run) return;  // the run has these from its requests
   rows.count("preemptions", sum.preemptions);
   rows.ratio("prefix_hit_rate", static_cast<double>(sum.hit_tokens),
@@ -467,6 +508,7 @@ std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo,
   scaling_rows(rows, run);
   quota_rows(rows, run.requests);
   tool_rows(rows, run);
+  encoder_rows(rows, run);
   const auto simulated_ns = static_cast<double>(to_ns(run.end));
   rank_rows(rows, run.ranks, simulated_ns, true);
   std::map<std::uint32_t, std::vector<RankTotals>> instances;

@@ -11,6 +11,7 @@
 #include "models/transformer_work.h"
 #include "sim/engine/adapters.h"
 #include "sim/engine/speculation.h"
+#include "sim/run/build_encoder.h"
 #include "sim/run/build_faults.h"
 #include "sim/run/build_host.h"
 #include "sim/run/build_hybrid.h"
@@ -18,6 +19,7 @@
 #include "sim/run/build_lora.h"
 #include "sim/run/build_memory.h"
 #include "sim/run/build_offload.h"
+#include "sim/run/build_pipeline.h"
 #include "sim/run/build_pool.h"
 #include "sim/run/build_pools.h"
 #include "sim/run/build_speculation.h"
@@ -355,9 +357,10 @@ class Builder {
       error("deployment.parallel",
             fmt::format("an instance of {} GPUs does not fit into {}, which has {}", gpus,
                         out_.node.name, out_.node.devices),
-            fmt::format("lower tensor, pipeline or data, or describe what joins more of them: "
-                        "hardware: {{base: {}, devices: {}, gpu_link: {{...}}}}",
-                        out_.node.name, gpus));
+            fmt::format(
+                "lower tensor, pipeline, data or context, or describe what joins more of them: "
+                "hardware: {{base: {}, devices: {}, gpu_link: {{...}}}}",
+                out_.node.name, gpus));
   }
 
   void size_engine() {
@@ -408,6 +411,8 @@ class Builder {
     build_pool(out_, loaded_.tree, d_);
     size_cache();
     choose_order();
+    build_pipeline(out_, loaded_.tree, d_);
+    check_context(out_, loaded_.tree, d_);
   }
 
   // Schedulers and admission controls live in the ranks; what is wrong with them is said here.
@@ -475,6 +480,7 @@ class Builder {
     });
     build_speculation(out_, loaded_.tree, d_);
     build_lora(out_, loaded_.tree, d_);
+    build_encoder(out_, loaded_.tree, d_);
     EngineSpec& e = s().engine;
     if (out_.cost->offload() != nullptr) {
       build_offload(out_, loaded_.tree, d_);
@@ -490,6 +496,7 @@ class Builder {
       if (out_.hybrid) plan.block = out_.hybrid->rank;
       make_room_for_draft(out_, plan);
       make_room_for_adapters(out_, plan);
+      make_room_for_encoder(out_, plan);
       report(d_, place_of("engine"), "engine", [&] {
         out_.memory = plan_memory(out_.model, out_.parallel, out_.precision, plan);
         e.kv_blocks = out_.memory->blocks.count();
@@ -560,8 +567,11 @@ BuiltRun build_run(const LoadedScenario& loaded, bool with_trace, Diagnostics& d
   const auto build = [&](const LoadedScenario& one, bool trace, bool alone) {
     return Builder(one, d, machine).build(trace, alone);
   };
-  if (!loaded.value.deployment.pools.empty()) return build_pools(loaded, with_trace, build, d);
-  return with_fleet(build(loaded, with_trace, true), loaded.tree, d);
+  BuiltRun run = loaded.value.deployment.pools.empty()
+                     ? with_fleet(build(loaded, with_trace, true), loaded.tree, d)
+                     : build_pools(loaded, with_trace, build, d);
+  check_images(run, loaded.tree, d);
+  return run;
 }
 
 }  // namespace kvsim

@@ -59,6 +59,9 @@ struct BuiltRun {
   std::unique_ptr<MemoryManager> memory_manager;  // the engine's settings point to it
   std::unique_ptr<TokenForms> forms;              // likewise; null without token policies
   std::unique_ptr<Adapters> adapters;             // the engine's settings point to it
+  std::unique_ptr<EncoderRules> encoder;          // likewise; null: prompts bring no images
+  EncodeStage encode;                             // encoders of their own, on
+  DeviceSpec encode_device;
   std::optional<ModelSpec> draft;                 // of speculative decoding with a draft model
   std::unique_ptr<Speculation> speculation;       // the engine's settings point to it
   std::vector<std::string> notes;                 // what holds at a price that the run charges

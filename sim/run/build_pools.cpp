@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "models/geometry.h"
+#include "sim/run/build_encoder.h"
 #include "sim/run/build_faults.h"
 #include "sim/run/build_fleet.h"
 #include "sim/run/pool_tiers.h"
@@ -13,12 +14,19 @@
 namespace kvsim {
 namespace {
 
+bool has_encoders(const LoadedScenario& all) {
+  const auto& pools = all.value.deployment.pools;
+  return std::any_of(pools.begin(), pools.end(),
+                     [](const PoolSpec& p) { return p.role == PoolRole::encode; });
+}
+
 // The scenario of one pool alone.
 LoadedScenario scenario_of(const LoadedScenario& all, const PoolSpec& pool, Diagnostics& d) {
   Tree tree = all.tree;
   Tree deployment = tree.find("deployment") != nullptr ? *tree.find("deployment") : Tree::map();
   for (const char* key : {"pools", "handover", "roles"}) deployment.erase(key);
   tree.erase("faults");  // of all pools
+  if (has_encoders(all)) tree.erase("encoder");
   deployment.set("replicas", Tree::scalar(std::to_string(pool.replicas)));
   const auto replace = [](Tree& in, const char* key, const Tree& value) {
     if (!value.is_null()) in.set(key, value);
@@ -217,10 +225,13 @@ void add_peers(BuiltRun& run, Diagnostics& d) {
 void resolve(const LoadedScenario& all, BuiltRun& run) {
   Tree pools = Tree::list();
   const auto parts = parts_of(run);
+  std::string first;
+  for (const PoolSpec& p : all.value.deployment.pools)
+    if (p.role == run.role && first.empty()) first = p.name;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const BuiltRun& part = *parts[i];
     PoolSpec p;
-    p.name = i == 0 ? all.value.deployment.pools.front().name : run.pools[i - 1].name;
+    p.name = i == 0 ? first : run.pools[i - 1].name;
     p.role = part.role;
     p.replicas = part.scenario.deployment.replicas;
     const Tree& deployment = *part.resolved.find("deployment");
@@ -232,6 +243,9 @@ void resolve(const LoadedScenario& all, BuiltRun& run) {
     p.cost = *part.resolved.find("cost");
     pools.push(write_fields(p));
   }
+  for (const PoolSpec& p : all.value.deployment.pools)
+    if (p.role == PoolRole::encode) pools.push(write_fields(p));
+  if (all.value.encoder) run.resolved.set("encoder", write_fields(*all.value.encoder));
   Tree* deployment = run.resolved.find("deployment");
   deployment->set("pools", std::move(pools));
   if (all.value.deployment.handover)
@@ -274,6 +288,17 @@ BuiltRun with_fleet(BuiltRun run, const Tree& scenario, Diagnostics& d) {
 BuiltRun build_pools(const LoadedScenario& all, bool with_trace, const BuildPart& build,
                      Diagnostics& d) {
   std::vector<PoolSpec> pools = all.value.deployment.pools;
+  std::vector<PoolSpec> encoders;
+  std::erase_if(pools, [&](const PoolSpec& p) {
+    if (p.role == PoolRole::encode) encoders.push_back(p);
+    return p.role == PoolRole::encode;
+  });
+  if (pools.empty() || encoders.size() > 1) {
+    add_error(all, "deployment.pools",
+              pools.empty() ? "nobody computes prompts" : "several pools encode",
+              pools.empty() ? "add a pool of role mixed" : "give one pool of role encode", d);
+    return {};
+  }
   std::stable_partition(pools.begin(), pools.end(),
                         [](const PoolSpec& p) { return p.role != PoolRole::decode; });
   BuiltRun run;
@@ -301,6 +326,11 @@ BuiltRun build_pools(const LoadedScenario& all, bool with_trace, const BuildPart
   if (!d.empty()) return run;
   const HandoverSpec handover = all.value.deployment.handover.value_or(HandoverSpec{});
   run.scenario.deployment.handover = all.value.deployment.handover;
+  if (!encoders.empty()) {
+    run.scenario.encoder = all.value.encoder;
+    build_encode_stage(run, all, encoders.front(), d);
+  }
+  if (!d.empty()) return run;
   entry += run.spare;
   for (const BuiltPool& p : run.pools) decode += p.run->spare;
   try {

@@ -133,7 +133,7 @@ Bill bill_of(const BuiltRun& run) {
   Bill bill;
   const int per_instance = run.parallel.gpus(), replicas = run.scenario.deployment.replicas;
   bill.gpus = per_instance * replicas;
-  bill.gpus_of_a_rank = run.parallel.tensor * run.parallel.pipeline;
+  bill.gpus_of_a_rank = run.parallel.tensor * run.parallel.pipeline * run.parallel.context;
   if (e.billing == Billing::node) {
     const int in_a_node = std::max(run.node.devices / per_instance, 1);
     bill.gpus = (replicas + in_a_node - 1) / in_a_node * std::max(run.node.devices, per_instance);
@@ -148,6 +148,16 @@ Bill bill_of(const BuiltRun& run) {
   bill.pue = e.pue;
   if (e.electricity) bill.electricity = e.electricity->value;
   for (const BuiltPool& p : run.pools) add_pool(bill, bill_of(*p.run));
+  if (run.encode.encoders > 0) {
+    const DeviceSpec& device = run.encode_device;
+    Bill encoders;
+    encoders.gpus = static_cast<int>(run.encode.encoders);
+    encoders.gpu_price = encoders.gpus * e.gpu_price.value_or(device.price).value;
+    encoders.gpu_idle_watts = device.idle_power.value;
+    encoders.gpu_busy_watts = device.busy_power.value;
+    encoders.host_watts = encoders.gpus * device.busy_power.value * e.host_share.value;
+    add_pool(bill, encoders);
+  }
   if (!run.tiers) return bill;
   const Drives drives = drives_of(run);
   for (const TierSystem::Store& s : run.tiers->stores) {

@@ -132,6 +132,7 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   world_options.quotas = std::move(run.quotas);
   world_options.decode = decode_stage_of(run);
   world_options.roles = std::move(run.roles);
+  world_options.encode = run.encode;
   if (run.scenario.record.decisions == RecordLevel::all)
     world_options.record_decisions = run.scenario.record.alternatives;
   SimulateResult result;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "sim/base/tree.h"
@@ -59,7 +60,7 @@ std::uint32_t tid_of(std::uint32_t instance, std::uint32_t rank) {
 
 class Writer {
  public:
-  Writer(const RunOutcome& o, std::ostream& out) : o_(o), out_(&out) {}
+  Writer(const RunOutcome& o, std::ostream& out) : o_(o), out_(&out) { lay_batches(); }
 
   void begin(const std::string& run_name) {
     *out_ << fmt::format(
@@ -78,6 +79,11 @@ class Writer {
       event(fmt::format(
           R"("ph": "M", "name": "thread_name", "pid": {}, "tid": {}, "args": {{"name": "iterations of rank {}"}})",
           pid_of(instance), tid_of(instance, rank), rank));
+    for (const auto& [rank, ends] : in_flight_)
+      for (std::uint32_t row = 1; row < ends.size(); ++row)
+        event(fmt::format(
+            R"("ph": "M", "name": "thread_name", "pid": {}, "tid": {}, "args": {{"name": "iterations that overlap, {}"}})",
+            pid_of(rank.first), tid_of(rank.first, row), row + 1));
     if (!o_.faults.empty()) name_process(faults_pid_, "faults");
   }
   void end() { *out_ << "\n]}\n"; }
@@ -87,7 +93,8 @@ class Writer {
       case Kind::fault:
         return write(o_.faults[u.index], u.index);
       case Kind::iteration:
-        return write(o_.iterations[u.index]);
+        return write(o_.iterations[u.index],
+                     rows_.empty() ? o_.iterations[u.index].rank : rows_[u.index]);
       case Kind::request:
         return write(o_.requests[u.index]);
       case Kind::transfer:
@@ -119,13 +126,30 @@ class Writer {
         args.empty() ? "" : fmt::format(", \"args\": {{{}}}", args)));
   }
 
-  void write(const IterationRecord& i) {
+  // Batches in flight in a pipeline overlap, and slices of one thread must not: each goes to the
+  // first row that is free. (An instance whose batches overlap has one rank.)
+  void lay_batches() {
+    if (std::none_of(o_.ranks.begin(), o_.ranks.end(),
+                     [](const RankTotals& r) { return r.pipeline.stages > 0; }))
+      return;
+    for (const IterationRecord& i : o_.iterations) {
+      std::vector<Time>& ends = in_flight_[{i.instance, i.rank}];
+      const auto at = std::find_if(ends.begin(), ends.end(), [&](Time t) { return t <= i.start; });
+      rows_.push_back(i.rank + static_cast<std::uint32_t>(at - ends.begin()));
+      if (at == ends.end())
+        ends.push_back(i.end);
+      else
+        *at = i.end;
+    }
+  }
+
+  void write(const IterationRecord& i, std::uint32_t row) {
     event(fmt::format(
         R"("ph": "X", "cat": "iteration", "name": "{}", "pid": {}, "tid": {}, "ts": {}, "dur": {}, "args": {{"decodes": {}, "prefill_tokens": {}, "context_tokens": {}, "running": {}, "waiting": {}, "free_blocks": {}, "preemptions": {}}})",
         i.prefill_tokens == 0 ? "decode"
         : i.decodes == 0      ? "prefill"
                               : "prefill and decode",
-        pid_of(i.instance), tid_of(i.instance, i.rank), us(i.start), us(to_ns(i.end - i.start)),
+        pid_of(i.instance), tid_of(i.instance, row), us(i.start), us(to_ns(i.end - i.start)),
         i.decodes, i.prefill_tokens, i.context_sum, i.running, i.waiting, i.free_blocks,
         i.preemptions));
   }
@@ -203,6 +227,9 @@ class Writer {
   }
 
   const RunOutcome& o_;
+  std::vector<std::uint32_t> rows_;  // by iteration; empty without pipelines
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<Time>>
+      in_flight_;  // by instance, rank and row: end of the last
   std::ostream* out_;
   std::uint32_t faults_pid_ = 1;
   bool is_first_ = true;

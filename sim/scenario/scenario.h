@@ -15,6 +15,7 @@
 #include "sim/scenario/batch_spec.h"
 #include "sim/scenario/cache_spec.h"
 #include "sim/scenario/economics_spec.h"
+#include "sim/scenario/encoder_spec.h"
 #include "sim/scenario/fleet_spec.h"
 #include "sim/scenario/lora_spec.h"
 #include "sim/scenario/policy_rules.h"
@@ -34,19 +35,49 @@ struct Codec<ExpertRanks> {
   static TypeInfo info();
 };
 
+enum class ContextPrefill : std::uint8_t { ring, all_gather };
+constexpr auto enum_names(ContextPrefill) {
+  return std::array{std::pair{ContextPrefill::ring, "ring"},
+                    std::pair{ContextPrefill::all_gather, "all-gather"}};
+}
+enum class ContextDecode : std::uint8_t { tree, ring };
+constexpr auto enum_names(ContextDecode) {
+  return std::array{std::pair{ContextDecode::tree, "tree"}, std::pair{ContextDecode::ring, "ring"}};
+}
+
 struct ParallelSpec {
-  int tensor = 1, pipeline = 1, data = 1;
+  int tensor = 1, pipeline = 1, data = 1, context = 1;
+  ContextPrefill context_prefill = ContextPrefill::ring;
+  ContextDecode context_decode = ContextDecode::tree;
   ExpertRanks expert;
   static constexpr Rows kFields{
       field("tensor", &ParallelSpec::tensor, between(1, 1024), "GPUs that share every layer"),
       field("pipeline", &ParallelSpec::pipeline, between(1, 1024), "stages that share the layers"),
       field("data", &ParallelSpec::data, between(1, 1024),
             "ranks of one engine, each with its own scheduler and KV cache"),
+      field(
+          "context", &ParallelSpec::context, between(1, 1024),
+          "groups of tensor x pipeline GPUs that share the tokens of every sequence: each has the "
+          "weights, and a part of the KV of each sequence"),
+      field("context_prefill", &ParallelSpec::context_prefill, any,
+            "of a prompt's attention: KV goes round the groups behind the arithmetic (ring), or is "
+            "collected first (all-gather)"),
+      field("context_decode", &ParallelSpec::context_decode, any,
+            "of a token's attention: groups attend to their parts and merge (max, sum, value) by a "
+            "tree, or KV goes round (ring)"),
       field("expert", &ParallelSpec::expert, any,
             "ranks that the experts are spread over: tensor x data (or true), or 1 (or false): "
             "every expert is cut by tensor")};
   [[nodiscard]] bool spreads_experts() const { return expert.count != 1 && tensor * data > 1; }
-  [[nodiscard]] Parallel parallel() const { return {tensor, pipeline, data, spreads_experts()}; }
+  [[nodiscard]] Parallel parallel() const {
+    return {tensor,
+            pipeline,
+            data,
+            spreads_experts(),
+            context,
+            context_prefill == ContextPrefill::all_gather,
+            context_decode == ContextDecode::ring};
+  }
 };
 
 struct InterconnectSpec {
@@ -58,10 +89,12 @@ struct InterconnectSpec {
       field("latency", &InterconnectSpec::latency, any, "of one message")};
 };
 
-enum class PoolRole : std::uint8_t { mixed, prefill, decode };
+enum class PoolRole : std::uint8_t { mixed, prefill, decode, encode };
 constexpr auto enum_names(PoolRole) {
-  return std::array<std::pair<PoolRole, const char*>, 3>{
-      {{PoolRole::mixed, "mixed"}, {PoolRole::prefill, "prefill"}, {PoolRole::decode, "decode"}}};
+  return std::array<std::pair<PoolRole, const char*>, 4>{{{PoolRole::mixed, "mixed"},
+                                                          {PoolRole::prefill, "prefill"},
+                                                          {PoolRole::decode, "decode"},
+                                                          {PoolRole::encode, "encode"}}};
 }
 
 // Like instances. What is not given is the scenario's.
@@ -72,9 +105,11 @@ struct PoolSpec {
   Tree hardware, parallel, interconnect, engine, cache, cost;
   static constexpr Rows kFields{
       field("name", &PoolSpec::name, any, "of the pool"),
-      field("role", &PoolSpec::role, any,
-            "mixed: serves requests from beginning to end; prefill: computes prompts and their "
-            "first token; decode: takes over from there"),
+      field(
+          "role", &PoolSpec::role, any,
+          "mixed: serves requests from beginning to end; prefill: computes prompts and their "
+          "first token; decode: takes over from there; encode: makes tokens of images (`encoder`), "
+          "one GPU an instance"),
       field("replicas", &PoolSpec::replicas, between(1, 4096), "instances"),
       field("hardware", &PoolSpec::hardware, any, "as deployment.hardware"),
       field("parallel", &PoolSpec::parallel, any, "as deployment.parallel"),
@@ -265,6 +300,7 @@ struct EngineSpec {
   std::optional<SpeculativeSpec> speculative;
   bool shared_prefix_attention = false;
   std::optional<LoraSpec> lora;
+  std::optional<std::int64_t> pipeline_batches;
   Balancing data_balancing = Balancing::usage;
   bool cuda_graphs = true;
   std::vector<std::int64_t> graph_sizes;
@@ -318,6 +354,11 @@ struct EngineSpec {
             "Hydragen, bifurcated attention)"),
       field("lora", &EngineSpec::lora, any,
             "adapters that requests name: {adapters, zipf, share, rank, slots, ...}"),
+      field(
+          "pipeline_batches", &EngineSpec::pipeline_batches, between<std::int64_t>(0, 64),
+          "batches in flight through the stages of parallel.pipeline, each planned by itself; 0 = "
+          "as many as stages (vLLM, Sarathi-Serve); default: one passes all stages before the "
+          "next starts"),
       field("data_balancing", &EngineSpec::data_balancing, any,
             "how the front end scores data-parallel ranks: usage (present) or waiting (4 waiting + "
             "running)"),
@@ -456,6 +497,7 @@ struct Scenario {
   CacheSpec cache;
   Choice<"router", "policy"> router{"round-robin"};
   Choice<"cost-model", "model"> cost{"roofline"};
+  std::optional<ImageEncoderSpec> encoder;
   WorkloadSpec workload;
   SloSpec slo;
   std::vector<TenantClassSpec> tenants;
@@ -478,6 +520,9 @@ struct Scenario {
       field("cache", &Scenario::cache, any, "the KV cache"),
       field("router", &Scenario::router, any, "which instance serves a request"),
       field("cost", &Scenario::cost, any, "what an iteration costs"),
+      field("encoder", &Scenario::encoder, any,
+            "what makes tokens of images: in the instances that compute prompts, or in a pool of "
+            "role encode"),
       field("workload", &Scenario::workload, any, "who asks when"),
       field("slo", &Scenario::slo, any, "latency objectives"),
       field("tenants", &Scenario::tenants, any,

@@ -249,6 +249,19 @@ struct AdapterTotals {
   std::int64_t loads = 0, passed_over = 0, step_ns = 0;
 };
 
+// Batches in flight through pipeline stages: the time with any of them, what stages worked for them
+// (of all stages together), and their own times from first stage to last.
+struct PipelineTotals {
+  std::int64_t stages = 0, span_ns = 0, work_ns = 0, batch_ns = 0;
+};
+
+// Images that were encoded, their tokens, those whose output was still there, and the time that it
+// took; of encoders of their own also requests, what these waited for, and bytes sent.
+struct EncoderTotals {
+  std::int64_t images = 0, tokens = 0, hits = 0, busy_ns = 0;
+  std::int64_t encoders = 0, requests = 0, wait_ns = 0, sent_bytes = 0;
+};
+
 // Totals of one rank over the run.
 struct RankTotals {
   std::uint32_t instance = 0, rank = 0;
@@ -277,6 +290,8 @@ struct RankTotals {
   SpeculationTotals speculation{};
   SharedReadTotals shared{};
   AdapterTotals adapters{};
+  PipelineTotals pipeline{};
+  EncoderTotals encoder{};
 };
 
 // One store of one tier over the run.
@@ -400,6 +415,7 @@ struct RunOutcome {
   std::vector<std::int64_t> instance_ns;
   // KV that went from instance to instance: requests that went with it, prefixes copied, bytes.
   std::int64_t handovers = 0, copies = 0, peer_bytes = 0;
+  EncoderTotals encoders;          // of their own
   std::int64_t role_switches = 0;  // instances that went from prompts to tokens, or back
   DurationHistogram itl;           // all gaps between consecutive tokens, pooled
   std::uint64_t injected = 0;

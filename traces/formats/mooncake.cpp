@@ -35,6 +35,7 @@ class Mooncake final : public RecordSource {
     std::optional<std::int64_t> input, output, priority;
     std::uint64_t session = 0;
     bool has_ids = false, has_delay = false;
+    std::vector<std::uint64_t> images;  // as they stand: hash, first token, tokens of each
   };
 
   template <class T>
@@ -49,6 +50,8 @@ class Mooncake final : public RecordSource {
       if (f.has_ids) throw BadRecord{"", "is given twice"};
       v.ids(ids_);
       f.has_ids = true;
+    } else if (key == "images") {
+      if (!v.is_null()) v.ids(f.images);
     } else if (key == "timestamp" || key == "created_time") {
       once(f.arrival_ms, v.number(0, kMaxSeconds * 1e3));
     } else if (key == "input_length" || key == "input_tokens") {
@@ -84,11 +87,33 @@ class Mooncake final : public RecordSource {
       set_blocks(out);
     else
       set_unknown_content(out, salt_, ++unknown_);
+    set_images(f.images, out);
     if (f.session != 0) {
       out.session = f.session;
       out.turn = turns_[f.session]++;
     }
     return true;
+  }
+
+  void set_images(const std::vector<std::uint64_t>& given, Request& out) const {
+    out.images.clear();
+    if (given.size() % 3 != 0)
+      throw BadRecord{"images", fmt::format("read {} numbers, expected three an image: hash, first "
+                                            "token, tokens",
+                                            given.size())};
+    const auto prompt = static_cast<std::uint64_t>(out.prompt_tokens);
+    std::uint64_t end = 0;
+    for (std::size_t i = 0; i < given.size(); i += 3) {
+      const std::uint64_t first = given[i + 1], tokens = given[i + 2];
+      if (first < end || tokens < 1 || first > prompt || tokens > prompt - first)
+        throw BadRecord{"images",
+                        fmt::format("image {} has tokens {} to {} of a prompt of {}: images follow "
+                                    "each other within it",
+                                    i / 3, first, first + tokens, prompt)};
+      end = first + tokens;
+      out.images.push_back({hash_combine(salt_, given[i]), static_cast<std::int64_t>(first),
+                            static_cast<std::int64_t>(tokens)});
+    }
   }
 
   void set_blocks(Request& out) const {

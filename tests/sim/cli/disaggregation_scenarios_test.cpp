@@ -53,6 +53,26 @@ TEST(DisaggregationScenarios, RefuseWhatDoesNotGoTogether) {
     ASSERT_FALSE(d.empty()) << set;
     EXPECT_NE(to_string(d.all()[0]).find(message), std::string::npos) << to_string(d.all()[0]);
   }
+  const std::string images = cli_test::scenario("disaggregation/encoders.yaml");
+  const std::pair<const char*, const char*> unfit[] = {
+      {"encoder=null", "has nothing to encode with"},
+      {"deployment.pools=[{name: e, role: encode}]", "nobody computes prompts"},
+      {"deployment.pools=[{name: c}, {name: e, role: encode}, {name: f, role: encode}]",
+       "several pools encode"},
+      {"deployment.pools.1.parallel={tensor: 2}", "parallel has no meaning there"},
+      {"deployment.pools.1.hardware=l40s", "has no network"}};
+  for (const auto& [set, message] : unfit) {
+    Diagnostics d;
+    build_run(load_scenario(images, {set}, d), false, d);
+    ASSERT_FALSE(d.empty()) << set;
+    EXPECT_NE(to_string(d.all()[0]).find(message), std::string::npos) << to_string(d.all()[0]);
+  }
+  {
+    Diagnostics d;
+    build_run(load_scenario(images, {"deployment.pools=[{name: c}]", "encoder=null"}, d), false, d);
+    ASSERT_FALSE(d.empty());
+    EXPECT_NE(to_string(d.all()[0]).find("nobody encodes them"), std::string::npos);
+  }
   // Both pools may have the tier, of different sizes; node 1 is the decode pool's.
   Diagnostics d;
   build_run(load_scenario(file,

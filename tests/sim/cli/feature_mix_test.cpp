@@ -72,6 +72,15 @@ const std::vector<Feature>& features() {
         "down_cooldown: 2 s, drain: migrate}",
         "deployment.autoscaling={policy: queue-length, startup: 2 s, every: 1 s, "
         "down_cooldown: 2 s}"}},
+      {"stages", 0.4, {"deployment.parallel={pipeline: 2}", "deployment.parallel={pipeline: 4}"}},
+      {"batches in flight",
+       0.5,
+       {"engine.pipeline_batches=0", "engine.pipeline_batches=1", "engine.pipeline_batches=0"}},
+      {"shared contexts", 0.15, {"deployment.parallel={context: 2}"}},
+      {"images",
+       0.3,
+       {"encoder={layers: 24, hidden: 1024, intermediate: 4096}",
+        "encoder={layers: 4, hidden: 64, intermediate: 128, cache: 256}"}},
       {"quota",
        0.3,
        {"tenants=[{name: a, ids: [0], quota: {requests: 3, over: reject}}]",
@@ -111,6 +120,9 @@ TEST(FeatureMix, IsRefusedOrRunsTheSameOnBothPaths) {
     for (const Feature& f : features()) {
       if (random.uniform() >= f.chance) continue;
       sets.push_back(f.settings[random.below(f.settings.size())]);
+      if (std::string_view(f.name) == "images")
+        sets.push_back(
+            "workload.generate.images={count: {value: 2}, tokens: {value: 64}, distinct: 20}");
       chosen.push_back(f.name);
     }
     std::string mix;

@@ -119,6 +119,20 @@ TEST(Timeline, HoldsARunAndChangesNothing) {
   EXPECT_GT(count(events, 'C', "KV blocks"), 0U);
 }
 
+TEST(Timeline, BatchesThatOverlapLieInRows) {
+  const cli_test::TempFolder folder;
+  const cli_test::Result a =
+      cli_test::kvsim({"run", cli_test::scenario("acceleration/pipeline-batches.yaml"), "-o",
+                       folder / "a.db", "--timeline", folder / "t.json"});
+  ASSERT_EQ(a.code, 0) << a.err;
+  const std::vector<Event> events = parse(cli_test::read_file(folder / "t.json"));
+  expect_well_formed(events);
+  std::set<std::int64_t> rows;
+  for (const Event& e : events)
+    if (e.phase == 'X') rows.insert(e.tid);
+  EXPECT_EQ(rows.size(), 4U);  // as many as are in flight
+}
+
 TEST(Timeline, IsCutAtWholeSlices) {
   RunOutcome run;
   run.ranks.emplace_back();

@@ -23,7 +23,7 @@ s.yaml:2:37: error: engine.scheduler.polizy: unknown key
 s.yaml:3:18: error: cache.prefix.indx: unknown key
     did you mean 'index'? valid: index, chunk_tokens, reset_at, keep_exact
 s.yaml:4:25: error: deployment.parallel.tensors: unknown key
-    did you mean 'tensor'? valid: tensor, pipeline, data, expert)"},
+    did you mean 'tensor'? valid: tensor, pipeline, data, context, context_prefill, context_decode, expert)"},
     {"unknown_key_nothing_near", "zzzzzzzzzz: 1\n" + kWork,
      R"(s.yaml:1:1: error: zzzzzzzzzz: unknown key
     valid: *)"},
@@ -210,7 +210,7 @@ s.yaml:5:7: error: cost: unknown cost-model 'magic'
     {"more_gpus_than_the_node_has",
      "deployment: {hardware: dgx-h100, parallel: {tensor: 8, pipeline: 2}}\n" + kWork,
      R"(s.yaml:1:44: error: deployment.parallel: an instance of 16 GPUs does not fit into dgx-h100, which has 8
-    lower tensor, pipeline or data, or describe what joins more of them: hardware: {base: dgx-h100, devices: 16, gpu_link: {...}})"},
+    lower tensor, pipeline, data or context, or describe what joins more of them: hardware: {base: dgx-h100, devices: 16, gpu_link: {...}})"},
     {"no_link_between_gpus",
      "deployment: {hardware: {base: h100-sxm, name: lonely, gpu_link: {bandwidth: 0}}, parallel: "
      "{tensor: 2}}\n" +

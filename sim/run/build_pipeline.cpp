@@ -1,0 +1,88 @@
+#include "sim/run/build_pipeline.h"
+
+#include <fmt/format.h>
+
+namespace kvsim {
+
+namespace {
+
+struct Conflict {
+  bool is_there = false;
+  const char* with = "";
+  const char* cure = "";
+};
+
+// Of the key first.second.third, or of as much of it as is written.
+Place place_of(const Tree& scenario, const char* first, const char* second, const char* third) {
+  const Tree* t = &scenario;
+  Place place = t->place();
+  for (const char* key : {first, second, third}) {
+    if (t == nullptr || key == nullptr) break;
+    t = t->find(key);
+    if (t != nullptr && t->place().file) place = t->place();
+  }
+  return place;
+}
+
+}  // namespace
+
+void build_pipeline(BuiltRun& run, const Tree& scenario, Diagnostics& diagnostics) {
+  const auto& given = run.scenario.engine.pipeline_batches;
+  if (!given) return;
+  const auto error = [&](const std::string& message, const std::string& cure) {
+    diagnostics.add(place_of(scenario, "engine", "pipeline_batches", nullptr),
+                    "engine.pipeline_batches", message, cure);
+  };
+  EngineConfig& c = run.engine;
+  const int stages = run.parallel.pipeline;
+  if (stages == 1 && *given > 1)
+    return error(fmt::format("{} batches in flight need stages to be in", *given),
+                 "set deployment.parallel.pipeline: 2 or more, or pipeline_batches: 0 (as many as "
+                 "stages)");
+  if (stages == 1) return;
+  const CacheSpec& cache = run.scenario.cache;
+  const std::string& cost = run.scenario.cost.name;
+  for (const Conflict& x :
+       {Conflict{cost == "pipelined", "cost.model pipelined, which cuts every batch up itself",
+                 "set cost.model: roofline"},
+        {run.cost != nullptr && run.cost->offload() != nullptr,
+         "KV or weights outside the GPU, whose transfers are priced for one batch at a time",
+         "choose another cost.model"},
+        {c.batch.carries_fractions, "batch.carries_fractions", "set it to false"},
+        {c.batch.reserve == BatchReserve::estimate, "batch.reserve estimate",
+         "choose another preset, or batch.reserve: none"},
+        {c.speculation != nullptr, "engine.speculative", "remove one of the two"},
+        {c.forms != nullptr, "cache.token_policies", "remove one of the two"},
+        {cache.tiers.size() > 1, "tiers below the GPU", "keep only the tier gpu"},
+        {c.host_blocks > 0, "KV in host memory (preemption or tools that swap, memory in layers)",
+         "use preemption: recompute, tools that keep or discard, cache.memory: pooled"},
+        {c.memory.lent_blocks > 0, "memory that activations lend", "choose another cache.memory"},
+        {c.snapshots.slots > 0, "snapshots of states", "set cache.hybrid.snapshots: 0"},
+        {run.parallel.data > 1, "several data-parallel ranks", "set parallel.data: 1"}})
+    if (x.is_there) error(fmt::format("does not go with {}", x.with), x.cure);
+  c.pipeline_stages = stages;
+  c.pipeline_batches = *given > 0 ? *given : stages;
+  c.async_scheduling = false;  // a batch is planned when there is room for it in the pipeline
+}
+
+void check_context(const BuiltRun& run, const Tree& scenario, Diagnostics& diagnostics) {
+  if (run.parallel.context == 1) return;
+  const EngineConfig& c = run.engine;
+  const Scenario& s = run.scenario;
+  for (const Conflict& x :
+       {Conflict{s.cost.name != "roofline", "this cost model, which knows no shared context",
+                 "set cost.model: roofline"},
+        {c.shared_prefix_attention, "engine.shared_prefix_attention", "set it to false"},
+        {c.speculation != nullptr, "engine.speculative", "remove one of the two"},
+        {c.adapters != nullptr, "engine.lora", "remove one of the two"},
+        {c.forms != nullptr, "cache.token_policies", "remove one of the two"},
+        {s.cache.tiers.size() > 1, "tiers below the GPU", "keep only the tier gpu"},
+        {c.host_blocks > 0, "KV in host memory (preemption or tools that swap, memory in layers)",
+         "use preemption: recompute, tools that keep or discard, cache.memory: pooled"}})
+    if (x.is_there)
+      diagnostics.add(place_of(scenario, "deployment", "parallel", "context"),
+                      "deployment.parallel.context", fmt::format("does not go with {}", x.with),
+                      x.cure);
+}
+
+}  // namespace kvsim
