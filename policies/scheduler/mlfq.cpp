@@ -6,9 +6,7 @@
 // first to come into it goes first.
 //
 // Time is that of the iterations in whose batch a request was, its own share or not. The KV of the
-// displaced is handled as engine.preemption says: given up and computed again, or swapped, the copy
-// then stalling the iteration that needs its place. FastServe swaps ahead of need instead, and
-// leaves KV of paused requests on the GPU while there is room; neither is modelled here.
+// displaced is handled as engine.preemption says; FastServe's way is mode: swap, copies: ahead.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -63,6 +61,17 @@ class Mlfq final : public Scheduler {
                  Time now) override {
     return running.sampled > jobs_[running.slot].sampled_before &&
            standing(waiting, now).level < standing(running, now).level;
+  }
+  // It runs until it sinks; in the lowest queue for that queue's quantum.
+  Turn turn(const SchedulerRequest& r, Time now) override {
+    const Job& j = jobs_[r.slot];
+    Turn t;
+    const Duration used = j.queue + 1 < params_.queues ? r.attained - j.used_before : Duration{0};
+    t.length = std::max(Duration{0}, quanta_[static_cast<std::size_t>(j.queue)] - used);
+    if (!r.running && params_.promote_after > Duration{0} && r.sampled != j.sampled_risen &&
+        entrance(r) < j.queue)
+      t.promotion = std::max(Duration{0}, params_.promote_after - (now - j.waits_since));
+    return t;
   }
   void admitted(const SchedulerRequest& r, Time) override {
     jobs_[r.slot].sampled_before = r.sampled;

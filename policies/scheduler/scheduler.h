@@ -100,6 +100,14 @@ class Scheduler {
     bool charges = false;
     // served() is wanted.
     bool hears_tokens = false;
+    // A running request whose standing is held leaves the batch after its iteration, its KV stays
+    // (needs ranks_running and moves).
+    bool holds_running = false;
+  };
+  // What is expected of a request that waits: how long it may run before it must make way, once its
+  // turn has come, and after how long it goes ahead of all others if it still waits.
+  struct Turn {
+    Duration length{}, promotion = Duration::max();
   };
   virtual ~Scheduler() = default;
   [[nodiscard]] virtual Traits traits() const = 0;
@@ -118,6 +126,12 @@ class Scheduler {
   virtual bool displaces(const SchedulerRequest& waiting, const SchedulerRequest& running,
                          Time now) {
     return standing(waiting, now) < standing(running, now);
+  }
+  // Of a waiting request or a running one: for those who move KV ahead of need. Lengths of 0: turns
+  // come in the order of standings.
+  virtual Turn turn(const SchedulerRequest&, Time now) {
+    (void)now;
+    return {};
   }
 
   // A request came in; it waits.

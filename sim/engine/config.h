@@ -87,8 +87,18 @@ struct EngineConfig {
   std::int64_t host_blocks = 0, host_block_bytes = 0;  // bytes: of one block on all its GPUs
   bool swap = false;          // preempted requests move there instead of being computed again
   bool keeps_copies = false;  // and what came back stays there while there is room
-  bool hands_over = false;    // only prompts are computed here: with its first token a request goes
-                              // on to another instance
+  // When KV of preempted requests moves there: in the iteration that needs its blocks, or that goes
+  // on with it; beside iterations, from the preemption on and when its turn has come; or ahead of
+  // both, so that `idle_blocks` are free.
+  enum class Copies : std::uint8_t { waited, beside, ahead };
+  Copies copies = Copies::waited;
+  std::int64_t idle_blocks = 0;
+  bool gives_tails = false;  // a preempted request loses only as many of its last blocks as others
+                             // need
+  // KV of preempted requests stays on the GPU until its blocks are needed.
+  [[nodiscard]] bool pauses() const { return copies != Copies::waited || gives_tails; }
+  bool hands_over = false;  // only prompts are computed here: with its first token a request goes
+                            // on to another instance
   const Speculation* speculation = nullptr;  // not owned; null: a token a sequence and iteration
   const Adapters* adapters = nullptr;        // not owned; null: all use the base model
   const EncoderRules* encoder = nullptr;     // not owned; null: images are encoded elsewhere

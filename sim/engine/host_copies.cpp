@@ -54,6 +54,11 @@ void HostCopies::begin(Time now) {
     c.busy = true;
     ++under_way_;
   }
+  for (Move& m : moves_) {
+    if (!m.busy || !m.awaited) continue;
+    m.counted = true;
+    ++under_way_;
+  }
 }
 
 void HostCopies::end(Copy& c, Time at, std::int64_t bytes, bool failed) {
@@ -88,7 +93,7 @@ void HostCopies::transfer_ended(std::uint32_t job, Time at) {
   Move& m = moves_[job - kMoves];
   const Move was = m;
   end(m, at, m.blocks * block_bytes_, false);
-  client_.copy_ended(was.slot, was.in, at);
+  if (!was.awaited) client_.copy_ended(was.slot, was.in, at);
 }
 
 void HostCopies::move(std::uint32_t slot, bool in, std::int64_t blocks, Time now) {
@@ -96,7 +101,7 @@ void HostCopies::move(std::uint32_t slot, bool in, std::int64_t blocks, Time now
       std::find_if(moves_.begin(), moves_.end(), [](const Move& m) { return !m.busy; });
   Move& m = place != moves_.end() ? *place : moves_.emplace_back();
   const auto job = kMoves + static_cast<std::uint32_t>(&m - moves_.data());
-  m = {true, in, slot, blocks, now, {}};
+  m = {true, in, slot, blocks, now, {}, false, false};
   ++moving_;
   m.flow =
       transfers_.start(now, copies_[in ? kIn : kOut].path, blocks * block_bytes_, listener_, job);
@@ -107,12 +112,23 @@ void HostCopies::end(Move& m, Time at, std::int64_t bytes, bool failed) {
   m.busy = false;
   c.bytes += bytes;
   --moving_;
+  if (m.counted) --under_way_;
   record(c, m.began, at, m.blocks, bytes, failed);
 }
 
 void HostCopies::abandon(std::uint32_t slot, Time now) {
   for (Move& m : moves_)
     if (m.busy && m.slot == slot) return end(m, now, transfers_.cancel(m.flow, now), true);
+}
+
+void HostCopies::await(std::uint32_t slot) {
+  for (Move& m : moves_)
+    if (m.busy && m.slot == slot) m.awaited = true;
+}
+
+bool HostCopies::moves(std::uint32_t slot) const {
+  return std::any_of(moves_.begin(), moves_.end(),
+                     [&](const Move& m) { return m.busy && m.slot == slot; });
 }
 
 std::int64_t HostCopies::cancel(Time now) {

@@ -2,7 +2,7 @@
 // Copies of admitted requests' KV between the GPUs of one rank and host memory outside the tiers:
 // preempted requests that are swapped out (vLLM before v1), layers that have no room (LayerKV).
 // Copies are asked for while an iteration is planned, begin when it does, and it waits for them;
-// those of requests outside the batch run beside the iterations.
+// those of requests outside the batch run beside the iterations, which may come to wait for one.
 #include <cstdint>
 #include <vector>
 
@@ -48,7 +48,10 @@ class HostCopies final : public Transfers::Listener {
   void move(std::uint32_t slot, bool in, std::int64_t blocks, Time now);
   // It ends without being heard of, if there is one.
   void abandon(std::uint32_t slot, Time now);
+  // What of it still moves belongs to the iteration that begins next, and is not heard of.
+  void await(std::uint32_t slot);
   [[nodiscard]] bool moving() const { return moving_ > 0; }
+  [[nodiscard]] bool moves(std::uint32_t slot) const;
   // Ends what is under way and forgets what was asked for; gives the copies that were cut off.
   std::int64_t cancel(Time now);
   // Of so many blocks out (or in), with the links for itself.
@@ -74,6 +77,7 @@ class HostCopies final : public Transfers::Listener {
     std::int64_t blocks = 0;
     Time began{};
     FlowId flow{};
+    bool awaited = false, counted = false;  // by an iteration; that has begun
   };
   void end(Copy&, Time at, std::int64_t bytes, bool failed);
   void end(Move&, Time at, std::int64_t bytes, bool failed);

@@ -117,7 +117,8 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   const bool layers_move = !layered_.empty();
   displaced_.clear();
   pieces_ = longest_piece_ = 0;
-  if (traits_.preempts && waiting() > 0) make_way(out, now, ahead);
+  if (traits_.holds_running) hold_running(out, now, ahead);
+  if ((traits_.preempts || config_.pauses()) && waiting() > 0) make_way(out, now, ahead);
   const std::int64_t displaced = out.preemptions;
   if (config_.memory.parks && layers_move) settle_layers(now, ahead);
   const bool departs = departing_ && (!ahead || plan_departure(now, true));
@@ -138,6 +139,7 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
       plan_either(out, now, ahead);
       break;
   }
+  if (config_.pauses() && waiting() > 0) move_paused(now);
   out.plain = out.prefills.empty() && !out.skips_prompts && out.preemptions == 0 &&
               out.starved.empty() && out.late.empty() && waiting_.size() == before &&
               skipped_.size() == aside && swapped_.size() == out_there && !departs &&
@@ -248,12 +250,12 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
                  : std::max<std::int64_t>(
                        1, piece_of(slot, config_.max_batched_tokens - budget, pool_.free()));
     const std::int64_t need = decoding ? decode_need(slot, n) : piece_blocks(s, n);
-    const auto lacks = [&] {
-      return need + memory_.activation_blocks(config_.max_batched_tokens - budget + n) >
+    const auto lack = [&] {
+      return need + memory_.activation_blocks(config_.max_batched_tokens - budget + n) -
              pool_.free();
     };
-    while (lacks() && !self_preempted) {
-      if (reclaim_rest()) continue;
+    while (lack() > 0 && !self_preempted) {
+      if (reclaim_rest(lack())) continue;
       const std::uint32_t v = victim(now);
       const auto at = static_cast<std::size_t>(std::find(running_.begin(), running_.end(), v) -
                                                running_.begin());
@@ -314,8 +316,12 @@ void Rank::give_back(std::uint32_t slot) {
 void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int64_t extra_blocks,
                    Kept kept) {
   Sequence& s = sequences_[slot];
-  const bool swaps = kept == Kept::if_possible && can_swap_out(slot);
-  leave_batch(slot, now, ahead, extra_blocks, swaps ? Fate::swapped : Fate::given_up);
+  const bool rests = kept == Kept::if_possible && can_pause(slot);
+  const bool swaps = kept == Kept::if_possible && !config_.pauses() && can_swap_out(slot);
+  leave_batch(slot, now, ahead, extra_blocks,
+              rests   ? Fate::rests
+              : swaps ? Fate::swapped
+                      : Fate::given_up);
   ++s.outcome.preemptions;
   ++totals_.preemptions;
   ++out.preemptions;
@@ -337,14 +343,18 @@ void Rank::leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t ex
   if (s.draining) draining_unfilled_ -= unfilled(s);
   const std::int64_t there = away(s, s.computed);
   const std::int64_t copied = fate == Fate::given_up ? 0 : std::exchange(s.host_copy, 0);
-  give_back(slot);
+  if (fate == Fate::rests) {
+    pause(slot, now);
+  } else {
+    give_back(slot);
+  }
   s.host_copy = copied;
   if (fate == Fate::given_up) {
     if (!s.draining) s.outcome.recomputed_tokens += s.computed;
     if (config_.batch.restarts_shorter && !decoded && s.computed > 0) restart_shorter(s);
     s.computed = 0;
     s.turned = false;
-  } else {
+  } else if (fate != Fate::rests) {
     move_out(s, there);
     s.parked = fate == Fate::parked;
   }
@@ -364,7 +374,7 @@ void Rank::leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t ex
   if (traits_.hears_tokens) tell_tokens(slot);
   if (scheduler_) scheduler_->preempted(request_of(slot), now);
   batch_full_ = false;
-  push(fate == Fate::given_up ? waiting_ : swapped_, slot,
+  push(fate == Fate::given_up || fate == Fate::rests ? waiting_ : swapped_, slot,
        fate != Fate::parked && !config_.batch.displaced_last, now);
   if (ahead) {
     closing_.push_back(slot);  // the running iteration may still be its own

@@ -250,6 +250,8 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   void learn_estimate();
   void plan_waiting(Plan&, Time now, std::int64_t budget, bool ahead);
   bool admit_next(Plan&, Time now, std::int64_t& budget, bool ahead);
+  [[nodiscard]] bool is_others_turn(std::uint32_t slot, bool swapped, const Plan&) const;
+  [[nodiscard]] bool awaits_other_turn(const Plan&);
   void admit_loaded_behind(Plan&, Time now, std::int64_t budget);
   void finish_plan(Plan&);
   enum class Verdict : std::uint8_t { stop, aside, in };
@@ -265,12 +267,15 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   void call_tool(std::uint32_t slot, Time at);
   [[nodiscard]] PauseFate fate_of(std::uint32_t slot, const ToolCall&);
   void rest(std::uint32_t slot);
-  bool send_to_host(std::uint32_t slot, Time now);
+  bool send_to_host(std::uint32_t slot, std::int64_t part, Time now);
   void make_ready(std::uint32_t slot, Time now);
+  void leave_gpu(std::uint32_t slot);
   void end_rest(Sequence&, std::uint32_t slot);
   void drop_rest(std::uint32_t slot);
-  bool reclaim_rest();
+  bool reclaim_rest(std::int64_t lack);
   [[nodiscard]] bool is_fetching() const;
+  [[nodiscard]] std::int64_t fetch_lack(std::uint32_t slot, std::int64_t kept, KvPool::Hit&);
+  bool bring_back(std::uint32_t slot, Time now, std::int64_t kept);
   Verdict admit_from_host(std::uint32_t slot, Time now);
   [[nodiscard]] std::optional<Duration> host_copy(std::int64_t tokens) const override;
   Verdict admit_loaded(std::uint32_t slot, Plan&, Time now, std::int64_t& budget);
@@ -329,7 +334,32 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
     std::int64_t requests = 0, blocks = 0, due = 0, tokens = 0;
   };
   [[nodiscard]] Use use_of(std::uint32_t slot);
-  [[nodiscard]] bool has_way(std::uint32_t head, const Use& others, std::int64_t free);
+  [[nodiscard]] std::optional<std::int64_t> needs(std::uint32_t head, const Use& others);
+  [[nodiscard]] bool has_way(std::uint32_t head, const Use& others, std::int64_t free) {
+    const std::optional<std::int64_t> blocks = needs(head, others);
+    return blocks && *blocks <= free;
+  }
+  // Preempted requests that keep their KV until it must go (rank_paused.cpp).
+  [[nodiscard]] bool can_pause(std::uint32_t slot) const;
+  void pause(std::uint32_t slot, Time now);
+  void hold_running(Plan&, Time now, bool ahead);
+  void collect_turns(Time now);
+  // All of its KV or the end of it is in host memory.
+  [[nodiscard]] static bool is_away(const Sequence& s) {
+    return s.rest == Sequence::Rest::host || (s.rest == Sequence::Rest::gpu && s.host_room > 0);
+  }
+  [[nodiscard]] bool resumes(std::uint32_t slot) const;
+  [[nodiscard]] Next next_present();
+  [[nodiscard]] std::int64_t paused_blocks(std::uint32_t but) const;
+  bool take_from_paused(std::int64_t lack, Time now, std::optional<std::uint32_t> but);
+  void shrink_hold(std::uint32_t slot, std::int64_t blocks);
+  void cut_tail(std::uint32_t slot, std::int64_t blocks);
+  [[nodiscard]] std::int64_t leaving_blocks() const;
+  bool give_way(std::uint32_t slot, std::int64_t lack, Time now);
+  void fetch_for_turn(std::uint32_t head, Time now);
+  void send_ahead(std::int64_t lack, Time now);
+  void pause_for(std::uint32_t head, Use staying, const Use& leaving, Plan&, Time now, bool ahead);
+  void move_paused(Time now);
   [[nodiscard]] RankTiers::Prompt prompt_of(std::uint32_t slot, std::int64_t tokens,
                                             std::int64_t local, Time now) const;
   void offer(std::uint32_t slot, std::int64_t tokens, Time now);
@@ -377,7 +407,7 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   void preempt(std::uint32_t slot, Plan&, Time now, bool ahead, std::int64_t extra_blocks,
                Kept = Kept::if_possible);
   // Takes it out of the batch; its KV moves to host memory, or is given up.
-  enum class Fate : std::uint8_t { given_up, swapped, parked };
+  enum class Fate : std::uint8_t { given_up, swapped, parked, rests };
   void leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t extra_blocks, Fate);
   [[nodiscard]] bool can_swap_out(std::uint32_t slot);
   void settle_layers(Time now, bool ahead);
@@ -451,8 +481,14 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   std::deque<std::uint32_t> skipped_;  // set aside, scanned before waiting_
   std::vector<std::uint32_t> asides_;
   std::unique_ptr<HostCopies> host_;
-  std::vector<std::uint32_t> resting_;  // whole KV on the GPU outside the batch, oldest first
-  bool looks_again_ = false;  // such KV has moved or was given up since the last plan began
+  std::vector<std::uint32_t> resting_;  // KV on the GPU outside the batch, oldest first
+  struct Leaving {
+    std::uint32_t slot = 0;
+    std::int64_t blocks = 0;
+  };
+  std::vector<Leaving> leaving_;  // on their way to the host, of those who wait; oldest first
+  std::vector<Candidate> turns_;  // all who wait, whose turn is next first
+  bool looks_again_ = false;      // such KV has moved or was given up since the last plan began
   // Blocks of each content chunk that were computed here for one request alone.
   boost::unordered_flat_map<std::uint64_t, std::int64_t> own_blocks_;
   std::deque<std::uint32_t> swapped_;   // KV in host memory; they come before waiting_

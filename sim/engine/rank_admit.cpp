@@ -52,8 +52,21 @@ void Rank::plan_waiting(Plan& out, Time now, std::int64_t budget, bool ahead) {
   // The head may be waiting for the very blocks that a request behind it holds, whose KV has come.
   // The engine would hang; here that request goes first, and then KV outside the batch is given up.
   if (running_.empty()) admit_loaded_behind(out, now, budget);
-  if (running_.empty() && waiting() > 0 && !resting_.empty() && !is_fetching() && reclaim_rest())
+  if (running_.empty() && waiting() > 0 && !resting_.empty() && !is_fetching() &&
+      !awaits_other_turn(out) && reclaim_rest(pool_.total()))
     plan_waiting(out, now, budget, ahead);
+}
+
+// Where prompts are computed apart, who was in the middle of decoding comes back among decodes.
+bool Rank::is_others_turn(std::uint32_t slot, bool swapped, const Plan& out) const {
+  return config_.batch.order == BatchOrder::prompts &&
+         (swapped || resumes(slot)) == (out.turn == Plan::Turn::prompts);
+}
+
+bool Rank::awaits_other_turn(const Plan& out) {
+  if (!config_.pauses()) return false;
+  const Next next = next_waiting();
+  return next.queue != nullptr && is_others_turn((*next.queue)[next.at], false, out);
 }
 
 // False: the rest waits.
@@ -65,10 +78,7 @@ bool Rank::admit_next(Plan& out, Time now, std::int64_t& budget, bool ahead) {
   for (const Candidate& c : displaced_)
     if (c.slot == slot) return false;
   if (std::find(closing_.begin(), closing_.end(), slot) != closing_.end()) return false;
-  // Where prompts are computed apart, who was swapped out comes back among decodes.
-  if (config_.batch.order == BatchOrder::prompts &&
-      (next.queue == &swapped_) == (out.turn == Plan::Turn::prompts))
-    return false;
+  if (is_others_turn(slot, next.queue == &swapped_, out)) return false;
   Verdict verdict = Verdict::stop;
   if (next.queue != &swapped_) {
     verdict = admit(slot, out, now, budget, ahead);
@@ -86,6 +96,7 @@ void Rank::admit_loaded_behind(Plan& out, Time now, std::int64_t budget) {
   for (std::deque<std::uint32_t>* queue : {&skipped_, &waiting_}) {
     for (auto at = queue->begin(); at != queue->end(); ++at) {
       if (loading(*at) || sequences_[*at].fetch != Sequence::Fetch::ready ||
+          std::find(closing_.begin(), closing_.end(), *at) != closing_.end() ||
           admit_loaded(*at, out, now, budget) != Verdict::in)
         continue;
       queue->erase(at);
@@ -111,8 +122,12 @@ Rank::Verdict Rank::admit(std::uint32_t slot, Plan& out, Time now, std::int64_t&
   Sequence& s = sequences_[slot];
   if (adapters_ && !has_adapter_slot(slot)) return Verdict::aside;
   if (loading(slot)) return set_aside(s, s.aside_for, now);
+  if (s.rest == Sequence::Rest::leaving) {
+    if (s.hold.blocks() < kv_blocks(s, s.computed)) return blocked(s, now);  // its end is gone
+    make_ready(slot, now);
+  }
   if (s.fetch == Sequence::Fetch::ready) return admit_loaded(slot, out, now, budget);
-  if (s.rest == Sequence::Rest::host) return admit_from_host(slot, now);
+  if (s.rest != Sequence::Rest::none) return admit_from_host(slot, now);
   if (s.source != Sequence::kNoSource)
     if (const auto verdict = admit_from_peer(slot, now)) return *verdict;
   if (known_outputs_running_ > 0) publish_known_outputs(ahead);
@@ -249,7 +264,9 @@ Rank::Verdict Rank::admit_loaded(std::uint32_t slot, Plan& out, Time now, std::i
   Sequence& s = sequences_[slot];
   const std::int64_t known = s.known();
   std::int64_t n = known - s.computed;
-  if (!cut_to_budget(n, budget)) return Verdict::stop;
+  const bool decodes = resumes(slot);
+  if (!cut_to_budget(n, budget) || (decodes && is_others_turn(slot, false, out)))
+    return Verdict::stop;
   const std::int64_t held = s.hold.blocks();
   const auto has_room = [&](std::int64_t piece) {
     const std::int64_t must_fit = admits_whole() ? known : s.computed + piece;
@@ -261,7 +278,11 @@ Rank::Verdict Rank::admit_loaded(std::uint32_t slot, Plan& out, Time now, std::i
   s.fetch = Sequence::Fetch::none;
   if (s.rest != Sequence::Rest::none) end_rest(s, slot);
   budget -= n;
-  join(slot, n, out, now);
+  if (decodes) {
+    resume_decoding(slot, out, now);
+  } else {
+    join(slot, n, out, now);
+  }
   return Verdict::in;
 }
 

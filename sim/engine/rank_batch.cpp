@@ -25,9 +25,9 @@ void Rank::plan_either(Plan& out, Time now, bool ahead) {
   if (!out.prefills.empty()) return hold_decodes(out);
   const std::int64_t before = out.preemptions;
   budget = plan_decodes(out, now, ahead);
-  if (out.preemptions != before || swapped_.empty()) return;
+  if (out.preemptions != before || (swapped_.empty() && !config_.pauses())) return;
   out.turn = Plan::Turn::decodes;
-  if (merges_swapped()) {
+  if (merges_swapped() || config_.pauses()) {
     plan_waiting(out, now, budget, ahead);
   } else {
     bring_back_swapped(out, now, budget);
@@ -54,7 +54,8 @@ std::int64_t Rank::plan_pieces(Plan& out, std::int64_t budget) {
     };
     n = largest(n, has_room);
     if (n == 0 || !has_room(n)) {
-      if (reclaim_rest()) --i;  // it looks again
+      const std::int64_t least = piece_blocks(sequences_[slot], 1) + activations(1, budget);
+      if (reclaim_rest(least - pool_.free())) --i;  // it looks again
       continue;
     }
     schedule_prefill(slot, n, out);
@@ -91,14 +92,17 @@ void Rank::feed(std::uint32_t slot, Plan& out) {
 
 // A token for every decode; where blocks are short some make way.
 std::int64_t Rank::plan_decodes(Plan& out, Time now, bool ahead) {
-  const auto fit = [&] {
-    return due_blocks() + spare_blocks() + memory_.activation_blocks(group_.size()) <= pool_.free();
+  const auto lack = [&] {
+    return due_blocks() + spare_blocks() + memory_.activation_blocks(group_.size()) - pool_.free();
   };
+  const auto fit = [&] { return lack() <= 0; };
   const bool ranked = traits_.ranks_running || config_.batch.victim != BatchVictim::last;
   const std::int64_t before = out.preemptions;
-  while (!fit() && reclaim_rest()) {
+  while (!fit()) {
+    if (reclaim_rest(lack())) continue;
+    if (!ranked || group_.size() == 0) break;
+    preempt(victim(now), out, now, ahead, 0);
   }
-  while (ranked && !fit() && group_.size() > 0) preempt(victim(now), out, now, ahead, 0);
   if (out.preemptions > before) learn_estimate();
   // Whose turn it is matters when not everybody finds blocks.
   if (config_.batch.order == BatchOrder::prompts && !fit())
@@ -129,7 +133,9 @@ std::int64_t Rank::walk_decodes(Plan& out, Time now, bool ahead) {
     const std::int64_t least =
         config_.batch.needs_free_block ? std::max<std::int64_t>(need, 1) : need;
     bool stays = true;
-    while (stays && least + memory_.activation_blocks(tokens + n) > pool_.free()) {
+    const auto lack = [&] { return least + memory_.activation_blocks(tokens + n) - pool_.free(); };
+    while (stays && lack() > 0) {
+      if (reclaim_rest(lack())) continue;
       std::size_t v = running_.size() - 1;
       while (v > i && (sequences_[running_[v]].draining || is_flying(running_[v]))) --v;
       stays = v > i;

@@ -93,7 +93,7 @@ bool Rank::swap_in(std::uint32_t slot, Plan& out, Time now, std::int64_t& budget
   host_->ask_in(blocks - hit.blocks, config_.memory.layers);
   keep_copy(slot);
   if (!std::exchange(s.parked, false)) ++totals_.swaps_in;
-  if (s.sampled > 0 && known - s.computed == 1) {
+  if (s.sampled > 0 && known - s.computed == 1 && (s.curve == nullptr || s.turned)) {
     resume_decoding(slot, out, now);
   } else {
     join(slot, n, out, now);

@@ -179,7 +179,9 @@ Rank::Next Rank::next_waiting() {
 // Whether somebody who waits could be admitted or dropped, or displace somebody, later although
 // nothing but decoding happens.
 bool Rank::queue_may_move() const {
+  if (traits_.holds_running) return true;
   if (waiting() == 0) return false;
+  if (config_.pauses()) return true;
   if (tiers_ && !skipped_.empty() && tiers_->shares_stores()) return true;
   if (tiers_ && (!config_.full_sequence_admission || tiers_->depends_on_time() ||
                  next_answer(planning_) != kNever))
@@ -240,38 +242,45 @@ Rank::Use Rank::use_of(std::uint32_t slot) {
   return u;
 }
 
-// Whether a waiting request finds room beside `others` when `free` blocks are free.
-bool Rank::has_way(std::uint32_t head, const Use& others, std::int64_t free) {
+// Free blocks with which a waiting request, not in host memory, finds room beside `others`; none:
+// they leave it no place.
+std::optional<std::int64_t> Rank::needs(std::uint32_t head, const Use& others) {
   const Sequence& s = sequences_[head];
   const std::int64_t known = s.known(), bt = config_.block_tokens;
   const std::int64_t budget = config_.max_batched_tokens - others.tokens;
   if (others.requests >= config_.max_running || budget <= 0 ||
       (adapters_ && !adapters_->admits(s.adapter)))
-    return false;
+    return std::nullopt;
+  const std::int64_t beside = watermark() + others.due;
+  if (s.hold.blocks() > 0) {
+    std::int64_t n = known - s.computed;
+    if (!cut_to_budget(n, budget)) return std::nullopt;
+    return kv_blocks(s, admits_whole() ? known : s.computed + n) - s.hold.blocks() + beside +
+           memory_.activation_blocks(others.tokens + n);
+  }
   const Found front = find(s.content, (known - 1) / bt);
   const KvPool::Hit& hit = front.hit;
   const std::int64_t there = std::max(front.blocks * bt, s.computed);
   std::int64_t n = known - there;
-  if (!cut_to_budget(n, budget)) return false;
+  if (!cut_to_budget(n, budget)) return std::nullopt;
   const std::int64_t region = memory_.region_blocks(s);
   const std::int64_t tokens = admits_whole() ? known : there + n;
-  return std::max(region, kv_blocks(s, tokens)) - hit.blocks + hit.queued + watermark() +
-             others.due + memory_.activation_blocks(others.tokens + n) <=
-         free;
+  return std::max(region, kv_blocks(s, tokens)) - hit.blocks + hit.queued + beside +
+         memory_.activation_blocks(others.tokens + n);
 }
 
 // Who is next among the waiting gets the room of those whom it may displace, the last of them
 // first; nobody leaves when even all of it would not do.
 void Rank::make_way(Plan& out, Time now, bool ahead) {
-  if (!merges_swapped()) return;
+  if (!merges_swapped() && !config_.pauses()) return;
   if (is_moving())
     collect_candidates(now);
   else
     tell_all_tokens();
-  const Next next = next_waiting();
+  const Next next = config_.pauses() ? next_present() : next_waiting();
   if (next.queue == nullptr) return;
   const std::uint32_t head = (*next.queue)[next.at];
-  if (sequences_[head].fetch != Sequence::Fetch::none) return;
+  if (!config_.pauses() && sequences_[head].fetch != Sequence::Fetch::none) return;
   const SchedulerRequest asking = request_of(head);
   Use staying, leaving;
   const auto count = [](Use& sum, const Use& u, std::int64_t sign) {
@@ -282,16 +291,17 @@ void Rank::make_way(Plan& out, Time now, bool ahead) {
   };
   for (const std::uint32_t slot : running_) {
     const SchedulerRequest r = request_of(slot);
-    const bool leaves = !sequences_[slot].draining && !is_flying(slot) &&
+    const bool leaves = traits_.preempts && !sequences_[slot].draining && !is_flying(slot) &&
                         scheduler_->displaces(asking, r, now);
     if (leaves) displaced_.push_back({scheduler_->standing(r, now), slot, nullptr});
     count(leaves ? leaving : staying, use_of(slot), 1);
   }
-  if (displaced_.empty() || !has_way(head, staying, pool_.free() + leaving.blocks))
-    return displaced_.clear();
   std::sort(displaced_.begin(), displaced_.end(), [&](const Candidate& a, const Candidate& b) {
     return goes_before(b.standing, b.slot, a.standing, a.slot);
   });
+  if (config_.pauses()) return pause_for(head, staying, leaving, out, now, ahead);
+  if (displaced_.empty() || !has_way(head, staying, pool_.free() + leaving.blocks))
+    return displaced_.clear();
   count(staying, leaving, 1);
   std::size_t gone = 0;
   for (; gone < displaced_.size() && !has_way(head, staying, pool_.free()); ++gone) {

@@ -57,7 +57,7 @@ void Rank::call_tool(std::uint32_t slot, Time at) {
   if (!lost) rest(slot);
   if (fate == PauseFate::keep) {
     ++totals_.tools_kept;
-  } else if (fate == PauseFate::swap && send_to_host(slot, at)) {
+  } else if (fate == PauseFate::swap && send_to_host(slot, s.hold.blocks(), at)) {
     ++totals_.tools_swapped;
   } else {
     ++totals_.tools_discarded;

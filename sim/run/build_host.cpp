@@ -22,6 +22,38 @@ bool choose_pause(BuiltRun& run, const HostError& error) {
   return c.make_pause({c.seed})->swaps();
 }
 
+// Preempted requests whose KV stays on the GPU until its blocks are needed.
+void choose_pauses(BuiltRun& run, const HostError& error) {
+  EngineConfig& c = run.engine;
+  const PreemptionSpec& p = run.scenario.engine.preemption;
+  c.gives_tails = p.part == PreemptedPart::tail;
+  if (p.copies != CopyTime::waited && !c.swap)
+    return error("engine.preemption.copies", "nothing is copied", "set mode: swap");
+  c.copies = p.copies == CopyTime::waited   ? EngineConfig::Copies::waited
+             : p.copies == CopyTime::beside ? EngineConfig::Copies::beside
+                                            : EngineConfig::Copies::ahead;
+  if (c.copies == EngineConfig::Copies::ahead)
+    c.idle_blocks = static_cast<std::int64_t>(p.idle.value * static_cast<double>(c.kv_blocks));
+  if (c.gives_tails && c.swap && c.copies == EngineConfig::Copies::waited)
+    error("engine.preemption.part", "a tail is swapped beside the iterations only",
+          "set copies: beside or ahead, or mode: recompute");
+  if (c.gives_tails && c.keeps_copies)
+    error("engine.preemption.part", "copies that stay are of whole requests",
+          "set keeps_copies: false, or part: request");
+  if (c.gives_tails && c.swap && c.pool.share_blocks > 1)
+    error("engine.preemption.part", "a chunk tree gives back whole chunks",
+          "set part: request, or cache.prefix.index: hash or radix");
+  if (!c.pauses()) return;
+  const char* key = c.gives_tails ? "engine.preemption.part" : "engine.preemption.copies";
+  const char* hint = c.gives_tails ? "set part: request" : "set copies: waited";
+  if (c.memory.contiguous || c.memory.map_block > Duration{0} || c.memory.layers > 0)
+    error(key, "KV of preempted requests stays on the GPU only where memory is in blocks",
+          "use cache.memory paged or pooled");
+  if (run.hybrid) error(key, "layers that keep different things leave the GPU together", hint);
+  if (c.gives_tails && run.forms)
+    error(key, "compressed KV cannot be computed again from the middle", hint);
+}
+
 }  // namespace
 
 void size_host(BuiltRun& run, const HostError& error) {
@@ -37,6 +69,7 @@ void size_host(BuiltRun& run, const HostError& error) {
   if (c.keeps_copies && !c.swap && !tools_swap)
     error("engine.preemption.keeps_copies", "nothing is swapped",
           "set mode: swap, or engine.tools.policy: swap");
+  choose_pauses(run, error);
   if (!c.swap && !tools_swap && !layers) return;
   const Bytes space = layers ? c.memory.host_bytes : p.space;
   Bytes block = kv_block_bytes(run.model, run.parallel, run.precision.kv, c.block_tokens);

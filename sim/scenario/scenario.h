@@ -239,12 +239,27 @@ constexpr auto enum_names(PreemptionMode) {
                     std::pair{PreemptionMode::swap, "swap"}};
 }
 
+enum class CopyTime : std::uint8_t { waited, beside, ahead };
+constexpr auto enum_names(CopyTime) {
+  return std::array{std::pair{CopyTime::waited, "waited"}, std::pair{CopyTime::beside, "beside"},
+                    std::pair{CopyTime::ahead, "ahead"}};
+}
+
+enum class PreemptedPart : std::uint8_t { request, tail };
+constexpr auto enum_names(PreemptedPart) {
+  return std::array{std::pair{PreemptedPart::request, "request"},
+                    std::pair{PreemptedPart::tail, "tail"}};
+}
+
 // `preemption: swap`, or a mapping.
 struct PreemptionSpec {
   PreemptionMode mode = PreemptionMode::recompute;
   Bytes space{std::int64_t{4} << 30};
   std::int64_t copy_blocks = 1;
   bool keeps_copies = false;
+  CopyTime copies = CopyTime::waited;
+  Ratio idle{0.05};
+  PreemptedPart part = PreemptedPart::request;
   static constexpr Rows kFields{
       field("mode", &PreemptionSpec::mode, any,
             "recompute: its KV is given up and computed again; swap: it is copied to host memory "
@@ -259,7 +274,19 @@ struct PreemptionSpec {
       field(
           "keeps_copies", &PreemptionSpec::keeps_copies, any,
           "of swap: what came back stays in host memory as well while there is room, and the next "
-          "time only what is new is copied (FastSwitch)")};
+          "time only what is new is copied (FastSwitch)"),
+      field(
+          "copies", &PreemptionSpec::copies, any,
+          "of swap. waited: the iteration that needs the room, or goes on with the request, waits "
+          "for its copy; beside: copies run beside the iterations, from the preemption on and "
+          "when the request's turn has come (FastSwitch); ahead: KV of preempted requests stays "
+          "on the GPU while blocks are idle, leaves before they are short, farthest turn first, "
+          "and comes back before its turn (FastServe)"),
+      field("idle", &PreemptionSpec::idle, between(Ratio{0}, Ratio{1}),
+            "of copies: ahead: share of the KV blocks kept free for newcomers"),
+      field("part", &PreemptionSpec::part, any,
+            "what a preempted request loses. request: all of its KV on the GPU; tail: its last "
+            "blocks, as many as others need; of swap it needs copies: beside or ahead")};
 };
 template <>
 struct Codec<PreemptionSpec> {

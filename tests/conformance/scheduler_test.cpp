@@ -109,7 +109,11 @@ Case draw_case(std::uint64_t seed, const Variant& v) {
     e.host_blocks = static_cast<std::int64_t>(rng.below(300));
     e.host_block_bytes = 1 + static_cast<std::int64_t>(rng.below(4000));
     c.host_bandwidth = 1e8 * static_cast<double>(1 + rng.below(100));
+    e.copies = static_cast<EngineConfig::Copies>(rng.below(3));
+    e.idle_blocks = static_cast<std::int64_t>(rng.below(20));
   }
+  if (!e.keeps_copies && (!e.swap || e.copies != EngineConfig::Copies::waited))
+    e.gives_tails = rng.below(3) == 0;
   return c;
 }
 

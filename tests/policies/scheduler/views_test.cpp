@@ -241,5 +241,29 @@ TEST(Admission, EarlyRejectionKeepsTheRestInTime) {
                InputError);
 }
 
+// FastServe's estimate: what is left of the quantum of its queue, and of the wait for promotion.
+TEST(Mlfq, TellsWhenItsTurnEnds) {
+  const Linear steps;
+  Scheduler::Context c;
+  c.steps = &steps;
+  const auto mlfq = Registry::instance().make<Scheduler>(
+      "mlfq", params_of({{"quantum", "10 us"}, {"growth", "2"}, {"promote_after", "1 ms"}}), c);
+  SchedulerRequest r;
+  r.prompt = 4;
+  mlfq->arrived(r, Time{});
+  r.computed = 4;
+  r.attained = 13us;  // 10 in the first queue, 3 of 20 in the second
+  r.running = true;
+  (void)mlfq->standing(r, Time{Duration{13us}});
+  EXPECT_EQ(mlfq->turn(r, Time{Duration{13us}}).length, 17us);
+  EXPECT_EQ(mlfq->turn(r, Time{Duration{13us}}).promotion, Duration::max());
+  mlfq->preempted(r, Time{Duration{13us}});
+  r.running = false;
+  r.sampled = 1;
+  const Scheduler::Turn turn = mlfq->turn(r, Time{Duration{513us}});
+  EXPECT_EQ(turn.length, 17us);
+  EXPECT_EQ(turn.promotion, 500us);
+}
+
 }  // namespace
 }  // namespace kvsim

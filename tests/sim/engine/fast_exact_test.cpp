@@ -286,6 +286,56 @@ TEST(FastExact, SameBytesWithCompressedKv) {
   EXPECT_GT(finished, 10'000);
 }
 
+// Preempted requests that keep their KV until it must go, whole or from the end, given up or copied
+// when it must, at once, or ahead of need; under orders that displace and that do not.
+TEST(FastExact, SameBytesWithKvThatStays) {
+  static const std::vector<std::string> kOrders{"fcfs", "srtf", "mlfq", "priority-switches"};
+  std::int64_t preemptions = 0, swapped = 0, kept = 0, recomputed = 0, finished = 0, stalled = 0;
+  for (std::uint64_t seed = 0; seed < 3000; ++seed) {
+    Scenario s = random_scenario(seed, false);
+    if (seed % 3 == 1) use_node_pool(s, seed);
+    Rng rng(seed, "paused");
+    EngineConfig& e = s.engine;
+    test::RandomForms forms(seed, e.block_tokens, e.prefix_caching);
+    e.swap = rng.below(3) != 0;
+    if (e.swap) {
+      draw_host(s, rng);
+      e.copies = static_cast<EngineConfig::Copies>(1 + rng.below(2));
+      e.idle_blocks = static_cast<std::int64_t>(rng.below(20));
+      e.keeps_copies = rng.below(3) == 0;
+    }
+    e.gives_tails = !e.swap || (!e.keeps_copies && e.pool.share_blocks == 1 && rng.below(2) == 0);
+    if (!e.gives_tails && rng.below(3) == 0) {
+      e.forms = &forms;
+      e.kv_blocks += static_cast<std::int64_t>(rng.below(60));
+    }
+    e.make_scheduler = test::make_scheduler(kOrders[rng.below(kOrders.size())]);
+    e.batch.order = static_cast<BatchOrder>(rng.below(3));
+    const RunOutcome fast = s.run(false), exact = s.run(true);
+    expect_same(fast, exact, seed);
+    if (HasFatalFailure()) return;
+    for (const RequestOutcome& r : fast.requests) {
+      ASSERT_TRUE(r.outcome != Outcome::rejected || e.forms != nullptr) << seed;
+      preemptions += r.preemptions;
+      swapped += r.swaps;
+      kept += r.preemptions > 0 && r.swaps == 0 && r.recomputed_tokens == 0;
+      recomputed += r.recomputed_tokens;
+      finished += r.outcome == Outcome::finished;
+    }
+    for (const RankTotals& r : fast.ranks) {
+      ASSERT_LE(r.swaps_in, r.swaps_out) << "seed " << seed;  // a tail may lose its front
+      ASSERT_TRUE(r.from_host_bytes <= r.to_host_bytes || e.keeps_copies) << "seed " << seed;
+      stalled += r.stall_ns;
+    }
+  }
+  EXPECT_GT(preemptions, 5000);
+  EXPECT_GT(swapped, 1000);
+  EXPECT_GT(kept, 1000);
+  EXPECT_GT(recomputed, 1000);
+  EXPECT_GT(stalled, 100'000);
+  EXPECT_GT(finished, 30'000);
+}
+
 // Pools of every kind, managers of every kind, and room in host memory that runs out.
 TEST(FastExact, SameBytesWithSwapping) {
   std::int64_t swapped = 0, recomputed = 0, stalled = 0;
