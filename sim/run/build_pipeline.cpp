@@ -56,6 +56,8 @@ void build_pipeline(BuiltRun& run, const Tree& scenario, Diagnostics& diagnostic
         {cache.tiers.size() > 1, "tiers below the GPU", "keep only the tier gpu"},
         {c.host_blocks > 0, "KV in host memory (preemption or tools that swap, memory in layers)",
          "use preemption: recompute, tools that keep or discard, cache.memory: pooled"},
+        {c.pauses(), "preempted requests that keep KV",
+         "set engine.preemption: {copies: waited, part: request}"},
         {c.memory.lent_blocks > 0, "memory that activations lend", "choose another cache.memory"},
         {c.snapshots.slots > 0, "snapshots of states", "set cache.hybrid.snapshots: 0"},
         {run.parallel.data > 1, "several data-parallel ranks", "set parallel.data: 1"}})
