@@ -94,18 +94,20 @@ std::int64_t Rank::plan_decodes(Plan& out, Time now, bool ahead) {
   const auto fit = [&] {
     return due_blocks() + spare_blocks() + memory_.activation_blocks(group_.size()) <= pool_.free();
   };
-  const bool ranked = traits_.ranks_running || config_.batch.victim != BatchVictim::last;
-  const std::int64_t before = out.preemptions;
-  while (!fit() && reclaim_rest()) {
+  // Drafts make the question one of every sequence: it is asked again only when somebody left.
+  bool fits = fit();
+  while (!fits && reclaim_rest()) fits = fit();
+  if (!fits && (traits_.ranks_running || config_.batch.victim != BatchVictim::last)) {
+    const std::int64_t before = out.preemptions;
+    for (; !fits && group_.size() > 0; fits = fit()) preempt(victim(now), out, now, ahead, 0);
+    if (out.preemptions > before) learn_estimate();
   }
-  while (ranked && !fit() && group_.size() > 0) preempt(victim(now), out, now, ahead, 0);
-  if (out.preemptions > before) learn_estimate();
   // Whose turn it is matters when not everybody finds blocks.
-  if (config_.batch.order == BatchOrder::prompts && !fit())
+  if (config_.batch.order == BatchOrder::prompts && !fits)
     std::stable_sort(running_.begin(), running_.end(), [this](std::uint32_t a, std::uint32_t b) {
       return sequences_[a].outcome.arrival < sequences_[b].outcome.arrival;
     });
-  if (!fit() || config_.exact_steps || config_.speculation != nullptr)
+  if (!fits || config_.exact_steps || config_.speculation != nullptr)
     return walk_decodes(out, now, ahead);
   grow(group_.due(), out);
   if (starved_ > 0)
