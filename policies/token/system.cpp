@@ -72,16 +72,17 @@ std::string shown(const Tree& value) {
 
 // Only the sections that the system sets, with its values as their defaults.
 std::vector<FieldInfo> fields_of(const TokenPolicies& preset) {
+  // Every program describes all systems before it begins: once for all of them.
+  static const std::vector<FieldInfo> kSections = describe_fields<TokenPolicies>();
   const Tree values = write_fields(preset);
   std::vector<FieldInfo> out;
-  for (FieldInfo& section : describe_fields<TokenPolicies>()) {
+  for (const FieldInfo& section : kSections) {
     const Tree* set = values.find(section.name);
     if (set == nullptr) continue;
-    for (FieldInfo& f : section.type.fields) {
+    for (FieldInfo& f : out.emplace_back(section).type.fields) {
       const Tree* value = set->find(f.name);
       f.default_text = value == nullptr ? "" : shown(*value);
     }
-    out.push_back(std::move(section));
   }
   return out;
 }

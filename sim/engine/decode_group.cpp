@@ -192,8 +192,29 @@ void DecodeGroup::advance(std::vector<std::uint32_t>& finished) {
 std::int64_t DecodeGroup::blocks_due(std::int64_t n) const {
   const std::int64_t round = window_dues_ ? window_dues_->units(uncovered_) : uncovered_;
   std::int64_t blocks = n / block_tokens_ * round;
-  for (std::int64_t i = 0; i < n % block_tokens_; ++i) blocks += opened_after(i);
+  if (window_dues_) {
+    for (std::int64_t i = 0; i < n % block_tokens_; ++i) blocks += opened_after(i);
+  } else {
+    for_dues(n % block_tokens_, [&](std::int64_t due) { blocks += due; });
+  }
   return forms_ ? blocks + forms_->due(clock_, n) : blocks;
+}
+
+// Members whose next block is due in each of the next n iterations: the bucket before that of the
+// iteration before.
+template <class Hear>
+void DecodeGroup::for_dues(std::int64_t n, Hear hear) const {
+  for (std::size_t b = bucket(-clock_); n > 0; --n) {
+    hear(due_[b]);
+    b = (b == 0 ? due_.size() : b) - 1;
+  }
+}
+
+void DecodeGroup::list_dues(std::span<std::int64_t> out) const {
+  const auto n = static_cast<std::int64_t>(out.size());
+  std::size_t i = 0;
+  if (!forms_ && !window_dues_) return for_dues(n, [&](std::int64_t due) { out[i++] = due; });
+  for (; i < out.size(); ++i) out[i] = due_after(static_cast<std::int64_t>(i));
 }
 
 std::int64_t DecodeGroup::plain_iterations(std::int64_t blocks, std::int64_t most) {
@@ -220,8 +241,8 @@ std::int64_t DecodeGroup::plain_iterations(std::int64_t blocks, std::int64_t mos
   return low;
 }
 
-void DecodeGroup::advance_plain(std::int64_t n) {
-  if (counts_places()) unfilled_ += blocks_due(n) * block_tokens_ - n * size();
+void DecodeGroup::advance_plain(std::int64_t n, std::int64_t blocks) {
+  if (counts_places()) unfilled_ += blocks * block_tokens_ - n * size();
   clock_ += n;
   for (std::size_t w = 0; w < kMaxWindows; ++w) window_sum_[w] += n * window_growing_[w];
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "sim/base/work.h"
@@ -58,8 +59,10 @@ class DecodeGroup {
   [[nodiscard]] std::int64_t plain_iterations(std::int64_t blocks, std::int64_t most);
   // Blocks that the next n iterations need.
   [[nodiscard]] std::int64_t blocks_due(std::int64_t n) const;
-  // n iterations at once; requires n <= plain_iterations().
-  void advance_plain(std::int64_t n);
+  // The same by iteration, of as many as there is room for.
+  void list_dues(std::span<std::int64_t> out) const;
+  // n iterations at once, for which `blocks` = blocks_due(n); requires n <= plain_iterations().
+  void advance_plain(std::int64_t n, std::int64_t blocks);
   // Of compressed members: shape and loads of the n-th iteration from now (the n-th before for
   // -n), no phase changing between. Contexts are what their attention reads.
   void describe_forms(std::int64_t n, StepShape&, TokenLoads&) const;
@@ -91,6 +94,8 @@ class DecodeGroup {
     const std::int64_t r = base % block_tokens_;
     return static_cast<std::size_t>(r < 0 ? r + block_tokens_ : r);
   }
+  template <class Hear>
+  void for_dues(std::int64_t n, Hear hear) const;
   static bool later(const Due& a, const Due& b) {
     return a.clock != b.clock ? a.clock > b.clock : a.slot > b.slot;
   }

@@ -82,6 +82,7 @@ std::uint32_t Rank::take_in(const Request& r) {
     s.output = r.calls.front().after;
   }
   const std::int64_t all = config_.token_blocks(tokens_in_all);
+  s.hold.own = s.content.size();
   if (s.content.empty() || s.content.back().end < all)
     s.content.push_back({hash_combine(0x6f7574707574ULL, r.index), all});
   s.state = Sequence::State::waiting;
@@ -529,9 +530,10 @@ std::int64_t Rank::plain_iterations(std::int64_t most) {
 }
 
 void Rank::plan_plain(std::int64_t n) {
+  const std::int64_t blocks = group_.blocks_due(n);
   decode_steps_ += n;
-  pool_.pop(group_.blocks_due(n));
-  group_.advance_plain(n);
+  pool_.pop(blocks);
+  group_.advance_plain(n, blocks);
   totals_.peak_blocks = std::max(totals_.peak_blocks, used_blocks());
 }
 

@@ -126,6 +126,7 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   void plan_plain(std::int64_t n);
   // What the memory was used for while one of them ran.
   void observe(const KvOccupancy& o, std::int64_t ns) { totals_.kv.add(o, ns); }
+  KvUse& kv_use() { return totals_.kv; }
   void account_plain(std::int64_t n, std::int64_t decodes, std::int64_t gpu_ns,
                      std::int64_t host_ns);
   void account_drafting(std::int64_t ns) { totals_.speculation.draft_ns += ns; }
@@ -449,10 +450,10 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   void close_segment(Sequence&, Time at);
   void finish(std::uint32_t slot, Time at);
   void retire(std::uint32_t slot, Time now);
-  std::array<std::int64_t, kIntervals>& intervals(Sequence& s) {
+  IntervalTimes& intervals(Sequence& s) {
     return s.outcome.first_token == kNever ? s.outcome.ttft_ns : s.outcome.after_ns;
   }
-  static void add(std::array<std::int64_t, kIntervals>& to, Interval kind, std::int64_t ns) {
+  static void add(IntervalTimes& to, Interval kind, std::int64_t ns) {
     to[static_cast<std::size_t>(kind)] += ns;
   }
   std::uint32_t new_slot();

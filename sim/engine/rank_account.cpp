@@ -170,10 +170,8 @@ void Rank::finish(std::uint32_t slot, Time at) {
   s.outcome.last_token = at + config_.back_end;
   s.outcome.outcome = Outcome::finished;
   // I4, and the promise that the intervals are the whole story.
-  std::int64_t ttft = 0, after = 0;
-  for (const std::int64_t ns : s.outcome.ttft_ns) ttft += ns;
-  for (const std::int64_t ns : s.outcome.after_ns) after += ns;
   const RequestOutcome& o = s.outcome;
+  const std::int64_t ttft = o.ttft_ns.sum(), after = o.after_ns.sum();
   KVSIM_CHECK(
       ttft == to_ns(o.first_token - o.arrival) && after == to_ns(o.last_token - o.first_token),
       "request {}: intervals sum to {} + {} ns, TTFT is {} and the rest {} ns", o.index, ttft,
@@ -200,7 +198,7 @@ void Rank::retire(std::uint32_t slot, Time now) {
 // others had, then the new.
 void Rank::explain_misses(Sequence& s, std::int64_t found_blocks, std::int64_t reach,
                           const RankTiers::Match& match, const RankTiers::Prompt* below) {
-  const auto cause = [&](MissCause c) -> std::int64_t& {
+  const auto cause = [&](MissCause c) {
     return s.outcome.miss_tokens[static_cast<std::size_t>(c)];
   };
   const std::int64_t bt = config_.block_tokens;

@@ -95,21 +95,24 @@ std::int64_t Rank::plan_decodes(Plan& out, Time now, bool ahead) {
   const auto lack = [&] {
     return due_blocks() + spare_blocks() + memory_.activation_blocks(group_.size()) - pool_.free();
   };
-  const auto fit = [&] { return lack() <= 0; };
+  // Drafts make the question one of every sequence: it is asked again only when somebody left.
+  std::int64_t lacking = lack();
   const bool ranked = traits_.ranks_running || config_.batch.victim != BatchVictim::last;
   const std::int64_t before = out.preemptions;
-  while (!fit()) {
-    if (reclaim_rest(lack())) continue;
-    if (!ranked || group_.size() == 0) break;
-    preempt(victim(now), out, now, ahead, 0);
+  while (lacking > 0) {
+    if (!reclaim_rest(lacking)) {
+      if (!ranked || group_.size() == 0) break;
+      preempt(victim(now), out, now, ahead, 0);
+    }
+    lacking = lack();
   }
   if (out.preemptions > before) learn_estimate();
   // Whose turn it is matters when not everybody finds blocks.
-  if (config_.batch.order == BatchOrder::prompts && !fit())
+  if (config_.batch.order == BatchOrder::prompts && lacking > 0)
     std::stable_sort(running_.begin(), running_.end(), [this](std::uint32_t a, std::uint32_t b) {
       return sequences_[a].outcome.arrival < sequences_[b].outcome.arrival;
     });
-  if (!fit() || config_.exact_steps || config_.speculation != nullptr)
+  if (lacking > 0 || config_.exact_steps || config_.speculation != nullptr)
     return walk_decodes(out, now, ahead);
   grow(group_.due(), out);
   if (starved_ > 0)

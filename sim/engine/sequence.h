@@ -14,80 +14,81 @@
 namespace kvsim {
 
 // Token counts as the scheduler plans them: an iteration counts when it is planned, before it has
-// run.
+// run. In the order in which an iteration without features asks for them. What only some feature
+// needs belongs behind `outcome`, or, where it is more than a few words, aside: in a table of the
+// feature by slot, as AdapterSlots, HostCopies and RankTiers have theirs.
 struct Sequence {
   // handed: it goes on elsewhere, its KV is here until it has been fetched. paused: a tool runs.
   enum class State : std::uint8_t { none, waiting, running, handed, paused };
+  // KV from the tiers below. `loading`: outside the batch, blocks held; `ready`: it has come.
+  enum class Fetch : std::uint8_t { none, loading, ready };
+  // KV outside the batch, whole: on the GPU; being copied to host memory, where room for it is set
+  // aside, its blocks not free yet; there alone; being copied back into blocks it has.
+  enum class Rest : std::uint8_t { none, gpu, leaving, host, coming };
+  // KV that another instance has: which transfer of the world, and tokens that it brings.
+  static constexpr std::uint32_t kNoSource = 0xffffffffU;
+
   State state = State::none;
+  Fetch fetch = Fetch::none;
+  Rest rest = Rest::none;
   bool draining = false;      // its last token is planned; it leaves when that iteration ends
   bool starved = false;       // decodes, but had no part in the last planned iteration
   bool known_output = false;  // content covers the output: other requests may hit it
   bool admitted = false;      // was scheduled at least once
   bool lost = false;          // preempted or parked, and not admitted since
-  bool parked = false;        // all its KV is in host memory although nobody preempted it
   bool resuming = false;  // admitted after a preemption, its first iteration since has not ended
+  bool turned = false;    // is in the form that it decodes in
+  bool decoding_since_mark = false;
+  std::uint32_t source = kNoSource;
   std::int64_t prompt = 0, output = 0;
-  std::int64_t computed = 0;   // tokens with KV; the decode group knows better while it decodes
-  std::int64_t sampled = 0;    // output tokens planned; likewise
-  std::int64_t drafts = 0;     // that the iteration being planned verifies for it
-  std::int64_t reserved = 0;   // blocks it holds at least, whatever it computed
-  std::int64_t region = 0;     // where they begin, when they lie in one piece
-  std::int64_t premapped = 0;  // pages mapped for it before it came
+  std::int64_t computed = 0;       // tokens with KV; the decode group knows better while it decodes
+  std::int64_t sampled = 0;        // output tokens planned; likewise
+  std::int64_t reserved = 0;       // blocks it holds at least, whatever it computed
+  const KvCurve* curve = nullptr;  // null: its KV stays as it was computed
+  KvPool::Hold hold;
+  std::vector<ContentChunk> content;
   // Blocks set aside for its KV in host memory: all it has while it is swapped out, else the share
   // of the layers that are not on the GPU.
   std::int64_t host_room = 0, host_layers = 0;
-  std::int64_t host_copy = 0;      // full blocks of it there beside those on the GPU
-  const KvCurve* curve = nullptr;  // null: its KV stays as it was computed
-  bool turned = false;             // is in the form that it decodes in
-  std::int32_t priority = 0;
-  Standing standing;        // among those that wait, where it stays the same meanwhile
-  std::int64_t told = 0;    // of `sampled`, what the scheduler has heard
-  Duration attained{};      // in the batch, before its present admission,
-  std::int64_t joined = 0;  // and the rank's busy time when that began
-  std::uint64_t order = 0;  // of admission: position in the running list
-  std::vector<ContentChunk> content;
-  KvPool::Hold hold;
+  std::int64_t host_copy = 0;  // full blocks of it there beside those on the GPU
+  std::uint64_t order = 0;     // of admission: position in the running list
 
-  // KV from the tiers below. `loading`: outside the batch, blocks held; `ready`: it has come.
-  enum class Fetch : std::uint8_t { none, loading, ready };
-  Fetch fetch = Fetch::none;
+  // Accounting. Times are of iterations that ran.
+  Time visible{};               // to the scheduler
+  Time blocked_since = kNever;  // head of the queue without enough blocks since
+  Time aside_since = kNever;    // set aside, waiting for a fetch
+  Time lost_at = kNever, last_piece_end = kNever, late_since = kNever;
+  // The rank's totals when its present decode segment began, and iterations without it since.
+  std::int64_t mark_gpu = 0, mark_host = 0, mark_stall = 0;
+  std::int64_t starved_gpu = 0, starved_host = 0, starved_stall = 0;
+  RequestOutcome outcome;
+
+  std::int64_t drafts = 0;     // that the iteration being planned verifies for it
+  std::int64_t region = 0;     // where its blocks begin, when they lie in one piece
+  std::int64_t premapped = 0;  // pages mapped for it before it came
+  Duration attained{};         // in the batch, before its present admission,
+  std::int64_t joined = 0;     // and the rank's busy time when that began
+  std::int64_t told = 0;       // of `sampled`, what the scheduler has heard
+  Standing standing;           // among those that wait, where it stays the same meanwhile
+  std::int32_t priority = 0;
+  std::uint32_t adapter = 0;                // 0 = the base model
+  bool parked = false;                      // all its KV is in host memory, nobody preempted it
   bool first_load = false;                  // the load belongs to the first admission
   bool settled = false;                     // looked up below without having to wait for the answer
+  bool pulling = false;                     // KV of its source is on its way
+  bool passed_over = false;                 // no slot was free for its adapter
+  bool moved = false;                       // lost its place in a batch by going on elsewhere
+  bool returned = false;                    // a tool has, and it was not scheduled since
+  TierKind aside_for{};                     // since aside_since
   std::int64_t skip_from = 0, skip_to = 0;  // tokens that a load brings while those before compute
   std::int64_t load_blocks = 0;             // of the present or last load
   // Tokens after which snapshots are wanted: before the end of the prompt, and where what others
   // computed ends (0 = nowhere).
   std::int64_t snapshot_last = 0, snapshot_junction = 0;
-  std::int64_t offered = 0;   // blocks offered to the tiers for writing
-  Time aside_since = kNever;  // set aside, waiting for a fetch
-  TierKind aside_for{};
-
-  // KV that another instance has: which transfer of the world, and tokens that it brings.
-  static constexpr std::uint32_t kNoSource = 0xffffffffU;
-  std::uint32_t source = kNoSource;
-  std::int64_t source_tokens = 0;
-  bool pulling = false;       // it is on its way
-  std::uint32_t adapter = 0;  // 0 = the base model
-  bool passed_over = false;   // no slot was free for it
-  bool moved = false;         // lost its place in a batch by going on elsewhere
-
-  // KV outside the batch, whole: on the GPU; being copied to host memory, where room for it is set
-  // aside, its blocks not free yet; there alone; being copied back into blocks it has.
-  enum class Rest : std::uint8_t { none, gpu, leaving, host, coming };
-  Rest rest = Rest::none;
-  std::vector<ToolCall> calls;  // it ends its present output with number next_call
+  std::int64_t offered = 0;        // blocks offered to the tiers for writing
+  std::int64_t source_tokens = 0;  // of `source`
+  std::vector<ToolCall> calls;     // it ends its present output with number next_call
   std::uint32_t next_call = 0;
-  bool returned = false;  // a tool has, and it was not scheduled since
-
-  // Accounting. Times are of iterations that ran.
-  RequestOutcome outcome;
-  Time visible{};               // to the scheduler
-  Time blocked_since = kNever;  // head of the queue without enough blocks since
-  Time lost_at = kNever, last_piece_end = kNever, late_since = kNever;
-  // The rank's totals when its present decode segment began, and iterations without it since.
-  std::int64_t mark_gpu = 0, mark_host = 0, mark_stall = 0;
-  std::int64_t starved_gpu = 0, starved_host = 0, starved_stall = 0;
-  bool decoding_since_mark = false;
   [[nodiscard]] std::int64_t known() const { return prompt + sampled; }
 };
 

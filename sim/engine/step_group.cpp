@@ -10,6 +10,10 @@ namespace kvsim {
 namespace {
 constexpr std::int64_t kMostSilent = 512;
 
+std::int64_t rounded_up(std::int64_t value, int shift) {
+  return (value + ((std::int64_t{1} << shift) - 1)) >> shift;
+}
+
 void grow(StepShape& s, const StepShape& by, std::int64_t times) {
   s.decode_context_sum += times * by.decode_context_sum;
   s.decode_context_max += times * by.decode_context_max;
@@ -29,9 +33,10 @@ StepGroup::StepGroup(const EngineConfig& config, std::vector<Rank*> ranks, CostM
   lines_.resize(lanes_.size());
   loads_.resize(lanes_.size());
   line_of_.resize(lanes_.size());
-  ends_.reserve(kMostSilent + 1);
-  gpus_.reserve(kMostSilent + 1);
-  carries_.reserve(kMostSilent + 1);
+  ends_.resize(kMostSilent + 1);
+  gpus_.resize(kMostSilent + 1);
+  dues_.resize(kMostSilent + 1);
+  if (config.batch.carries_fractions) carries_.resize(kMostSilent + 1);
 }
 
 bool StepGroup::has_work() const {
@@ -92,7 +97,7 @@ std::int64_t StepGroup::price(Lane& l) {
 
 // Nanoseconds of a price in units of 2^-shift: rounded up, or such that the end is the nearest.
 std::int64_t StepGroup::whole(std::int64_t value, int shift) {
-  if (!config_.batch.carries_fractions) return (value + ((std::int64_t{1} << shift) - 1)) >> shift;
+  if (!config_.batch.carries_fractions) return rounded_up(value, shift);
   const std::int64_t exact = (value << (DecodeLine::kShift - shift)) + carry_;
   constexpr std::int64_t kOne = std::int64_t{1} << DecodeLine::kShift;
   const std::int64_t ns = (exact + kOne / 2) >> DecodeLine::kShift;
@@ -239,10 +244,7 @@ void StepGroup::schedule(Time now) {
   start(now);
   if (config_.async_scheduling && !closed_)
     for (Lane& l : lanes_) l.rank->plan(l.next, now, true);
-  ends_.clear();
-  gpus_.clear();
-  carries_.clear();
-  done_ = 0;
+  silent_ = done_ = 0;
   if (!config_.exact_steps && iterations_ == nullptr && !closed_ && !stalled_) fast_forward();
 }
 
@@ -279,13 +281,27 @@ std::int64_t StepGroup::price_run(std::int64_t n, std::int64_t most, bool graph)
   const StepShape& by = growth_[0];
   std::int64_t value = line.value(shapes_[0]);
   const std::int64_t step = even ? line.value(by) - line.base : 0;
-  Time end = ends_.back();
-  for (std::int64_t i = 0; i < run; ++i, value += step) {
-    const std::int64_t gpu = whole(value, line.shift) + lanes_[0].running.adapter_ns;
-    end += Duration{step_ns(gpu, graph)};
-    gpus_.push_back(gpu);
-    ends_.push_back(end);
-    carries_.push_back(carry_);
+  const std::int64_t adapters = lanes_[0].running.adapter_ns;
+  const std::int64_t least = to_ns(config_.schedule_time), host = step_ns(0, graph) - least;
+  const std::size_t from = silent_;
+  silent_ += static_cast<std::size_t>(run);
+  Time end = ends_[from - 1];
+  const auto fill = [&](const auto& rounded) {
+    for (std::size_t i = from; i < silent_; ++i, value += step) {
+      const std::int64_t gpu = rounded(i) + adapters;
+      end += Duration{std::max(gpu, least) + host};
+      gpus_[i] = gpu;
+      ends_[i] = end;
+    }
+  };
+  if (config_.batch.carries_fractions) {
+    fill([&](std::size_t i) {
+      const std::int64_t gpu = whole(value, line.shift);
+      carries_[i] = carry_;
+      return gpu;
+    });
+  } else {
+    fill([&](std::size_t) { return rounded_up(value, line.shift); });
   }
   if (run > 1) grow(shapes_[0], by, run - 1);
   return run;
@@ -321,6 +337,13 @@ std::int64_t StepGroup::price_form(std::size_t i, std::int64_t n) {
                              true);
 }
 
+void StepGroup::push_silent(Time end, std::int64_t gpu_ns, std::int64_t carry) {
+  ends_[silent_] = end;
+  gpus_[silent_] = gpu_ns;
+  if (!carries_.empty()) carries_[silent_] = carry;
+  ++silent_;
+}
+
 // While every lane only decodes and nothing can change, iterations follow each other silently:
 // their ends are computed here, their effects are applied by commit().
 void StepGroup::fast_forward() {
@@ -331,17 +354,14 @@ void StepGroup::fast_forward() {
     silent = std::min(silent, l.rank->plain_iterations(silent));
   }
   if (silent <= 0) return;
-  ends_.push_back(next_end_);
-  gpus_.push_back(gpu_ns_);
-  carries_.push_back(carry_);
+  push_silent(next_end_, gpu_ns_, carry_);
   const bool graph = runs_graph();
   for (DecodeLine& line : lines_) line.iterations = 0;
   std::int64_t n = 0;
   for (; config_.forms != nullptr && n < silent; ++n) {
     std::int64_t gpu = 0;
     for (std::size_t i = 0; i < lanes_.size(); ++i) gpu = std::max(gpu, price_form(i, n));
-    gpus_.push_back(gpu);
-    ends_.push_back(ends_.back() + Duration{step_ns(gpu, graph)});
+    push_silent(ends_[silent_ - 1] + Duration{step_ns(gpu, graph)}, gpu, carry_);
   }
   while (lanes_.size() == 1 && n < silent) n += price_run(n, silent - n, graph);
   for (; n < silent; ++n) {
@@ -352,33 +372,33 @@ void StepGroup::fast_forward() {
       --lines_[i].iterations;
       gpu = std::max(gpu, to_ns(lines_[i].at(shapes_[i])) + lanes_[i].running.adapter_ns);
     }
-    gpus_.push_back(gpu);
-    ends_.push_back(ends_.back() + Duration{step_ns(gpu, graph)});
-    carries_.push_back(0);  // ranks in lock-step carry nothing
+    push_silent(ends_[silent_ - 1] + Duration{step_ns(gpu, graph)}, gpu, 0);  // nothing is carried
   }
-  next_end_ = ends_.back();
+  next_end_ = ends_[silent_ - 1];
 }
 
 // What the memory was used for in the first k silent iterations; the plans of the lane then stand
 // for the iterations after them.
 void StepGroup::observe(Lane& l, std::int64_t k) {
   const DecodeGroup& decodes = l.rank->decodes();
-  KvOccupancy now = l.running.occupancy;
-  KvOccupancy planned = config_.async_scheduling ? l.next.occupancy : now;
-  Time begin = start_;
-  for (std::int64_t i = 0; i < k; ++i) {
-    const Time end = ends_[done_ + static_cast<std::size_t>(i)];
-    l.rank->observe(now, to_ns(end - begin));
-    begin = end;
-    const std::int64_t due = decodes.due_after(i);
-    if (config_.async_scheduling) now = planned;
-    planned.used_blocks += due;
-    if (config_.forms == nullptr && !config_.hybrid.on)
-      planned.unfilled_tokens += due * config_.block_tokens - decodes.size();
-    if (!config_.async_scheduling) now = planned;
+  const std::span<std::int64_t> dues(dues_.data(), static_cast<std::size_t>(k));
+  decodes.list_dues(dues);
+  const bool counts = config_.forms == nullptr && !config_.hybrid.on;
+  const std::int64_t places = counts ? config_.block_tokens : 0;
+  const std::int64_t filled = counts ? decodes.size() : 0;
+  std::span<const Time> ends(ends_.data() + done_, static_cast<std::size_t>(k));
+  if (!config_.async_scheduling) {
+    l.rank->kv_use().add(l.running.occupancy, start_, ends, dues, places, filled);
+    return;
   }
-  l.running.occupancy = now;
-  if (config_.async_scheduling) l.next.occupancy = planned;
+  // The one that runs was planned before; the blocks that the others need are of plans behind them.
+  KvOccupancy planned = l.next.occupancy;
+  l.rank->observe(l.running.occupancy, to_ns(ends.front() - start_));
+  l.rank->kv_use().add(planned, ends.front(), ends.subspan(1), dues, places, filled);
+  l.running.occupancy = planned;
+  planned.used_blocks += dues.back();
+  planned.unfilled_tokens += dues.back() * places - filled;
+  l.next.occupancy = planned;
 }
 
 // The plans of the lane become those of the iterations after the first k silent ones.
@@ -396,16 +416,12 @@ void StepGroup::commit_forms(Lane& l, std::int64_t k) {
 
 void StepGroup::commit(std::size_t n) {
   if (n == 0) return;
-  std::int64_t gpu = 0, elapsed = 0;
-  Time begin = start_;
-  for (std::size_t i = done_; i < done_ + n; ++i) {
-    const std::int64_t gap = to_ns(ends_[i] - begin);
-    gpu += gpus_[i];
-    elapsed += gap;
-    for (const Lane& l : lanes_)
-      if (l.running.shape.decodes > 0) itl_.add(gap, l.running.shape.decodes);
-    begin = ends_[i];
-  }
+  std::int64_t gpu = 0;
+  for (std::size_t i = done_; i < done_ + n; ++i) gpu += gpus_[i];
+  const Time end = ends_[done_ + n - 1];
+  const std::int64_t elapsed = to_ns(end - start_);
+  for (const Lane& l : lanes_)
+    itl_.add_gaps(start_, {ends_.data() + done_, n}, l.running.shape.decodes);
   for (Lane& l : lanes_) {
     const auto k = static_cast<std::int64_t>(n);
     observe(l, k);
@@ -434,32 +450,29 @@ void StepGroup::commit(std::size_t n) {
     l.rank->account_plain(k, l.running.shape.decodes, gpu, elapsed - gpu);
   }
   done_ += n;
-  start_ = begin;
+  start_ = end;
   gpu_ns_ = gpus_[done_];
-  carry_ = carries_[done_];
+  if (!carries_.empty()) carry_ = carries_[done_];
 }
 
 bool StepGroup::sync(Time now) {
-  if (!busy_ || ends_.empty()) return false;
+  if (!busy_ || silent_ == 0) return false;
   std::size_t n = 0;
-  while (done_ + n + 1 < ends_.size() && ends_[done_ + n] <= now) ++n;
+  while (done_ + n + 1 < silent_ && ends_[done_ + n] <= now) ++n;
   commit(n);
   return n > 0;
 }
 
 void StepGroup::interrupt(Time now) {
-  if (!busy_ || ends_.empty()) return;
+  if (!busy_ || silent_ == 0) return;
   // An iteration that ends right now is completed by its event, so that its planning sees the
   // arrival.
   std::size_t n = 0;
-  while (done_ + n + 1 < ends_.size() && ends_[done_ + n] < now) ++n;
+  while (done_ + n + 1 < silent_ && ends_[done_ + n] < now) ++n;
   commit(n);
   next_end_ = ends_[done_];
-  carry_ = carries_[done_];
-  ends_.clear();
-  gpus_.clear();
-  carries_.clear();
-  done_ = 0;
+  if (!carries_.empty()) carry_ = carries_[done_];
+  silent_ = done_ = 0;
 }
 
 void StepGroup::record(const Lane& l, Time begin, Time end) {
@@ -483,11 +496,8 @@ void StepGroup::complete(Time now) {
   KVSIM_CHECK(busy_ && now == next_end_, "iteration ends at {} ns, completed at {} ns",
               to_ns(next_end_), to_ns(now));
   if (pipeline_) return complete_pipeline(now);
-  if (!ends_.empty()) commit(ends_.size() - 1 - done_);
-  ends_.clear();
-  gpus_.clear();
-  carries_.clear();
-  done_ = 0;
+  if (silent_ > 0) commit(silent_ - 1 - done_);
+  silent_ = done_ = 0;
   busy_ = false;
   const Rank::Spent spent{gpu_ns_, to_ns(now - start_) - gpu_ns_ - stall_ns_, stall_ns_,
                           mapping_ns_};

@@ -73,6 +73,7 @@ class StepGroup {
   [[nodiscard]] bool runs_graph() const;
   void describe_group();
   void next_shape(std::size_t lane, std::int64_t n);
+  void push_silent(Time end, std::int64_t gpu_ns, std::int64_t carry);
   std::int64_t price_run(std::int64_t n, std::int64_t most, bool graph);
   void next_form(std::size_t lane, std::int64_t n);
   std::int64_t price_form(std::size_t lane, std::int64_t n);
@@ -97,11 +98,12 @@ class StepGroup {
   bool loading_ = false, flushing_ = false, copying_ = false;
   std::int64_t load_ns_ = 0, flush_ns_ = 0, copy_ns_ = 0;
   std::int64_t mapping_ns_ = 0;  // of step_ns_: pages are mapped before it can run
-  // Silent iterations: ends_[i] is the end of the i-th from now, gpus_[i] its GPU time, carries_[i]
-  // its carry_; the last entry is next_end_.
+  // silent_ of them are known: ends_[i] is the end of the i-th from now, gpus_[i] its GPU time,
+  // carries_[i] its carry_ (where fractions are carried); the last entry is next_end_.
   std::vector<Time> ends_;
   std::vector<std::int64_t> gpus_, carries_;
-  std::size_t done_ = 0;
+  std::vector<std::int64_t> dues_;  // blocks that silent iterations open
+  std::size_t silent_ = 0, done_ = 0;
   std::vector<StepShape> shapes_, growth_;
   std::vector<DecodeLine> lines_;
   // Compressed KV: loads of the iteration that is priced, and the shape that its line is of.

@@ -207,8 +207,8 @@ class Loader {
     r.arrival = time(s, at++), r.scheduled = time(s, at++);
     r.first_token = time(s, at++), r.last_token = time(s, at++);
     for (auto* phase : {&r.ttft_ns, &r.after_ns})
-      for (std::int64_t& ns : *phase) ns = bounded(s, at++, kLongestTime);
-    for (std::int64_t& n : r.miss_tokens) n = tokens();
+      for (std::size_t k = 0; k < kIntervals; ++k) phase->set(k, bounded(s, at++, kLongestTime));
+    for (std::size_t k = 0; k < kMissCauses; ++k) r.miss_tokens.set(k, tokens());
     check_sums(r);
     return r;
   }

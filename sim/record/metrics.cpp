@@ -33,42 +33,44 @@ Summary summarize(const DurationHistogram& h) {
 // instance, a preemption) as part of the longest gaps. Requires a second token.
 double longest_gaps_ms(const RequestOutcome& r) {
   const auto gaps = r.output_tokens - 1;
-  std::int64_t all = 0, part = 0;
-  for (std::size_t i = 0; i < kIntervals; ++i) {
-    const auto kind = static_cast<Interval>(i);
-    all += r.after_ns[i];
-    if (kind == Interval::decode || kind == Interval::host || kind == Interval::back_end)
-      part += r.after_ns[i];
-  }
+  const std::int64_t all = r.after_ns.sum();
+  std::int64_t part = 0;
+  for (const Interval kind : {Interval::decode, Interval::host, Interval::back_end})
+    part += r.after_ns[static_cast<std::size_t>(kind)];
   const auto longest = static_cast<double>((gaps + 9) / 10);
   return 1e-6 * (static_cast<double>(part) / static_cast<double>(gaps) +
                  static_cast<double>(all - part) / longest);
 }
 
-// `itl`: of the same requests; null where nobody knows.
+// `itl`: of the same requests; null where nobody knows. One statistic after the other: the values
+// of a million requests for all of them at once would take as much memory as the run.
 void latency_rows(MetricRows& rows, const std::vector<RequestOutcome>& requests,
                   const DurationHistogram* itl) {
-  std::vector<double> ttft, tpot, tbt, e2el, queue, normalized, speed;
-  for (const RequestOutcome& r : requests) {
-    if (r.outcome != Outcome::finished || r.first_token == kNever) continue;
-    ttft.push_back(ms(r.first_token - r.arrival));
-    e2el.push_back(ms(r.last_token - r.arrival));
-    queue.push_back(ms(r.scheduled - r.arrival));
-    if (r.output_tokens >= 1)
-      normalized.push_back(e2el.back() / static_cast<double>(r.output_tokens));
-    if (r.output_tokens < 2) continue;
-    tpot.push_back(ms(r.last_token - r.first_token) / static_cast<double>(r.output_tokens - 1));
-    tbt.push_back(longest_gaps_ms(r));
-    if (tpot.back() > 0) speed.push_back(1000 / tpot.back());
-  }
-  rows.summary("ttft_ms", kvsim::summarize(std::move(ttft)), "ms");
-  rows.summary("tpot_ms", kvsim::summarize(std::move(tpot)), "ms");
+  std::vector<double> values;
+  const auto row = [&](const char* name, const char* unit, std::int64_t least_tokens, auto value) {
+    values.clear();
+    values.reserve(requests.size());
+    for (const RequestOutcome& r : requests)
+      if (r.outcome == Outcome::finished && r.first_token != kNever &&
+          r.output_tokens >= least_tokens)
+        value(r);
+    rows.summary(name, kvsim::summarize(std::move(values)), unit);
+  };
+  const auto tpot_of = [](const RequestOutcome& r) {
+    return ms(r.last_token - r.first_token) / static_cast<double>(r.output_tokens - 1);
+  };
+  row("ttft_ms", "ms", 0, [&](auto& r) { values.push_back(ms(r.first_token - r.arrival)); });
+  row("tpot_ms", "ms", 2, [&](auto& r) { values.push_back(tpot_of(r)); });
   if (itl != nullptr) rows.summary("itl_ms", summarize(*itl), "ms");
-  rows.summary("tbt_ms", kvsim::summarize(std::move(tbt)), "ms");
-  rows.summary("e2el_ms", kvsim::summarize(std::move(e2el)), "ms");
-  rows.summary("queue_ms", kvsim::summarize(std::move(queue)), "ms");
-  rows.summary("normalized_latency_ms", kvsim::summarize(std::move(normalized)), "ms");
-  rows.summary("output_token_throughput_per_user", kvsim::summarize(std::move(speed)), "tokens/s");
+  row("tbt_ms", "ms", 2, [&](auto& r) { values.push_back(longest_gaps_ms(r)); });
+  row("e2el_ms", "ms", 0, [&](auto& r) { values.push_back(ms(r.last_token - r.arrival)); });
+  row("queue_ms", "ms", 0, [&](auto& r) { values.push_back(ms(r.scheduled - r.arrival)); });
+  row("normalized_latency_ms", "ms", 1, [&](auto& r) {
+    values.push_back(ms(r.last_token - r.arrival) / static_cast<double>(r.output_tokens));
+  });
+  row("output_token_throughput_per_user", "tokens/s", 2, [&](auto& r) {
+    if (const double tpot = tpot_of(r); tpot > 0) values.push_back(1000 / tpot);
+  });
 }
 
 struct Totals {
@@ -99,9 +101,10 @@ Totals add_up(const std::vector<RequestOutcome>& requests, const Slo& slo) {
     t.hit += r.hit_tokens;
     t.recomputed += r.recomputed_tokens;
     t.preemptions += r.preemptions;
-    for (std::size_t i = 0; i < kMissCauses; ++i) t.missed[i] += r.miss_tokens[i];
-    for (std::size_t i = 0; i < kMaxTiers; ++i)
-      t.below[i] += r.tier_tokens[i], t.far[i] += r.far_tokens[i];
+    const auto missed = r.miss_tokens.all();
+    const auto below = r.tier_tokens.all(), far = r.far_tokens.all();
+    for (std::size_t i = 0; i < kMissCauses; ++i) t.missed[i] += missed[i];
+    for (std::size_t i = 0; i < kMaxTiers; ++i) t.below[i] += below[i], t.far[i] += far[i];
     t.first = std::min(t.first, r.arrival);
     if (r.last_token != kNever) t.last = std::max(t.last, r.last_token);
   }

@@ -18,54 +18,6 @@ const char* name_of(const std::array<std::pair<E, const char*>, N>& names, E val
   KVSIM_CHECK(false, "value {} has no name", static_cast<int>(value));
 }
 
-// Binds one row in the order of the schema; parameter 1, the run, stays bound.
-class Row {
- public:
-  explicit Row(Statement& s) : s_(&s) {}
-  template <std::integral T>
-  Row& operator<<(T v) {
-    s_->bind(next_++, v);
-    return *this;
-  }
-  Row& operator<<(double v) {
-    s_->bind(next_++, v);
-    return *this;
-  }
-  Row& operator<<(Time t) {
-    if (t == kNever)
-      s_->bind_null(next_++);
-    else
-      s_->bind(next_++, to_ns(t));
-    return *this;
-  }
-  Row& operator<<(std::optional<Duration> d) {
-    if (d)
-      s_->bind(next_++, to_ns(*d));
-    else
-      s_->bind_null(next_++);
-    return *this;
-  }
-  // The text must live until run().
-  Row& operator<<(std::string_view text) {
-    s_->bind_static(next_++, text);
-    return *this;
-  }
-  Row& operator<<(const std::string& text) { return *this << std::string_view{text}; }
-  Row& operator<<(const char* text) { return *this << std::string_view{text}; }
-  Row& null() {
-    s_->bind_null(next_++);
-    return *this;
-  }
-  void run() {
-    s_->step();
-    s_->reset();
-  }
-
- private:
-  Statement* s_;
-  int next_ = 2;
-};
-
 }  // namespace
 
 std::string digest_text(std::uint64_t digest) { return fmt::format("{:016x}", digest); }
@@ -87,24 +39,27 @@ RunWriter::RunWriter(Database& db, const RunHeader& h)
       decision_(insert("decision")),
       alternative_(insert("alternative")),
       scale_event_(insert("scale_event")) {
-  Statement run = insert("run");
+  RowInsert run = insert("run");
   const std::string digest = digest_text(hash_text(h.scenario_text));
   Row row(run);  // what is known at the end stays NULL
   row << h.name << h.scenario_text << digest << h.seed << h.version << "unfinished";
   row.null() << h.slo.ttft << h.slo.tpot << h.slo.e2e;
   row.run();
-  Statement param = insert("param");
+  RowInsert param = insert("param");
   for (const auto& [path, value] : h.params) (Row(param) << path << value).run();
-  Statement timing = insert("kernel_timing");
+  RowInsert timing = insert("kernel_timing");
   for (const KernelTiming& t : h.kernel_timings)
     (Row(timing) << t.operation << t.shape << t.target << 1e9 * t.seconds << t.calls).run();
   write_quality(*db_, run_id_, h.quality);
 }
 
-Statement RunWriter::insert(const std::string& table) {
-  const TableInfo& info = schema_table(table);
-  Statement s = db_->prepare(insert_sql(info));
-  s.bind(1, run_id_);
+RowInsert RunWriter::insert(const std::string& table) {
+  return prepare(insert_sql(schema_table(table)));
+}
+
+RowInsert RunWriter::prepare(const std::string& sql) {
+  RowInsert s(db_->prepare(sql));
+  s.bind_run(run_id_);
   return s;
 }
 
@@ -115,10 +70,11 @@ void RunWriter::write(const RequestOutcome& r) {
       << r.hit_tokens << r.queried_tokens << r.recomputed_tokens << r.peer_tokens
       << r.first_instance << r.handovers << r.preemptions << r.swaps << r.tool_calls << r.arrival
       << r.scheduled << r.first_token << r.last_token << r.held_ns;
-  for (const std::int64_t ns : r.ttft_ns) row << ns;
-  for (const std::int64_t ns : r.after_ns) row << ns;
-  for (const std::int64_t tokens : r.miss_tokens) row << tokens;
+  for (const std::int64_t ns : r.ttft_ns.all()) row << ns;
+  for (const std::int64_t ns : r.after_ns.all()) row << ns;
+  for (const std::int64_t tokens : r.miss_tokens.all()) row << tokens;
   row.run();
+  if (r.tier_tokens.sum() == 0) return;
   for (std::size_t k = 0; k < kMaxTiers; ++k)
     if (r.tier_tokens[k] > 0)
       (Row(tier_hit_) << r.index << k + 1 << r.tier_tokens[k] << r.far_tokens[k]).run();
@@ -222,22 +178,20 @@ void RunWriter::write(const Metric& m) {
 }
 
 void RunWriter::write(const Provenance& p) {
-  Statement s = insert("provenance");
+  RowInsert s = insert("provenance");
   (Row(s) << p.host << p.started_utc << p.wall_ns).run();
 }
 
 void RunWriter::finish(const RunOutcome& outcome) {
-  Statement s = db_->prepare(
+  RowInsert s = prepare(
       "UPDATE run SET status = 'finished', simulated_ns = ?2, requests = ?3, event_digest = ?4 "
       "WHERE run_id = ?1");
-  s.bind(1, run_id_);
   const std::string digest = digest_text(outcome.digest);
   (Row(s) << outcome.end << outcome.injected << digest).run();
 }
 
 void RunWriter::fail(const std::string& error) {
-  Statement s = db_->prepare("UPDATE run SET status = 'failed', error = ?2 WHERE run_id = ?1");
-  s.bind(1, run_id_);
+  RowInsert s = prepare("UPDATE run SET status = 'failed', error = ?2 WHERE run_id = ?1");
   (Row(s) << error).run();
 }
 

@@ -10,6 +10,7 @@
 
 #include "sim/record/database.h"
 #include "sim/record/metrics.h"
+#include "sim/record/row_insert.h"
 #include "sim/record/schema_quality.h"
 #include "sim/state/outcome.h"
 
@@ -67,12 +68,13 @@ class RunWriter {
   [[nodiscard]] std::int64_t run_id() const { return run_id_; }
 
  private:
-  Statement insert(const std::string& table);
+  RowInsert insert(const std::string& table);
+  RowInsert prepare(const std::string& sql);
   Database* db_;
   std::int64_t run_id_;
-  Statement request_, iteration_, sample_, instance_, metric_;
-  Statement tier_, tier_hit_, tier_sample_, link_, transfer_, fault_;
-  Statement decision_, alternative_, scale_event_;
+  RowInsert request_, iteration_, sample_, instance_, metric_;
+  RowInsert tier_, tier_hit_, tier_sample_, link_, transfer_, fault_;
+  RowInsert decision_, alternative_, scale_event_;
 };
 
 }  // namespace kvsim

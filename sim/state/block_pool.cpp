@@ -24,10 +24,23 @@ std::uint32_t BlockPool::new_run() {
 
 void BlockPool::drop_run(std::uint32_t r) { free_runs_.push_back(r); }
 
-std::uint32_t BlockPool::node_of(std::uint64_t key, std::int64_t begin) {
-  const auto [at, fresh] = index_.try_emplace(key, static_cast<std::uint32_t>(nodes_.size()));
-  if (fresh) nodes_.push_back({key, kNone, kNone, 0, begin});
-  return at->second;
+std::uint32_t BlockPool::node_of(std::uint64_t key, std::int64_t begin, bool own) {
+  const bool reuses = !free_nodes_.empty();
+  const auto next = reuses ? free_nodes_.back() : static_cast<std::uint32_t>(nodes_.size());
+  const auto [at, fresh] = index_.try_emplace(key, next);
+  if (!fresh) return at->second;
+  if (reuses)
+    free_nodes_.pop_back();
+  else
+    nodes_.emplace_back();
+  nodes_[next] = {key, kNone, kNone, 0, begin, 0, own};
+  return next;
+}
+
+void BlockPool::forget(std::uint32_t node) {
+  index_.erase(nodes_[node].key);
+  nodes_[node].own = false;
+  free_nodes_.push_back(node);
 }
 
 void BlockPool::append_to_node(std::uint32_t r) {
@@ -222,8 +235,10 @@ void BlockPool::pop(std::int64_t n) {
       if (node != kNone) unlink_from_node(r);
       drop_run(r);
     }
-    if (hears_all_ && node != kNone && gone < nodes_[node].leading)
+    if (node == kNone) continue;
+    if (hears_all_ && gone < nodes_[node].leading)
       tell(nodes_[node], covered_from(nodes_[node], gone), false);
+    if (nodes_[node].own && nodes_[node].first == kNone) forget(node);
   }
 }
 
@@ -236,7 +251,8 @@ void BlockPool::publish(Hold& hold, std::span<const ContentChunk> content, std::
     const std::int64_t end = std::min(content[hold.chunk].end, full);
     const std::int64_t n = end - hold.hashed;
     if (n > 0) {
-      const std::uint32_t node = node_of(content[hold.chunk].key, begin);
+      const bool own = hold.chunk >= hold.own;
+      const std::uint32_t node = node_of(content[hold.chunk].key, begin, own);
       const std::int64_t start = hold.hashed - begin;
       const bool grew = start + n > nodes_[node].seen;
       nodes_[node].seen = std::max(nodes_[node].seen, start + n);
@@ -258,7 +274,7 @@ void BlockPool::publish(Hold& hold, std::span<const ContentChunk> content, std::
         append_to_node(r);
         hold.pieces.push_back({r, n});
       }
-      if (cached_ && (grew || hears_all_)) {
+      if (cached_ && !own && (grew || hears_all_)) {
         Node& told = nodes_[node];
         tell(told, start <= told.leading ? covered_from(told, told.leading) : told.leading, grew);
       }
@@ -306,9 +322,11 @@ bool BlockPool::reset() {
   if (free_ != total_) return false;
   runs_.clear();
   free_runs_.clear();
-  for (Node& n : nodes_) {
+  for (std::uint32_t i = 0; i < nodes_.size(); ++i) {
+    Node& n = nodes_[i];
     n.first = n.last = kNone;
     if (hears_all_ && n.leading > 0) tell(n, 0, false);
+    if (n.own) forget(i);
   }
   head_ = tail_ = kNone;
   free_ = cached_free_ = 0;

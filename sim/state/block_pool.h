@@ -60,6 +60,7 @@ class BlockPool final : public KvPool {
     std::int64_t begin = 0;    // blocks of the sequence before the chunk
     std::int64_t leading = 0;  // blocks from its start that are cached without a gap; kept for who
                                // hears of it
+    bool own = false;          // of one sequence (Hold::own): forgotten with its last run
   };
   struct Found {
     std::uint32_t run;
@@ -68,7 +69,8 @@ class BlockPool final : public KvPool {
 
   std::uint32_t new_run();
   void drop_run(std::uint32_t);
-  std::uint32_t node_of(std::uint64_t key, std::int64_t begin);
+  std::uint32_t node_of(std::uint64_t key, std::int64_t begin, bool own);
+  void forget(std::uint32_t node);
   void split(std::uint32_t run, std::int64_t at);
   void unlink_from_node(std::uint32_t run);
   void append_to_node(std::uint32_t run);
@@ -86,6 +88,7 @@ class BlockPool final : public KvPool {
   std::vector<Run> runs_;
   std::vector<std::uint32_t> free_runs_;
   std::vector<Node> nodes_;
+  std::vector<std::uint32_t> free_nodes_;
   boost::unordered_flat_map<std::uint64_t, std::uint32_t> index_;
   std::uint32_t head_ = kNone, tail_ = kNone;
   std::vector<Found> found_;

@@ -37,6 +37,9 @@ class KvPool {
     std::vector<Piece> pieces;
     std::int64_t hashed = 0, blank = 0;
     std::size_t chunk = 0;  // chunk of the next block to be published
+    // The chunks from here on are of this sequence alone, nobody else's content has their keys:
+    // what is remembered of them, and told about them, may end when their blocks leave.
+    std::size_t own = static_cast<std::size_t>(-1);
     Owner owner;
     [[nodiscard]] std::int64_t blocks() const { return hashed + blank; }
   };

@@ -39,6 +39,30 @@ Bin bin_at(std::size_t index) {
 
 }  // namespace
 
+void KvUse::add(KvOccupancy& o, Time begin, std::span<const Time> ends,
+                std::span<const std::int64_t> opened, std::int64_t block_tokens,
+                std::int64_t filled) {
+  if (ends.empty()) return;
+  Wide used = 0, unfilled = 0;
+  std::int64_t before = to_ns(begin), peak = peak_unfilled_;
+  for (std::size_t i = 0; i < ends.size(); ++i) {
+    const std::int64_t ns = to_ns(ends[i]) - before;
+    before = to_ns(ends[i]);
+    used += Wide{o.used_blocks} * ns;
+    unfilled += Wide{o.unfilled_tokens} * ns;
+    peak = std::max(peak, o.unfilled_tokens);
+    o.used_blocks += opened[i];
+    o.unfilled_tokens += opened[i] * block_tokens - filled;
+  }
+  const std::int64_t all = to_ns(ends.back() - begin);
+  used_ += used;
+  unfilled_ += unfilled;
+  stranded_ += Wide{o.stranded_blocks} * all;
+  ns_ += all;
+  peak_unfilled_ = peak;
+  peak_stranded_ = std::max(peak_stranded_, o.stranded_blocks);
+}
+
 void DurationHistogram::add(std::int64_t ns, std::int64_t weight) {
   KVSIM_CHECK(ns >= 0 && weight >= 0, "duration {} ns, weight {}", ns, weight);
   if (weight == 0) return;
@@ -51,6 +75,39 @@ void DurationHistogram::add(std::int64_t ns, std::int64_t weight) {
   max_ = std::max(max_, ns);
   count_ += weight;
   sum_ += static_cast<Wide>(ns) * weight;
+}
+
+// Gaps that follow each other differ little: they are counted a bin at a time.
+void DurationHistogram::add_gaps(Time begin, std::span<const Time> ends, std::int64_t weight) {
+  if (ends.empty() || weight <= 0) return;
+  std::int64_t before = to_ns(begin), low = 0, least = to_ns(ends.front() - begin), most = least;
+  std::uint64_t width = 0;  // of the bin that begins at `low`
+  std::size_t bin = 0;
+  std::int64_t here = 0;  // gaps in it
+  const auto put = [&] {
+    if (here > 0) bins_[bin] += here * weight;
+    here = 0;
+  };
+  for (const Time end : ends) {
+    const std::int64_t ns = to_ns(end) - before;
+    before = to_ns(end);
+    least = std::min(least, ns);
+    most = std::max(most, ns);
+    if (static_cast<std::uint64_t>(ns - low) >= width) {
+      KVSIM_CHECK(ns >= 0, "a gap of {} ns", ns);
+      put();
+      bin = bin_of(ns);
+      if (bin >= bins_.size()) bins_.resize((bin / kSub + 1) * kSub);
+      width = std::uint64_t{1} << shift_of(static_cast<std::uint64_t>(ns));
+      low = static_cast<std::int64_t>(static_cast<std::uint64_t>(ns) & ~(width - 1));
+    }
+    ++here;
+  }
+  put();
+  min_ = count_ == 0 ? least : std::min(min_, least);
+  max_ = count_ == 0 ? most : std::max(max_, most);
+  count_ += static_cast<std::int64_t>(ends.size()) * weight;
+  sum_ += static_cast<Wide>(to_ns(ends.back() - begin)) * weight;
 }
 
 void DurationHistogram::merge(const DurationHistogram& other) {

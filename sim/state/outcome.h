@@ -2,10 +2,12 @@
 // What a run leaves behind: plain columns that the engine appends to and the recorder writes.
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "sim/base/sparse_counts.h"
 #include "sim/base/tier.h"
 #include "sim/base/time.h"
 
@@ -90,33 +92,39 @@ constexpr auto enum_names(MissCause) {
                     std::pair{MissCause::not_shareable, "not_shareable"}};
 }
 
-// One request, over. Times are kNever where the event did not happen.
+// Of the intervals, causes and tiers a request meets few: what it does not meet takes no room.
+using IntervalTimes = SparseCounts<kIntervals, 4>;
+using MissCounts = SparseCounts<kMissCauses, 2>;
+using TierCounts = SparseCounts<kMaxTiers, 0>;
+
+// One request, over. Times are kNever where the event did not happen. A run keeps one of these for
+// each of its requests: what only some feature counts goes into SparseCounts, or beside it.
 struct RequestOutcome {
   std::uint64_t index = 0;
   std::uint64_t session = 0;
   std::uint32_t turn = 0, tenant = 0;
   std::uint32_t instance = 0, rank = 0;
-  Outcome outcome = Outcome::finished;
-  std::uint32_t preemptions = 0;
-  std::uint32_t swaps = 0;  // preemptions that kept its KV in host memory
-  std::uint32_t tool_calls = 0;
   std::int64_t prompt_tokens = 0, output_tokens = 0;
-  std::int64_t hit_tokens = 0;                        // prefix hits at first admission
-  std::array<std::int64_t, kMaxTiers> tier_tokens{};  // loaded from each tier below instead
-  std::array<std::int64_t, kMaxTiers> far_tokens{};   // of these, from another node's memory
-  std::int64_t queried_tokens = 0;                    // known tokens at first admission
-  std::int64_t recomputed_tokens = 0;  // computed again after preemptions and tool calls
-  std::int64_t peer_tokens = 0;        // copied from another instance's cache at first admission
-  std::uint32_t first_instance = 0;    // that it was routed to first
-  std::uint32_t handovers = 0;         // from one instance to another, with its KV
-  Time arrival{}, scheduled = kNever, first_token = kNever, last_token = kNever;
-  std::array<std::int64_t, kIntervals> ttft_ns{};   // up to the first token
-  std::array<std::int64_t, kIntervals> after_ns{};  // from there to the last
-  std::array<std::int64_t, kMissCauses> miss_tokens{};
-  const char* reason = "";  // of a rejection or time-out; static text
   // When it was routed: tokens that the router's index promised, and the time it took for the rest.
   std::int64_t promised_tokens = 0, promised_ns = 0;
-  std::int64_t held_ns = 0;  // of its front end: held back by a quota of its tenant
+  Time arrival{}, scheduled = kNever, first_token = kNever, last_token = kNever;
+  IntervalTimes ttft_ns;            // up to the first token
+  IntervalTimes after_ns;           // from there to the last
+  std::int64_t hit_tokens = 0;      // prefix hits at first admission
+  std::int64_t queried_tokens = 0;  // known tokens at first admission
+  MissCounts miss_tokens;
+  std::int64_t recomputed_tokens = 0;  // computed again after preemptions and tool calls
+  Outcome outcome = Outcome::finished;
+  std::uint32_t preemptions = 0;
+  const char* reason = "";  // of a rejection or time-out; static text
+  std::uint32_t swaps = 0;  // preemptions that kept its KV in host memory
+  std::uint32_t tool_calls = 0;
+  std::uint32_t first_instance = 0;  // that it was routed to first
+  std::uint32_t handovers = 0;       // from one instance to another, with its KV
+  TierCounts tier_tokens;            // hits loaded from each tier below instead
+  TierCounts far_tokens;             // of these, from another node's memory
+  std::int64_t peer_tokens = 0;      // copied from another instance's cache at first admission
+  std::int64_t held_ns = 0;          // of its front end: held back by a quota of its tenant
 };
 
 // One decision of a router (recorded on request), and how good it was: what each instance would
@@ -158,6 +166,11 @@ class KvUse {
     if (o.unfilled_tokens > peak_unfilled_) peak_unfilled_ = o.unfilled_tokens;
     if (o.stranded_blocks > peak_stranded_) peak_stranded_ = o.stranded_blocks;
   }
+  // Iterations one after another, from `begin` to their ends: each takes opened[i] blocks, of
+  // `block_tokens` places, and fills `filled` of them. `o` is that of the first, then that of the
+  // one behind the last.
+  void add(KvOccupancy& o, Time begin, std::span<const Time> ends,
+           std::span<const std::int64_t> opened, std::int64_t block_tokens, std::int64_t filled);
   // Means over that time; 0 without any.
   [[nodiscard]] double used_blocks() const { return mean(used_); }
   [[nodiscard]] double unfilled_tokens() const { return mean(unfilled_); }
@@ -198,6 +211,8 @@ struct InstanceSample {
 class DurationHistogram {
  public:
   void add(std::int64_t ns, std::int64_t weight);
+  // The gaps from `begin` through all of `ends`, each with this weight.
+  void add_gaps(Time begin, std::span<const Time> ends, std::int64_t weight);
   void merge(const DurationHistogram&);
   [[nodiscard]] std::int64_t count() const { return count_; }
   [[nodiscard]] double mean_ns() const;

@@ -93,8 +93,8 @@ using Fates = std::array<std::int64_t, 2 + kMissCauses>;
 Fates fates_of(const RequestOutcome& r) {
   Fates f{};
   f[0] = r.hit_tokens;
-  for (const std::int64_t n : r.tier_tokens) f[1] += n;
-  std::ranges::copy(r.miss_tokens, f.begin() + 2);
+  f[1] = r.tier_tokens.sum();
+  std::ranges::copy(r.miss_tokens.all(), f.begin() + 2);
   return f;
 }
 

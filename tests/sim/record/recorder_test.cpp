@@ -78,8 +78,8 @@ TEST(Recorder, RequestComesBackColumnByColumn) {
   r.first_token = Time{Duration{16}};
   r.held_ns = 21;
   for (auto* values : {&r.ttft_ns, &r.after_ns})
-    for (auto& v : *values) v = next++;
-  for (auto& v : r.miss_tokens) v = next++;
+    for (std::size_t k = 0; k < kIntervals; ++k) values->set(k, next++);
+  for (std::size_t k = 0; k < kMissCauses; ++k) r.miss_tokens.set(k, next++);
   run.requests = {r};
   write_sample(folder / "a.db", run);
   Database db = Database::open_read_only(folder / "a.db");

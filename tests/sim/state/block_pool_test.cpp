@@ -137,6 +137,8 @@ void run_random(std::uint64_t seed, bool caching, bool unhashed_first) {
     if (what < 4) {
       Sequence s;
       s.content = random_content(rng);
+      // What is forgotten sooner is found while it is there all the same.
+      if (rng.below(2) == 0) s.hold.own = rng.below(s.content.size());
       const auto known = static_cast<std::int64_t>(rng.below(25));
       const auto hit = pool.look_up(s.content, known);
       const auto expected = twin.look_up(s.content, known);
@@ -230,6 +232,31 @@ TEST(BlockPool, GoldenOldFreeOrder) {
   EXPECT_EQ(pool.look_up(kThreeBlocks, 3).blocks, 3);
   pool.take(b, 1);  // b3
   EXPECT_EQ(pool.look_up(kThreeBlocks, 3).blocks, 2);
+}
+
+// Chunks of one sequence alone: hit while they are there, told to nobody, forgotten when they
+// leave.
+TEST(BlockPool, OwnContentIsForgotten) {
+  BlockPool pool({4, true, true});
+  std::vector<std::uint64_t> told;
+  pool.on_cached([&](std::uint64_t key, std::int64_t, std::int64_t) { told.push_back(key); }, true);
+  for (const bool own : {false, true}) {
+    const std::uint64_t base = own ? 20 : 10;
+    const std::vector<ContentChunk> content{{base, 1}, {base + 1, 3}};
+    BlockPool::Hold a;
+    if (own) a.own = 1;
+    pool.take(a, 3);
+    pool.publish(a, content, 3);
+    pool.release(a);
+    EXPECT_EQ(pool.look_up(content, 3).blocks, 3);
+    EXPECT_EQ(pool.seen_blocks(content, 0, 3), 3);
+    BlockPool::Hold all;
+    pool.take(all, 4);
+    EXPECT_EQ(pool.look_up(content, 3).blocks, 0);
+    EXPECT_EQ(pool.seen_blocks(content, 0, 3), own ? 1 : 3);
+    pool.release(all);
+  }
+  EXPECT_EQ(told, (std::vector<std::uint64_t>{10, 11, 11, 10, 20, 20}));
 }
 
 TEST(BlockPool, ResetIsRefusedWhileBlocksAreHeld) {

@@ -98,6 +98,62 @@ TEST(DurationHistogram, MergeIsAddingAll) {
   for (const double q : {0.0, 0.3, 0.99, 1.0}) EXPECT_EQ(none.quantile_ns(q), both.quantile_ns(q));
 }
 
+TEST(DurationHistogram, GapsAreDurations) {
+  Rng rng(5, "gaps");
+  DurationHistogram one_by_one, at_once;
+  for (int round = 0; round < 300; ++round) {
+    const Time begin{Duration{static_cast<std::int64_t>(rng.below(1'000'000))}};
+    const auto weight = static_cast<std::int64_t>(rng.below(4));
+    const std::int64_t typical = std::int64_t{1} << rng.below(34);
+    std::vector<Time> ends;
+    Time at = begin;
+    for (std::uint64_t i = rng.below(40); i > 0; --i) {
+      const Duration gap{typical + static_cast<std::int64_t>(rng.below(1 + rng.below(3) * 5000))};
+      at += rng.below(20) == 0 ? Duration{0} : gap;
+      one_by_one.add(to_ns(at - (ends.empty() ? begin : ends.back())), weight);
+      ends.push_back(at);
+    }
+    at_once.add_gaps(begin, ends, weight);
+  }
+  EXPECT_EQ(at_once.count(), one_by_one.count());
+  EXPECT_EQ(at_once.mean_ns(), one_by_one.mean_ns());
+  EXPECT_EQ(at_once.std_ns(), one_by_one.std_ns());
+  for (const double q : {0.0, 0.1, 0.5, 0.9, 1.0})
+    EXPECT_EQ(at_once.quantile_ns(q), one_by_one.quantile_ns(q));
+}
+
+TEST(KvUse, ARunIsItsIterations) {
+  Rng rng(6, "use");
+  KvUse one_by_one, at_once;
+  for (int round = 0; round < 100; ++round) {
+    KvOccupancy a{static_cast<std::int64_t>(rng.below(1000)),
+                  static_cast<std::int64_t>(rng.below(9000)),
+                  static_cast<std::int64_t>(rng.below(5))};
+    KvOccupancy b = a;
+    const auto filled = static_cast<std::int64_t>(rng.below(30));
+    const Time begin{Duration{static_cast<std::int64_t>(rng.below(1'000'000))}};
+    std::vector<Time> ends;
+    std::vector<std::int64_t> opened;
+    Time at = begin;
+    for (std::uint64_t i = rng.below(20); i > 0; --i) {
+      const Duration gap{static_cast<std::int64_t>(rng.below(50'000'000))};
+      opened.push_back(static_cast<std::int64_t>(rng.below(4)));
+      one_by_one.add(a, to_ns(gap));
+      a.used_blocks += opened.back();
+      a.unfilled_tokens += opened.back() * 16 - filled;
+      ends.push_back(at += gap);
+    }
+    at_once.add(b, begin, ends, opened, 16, filled);
+    EXPECT_EQ(a.used_blocks, b.used_blocks);
+    EXPECT_EQ(a.unfilled_tokens, b.unfilled_tokens);
+  }
+  EXPECT_EQ(at_once.used_blocks(), one_by_one.used_blocks());
+  EXPECT_EQ(at_once.unfilled_tokens(), one_by_one.unfilled_tokens());
+  EXPECT_EQ(at_once.stranded_blocks(), one_by_one.stranded_blocks());
+  EXPECT_EQ(at_once.peak_unfilled_tokens(), one_by_one.peak_unfilled_tokens());
+  EXPECT_EQ(at_once.peak_stranded_blocks(), one_by_one.peak_stranded_blocks());
+}
+
 TEST(DurationHistogram, RefusesNegativeDurations) {
   DurationHistogram h;
   EXPECT_DEATH(h.add(-1, 1), "duration -1 ns");
