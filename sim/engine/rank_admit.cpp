@@ -51,7 +51,7 @@ void Rank::plan_waiting(Plan& out, Time now, std::int64_t budget, bool ahead) {
   skipped_.insert(skipped_.begin(), asides_.begin(), asides_.end());
   // The head may be waiting for the very blocks that a request behind it holds, whose KV has come.
   // The engine would hang; here that request goes first, and then KV outside the batch is given up.
-  if (running_.empty()) admit_loaded_behind(out, now, budget);
+  if (running_.empty() && !awaits_other_turn(out)) admit_loaded_behind(out, now, budget);
   if (running_.empty() && waiting() > 0 && !resting_.empty() && !is_fetching() &&
       !awaits_other_turn(out) && reclaim_rest(pool_.total()))
     plan_waiting(out, now, budget, ahead);
@@ -97,6 +97,8 @@ void Rank::admit_loaded_behind(Plan& out, Time now, std::int64_t budget) {
     for (auto at = queue->begin(); at != queue->end(); ++at) {
       if (loading(*at) || sequences_[*at].fetch != Sequence::Fetch::ready ||
           std::find(closing_.begin(), closing_.end(), *at) != closing_.end() ||
+          std::any_of(displaced_.begin(), displaced_.end(),
+                      [&](const Candidate& c) { return c.slot == *at; }) ||
           admit_loaded(*at, out, now, budget) != Verdict::in)
         continue;
       queue->erase(at);

@@ -247,7 +247,8 @@ void Rank::pause_for(std::uint32_t head, Use staying, const Use& leaving, Plan& 
 // Copies that no iteration waits for: of who has just left the batch; or such that idle_blocks are
 // free, those whose turn is farthest leaving, those whose turn is next coming back one by one.
 void Rank::move_paused(Time now) {
-  if (!config_.swap || config_.copies == EngineConfig::Copies::waited) return;
+  if (!host_ || config_.copies == EngineConfig::Copies::waited) return;
+  looks_again_ = looks_again_ || host_->moving();  // the end of an awaited copy is not heard of
   if (config_.copies == EngineConfig::Copies::beside) {
     for (const Candidate& c : displaced_)
       if (const Sequence& s = sequences_[c.slot]; s.rest == Sequence::Rest::gpu && !is_away(s))

@@ -434,7 +434,12 @@ class Builder {
       const Scheduler::Context context{
           c.seed,           c.block_tokens,   c.max_running,  c.max_batched_tokens,
           c.ttft_objective, c.tpot_objective, c.e2e_objective};
-      if (c.make_scheduler(context)->traits().preempts && c.memory.parks)
+      const Scheduler::Traits traits = c.make_scheduler(context)->traits();
+      const PreemptionSpec& p = e.preemption;
+      if (traits.holds_running && p.copies == CopyTime::waited && p.part == PreemptedPart::request)
+        throw InputError("requests that wait in the middle of their output need their KV there",
+                         "set engine.preemption: {part: tail}, or {mode: swap, copies: ahead}");
+      if (traits.preempts && c.memory.parks)
         throw InputError("layer-wise memory parks requests, which nobody can displace",
                          "set another cache.memory, or decode: stream");
     });

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <sstream>
 
 #include "tests/support/node_pools.h"
 #include "tests/support/random_requests.h"
@@ -39,10 +40,25 @@ std::vector<Variant> variants() {
            {"lpm", {{"fall_back", "3"}, {"warm_below", "4"}, {"warm_shared", "4"}}},
            {"lpm", {{"max_wait", "3 us"}}},
            {"lamps", {{"error", "0.5"}, {"pause_error", "1"}, {"starve_after", "5 us"}}},
+           {"nested-wait", {{"segments", "3 9 30"}, {"groups", "1 3 2 2"}, {"max_wait", "9 us"}}},
            {"priority-switches", {{"every", "2 us"}, {"stays", "0.5"}}},
        })
     all.push_back(more);
   return all;
+}
+
+// Numbers apart are a list.
+MakeScheduler make_scheduler(const Variant& v) {
+  Tree params = Tree::map();
+  for (const auto& [key, value] : v.params) {
+    std::istringstream words(value);
+    Tree list = Tree::list();
+    for (std::string word; words >> word;) list.push(Tree::scalar(word));
+    params.set(key, key == "segments" || key == "groups" ? list : Tree::scalar(value));
+  }
+  return [name = v.name, params](const Scheduler::Context& c) {
+    return Registry::instance().make<Scheduler>(name, params, c);
+  };
 }
 
 struct Case {
@@ -87,7 +103,7 @@ Case draw_case(std::uint64_t seed, const Variant& v) {
   if (rng.below(6) == 0) c.data_parallel = 2;
   e.ttft_objective = Duration{2000 + static_cast<std::int64_t>(rng.below(20'000))};
   e.tpot_objective = Duration{200};
-  e.make_scheduler = test::make_scheduler(v.name, v.params);
+  e.make_scheduler = make_scheduler(v);
   std::int64_t at = 0, longest = 0;
   const std::size_t n = 5 + rng.below(50);
   for (std::size_t i = 0; i < n; ++i) {

@@ -305,12 +305,15 @@ TEST(FastExact, SameBytesWithKvThatStays) {
       e.keeps_copies = rng.below(3) == 0;
     }
     e.gives_tails = !e.swap || (!e.keeps_copies && e.pool.share_blocks == 1 && rng.below(2) == 0);
-    if (!e.gives_tails && rng.below(3) == 0) {
+    e.make_scheduler = test::make_scheduler(kOrders[rng.below(kOrders.size())]);
+    e.batch.order = static_cast<BatchOrder>(rng.below(3));
+    // As engines have it that compute pieces of prompts apart: those of two might wait for ever.
+    if (e.batch.order != BatchOrder::running) {
+      e.batch.reserve = BatchReserve::prompt;
+    } else if (!e.gives_tails && rng.below(2) == 0) {
       e.forms = &forms;
       e.kv_blocks += static_cast<std::int64_t>(rng.below(60));
     }
-    e.make_scheduler = test::make_scheduler(kOrders[rng.below(kOrders.size())]);
-    e.batch.order = static_cast<BatchOrder>(rng.below(3));
     const RunOutcome fast = s.run(false), exact = s.run(true);
     expect_same(fast, exact, seed);
     if (HasFatalFailure()) return;

@@ -132,5 +132,30 @@ TEST(Paused, WhatIsAwayComesBackBeforeItsTurn) {
   EXPECT_EQ(out.ranks[0].to_host_bytes, 2'000'000);
 }
 
+// At 4 ms A has four tokens and waits at the end of the first segment; B, two milliseconds younger,
+// comes there at 6 ms, and both go on together. A third that is alone there goes on when nobody
+// runs.
+TEST(Paused, SegmentsAreEnteredTogether) {
+  EngineConfig e = engine(20, Copies::waited);
+  Tree params = Tree::map(), segments = Tree::list(), groups = Tree::list();
+  segments.push(Tree::scalar("4"));
+  for (const char* n : {"1", "2"}) groups.push(Tree::scalar(n));
+  params.set("segments", segments);
+  params.set("groups", groups);
+  params.set("max_wait", Tree::scalar("0"));
+  e.make_scheduler = [params](const Scheduler::Context& c) {
+    return Registry::instance().make<Scheduler>("nested-wait", params, c);
+  };
+  const RunOutcome out = run(e, {test::request(0, 16, 8), test::request(2 * kStep, 16, 8),
+                                 test::request(7 * kStep, 16, 6)});
+  const RequestOutcome &a = out.requests[0], &b = out.requests[1], &c = out.requests[2];
+  EXPECT_EQ(at(a.last_token), 10 * kStep);
+  EXPECT_EQ(after(a, Interval::preempted), 2 * kStep);
+  EXPECT_EQ(a.recomputed_tokens, 0);
+  EXPECT_EQ(at(b.last_token), 10 * kStep);
+  EXPECT_EQ(after(b, Interval::preempted), 0);
+  EXPECT_EQ(at(c.last_token), 13 * kStep);
+}
+
 }  // namespace
 }  // namespace kvsim

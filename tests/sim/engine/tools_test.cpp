@@ -215,10 +215,6 @@ Load draw_load(std::uint64_t seed) {
   e.host_blocks = below(200);
   e.host_block_bytes = 1 + below(4000);
   l.bandwidth = 1e8 * static_cast<double>(1 + rng.below(100));
-  if (e.swap) e.copies = static_cast<EngineConfig::Copies>(rng.below(3));
-  e.idle_blocks = below(20);
-  if (!e.keeps_copies && (!e.swap || e.copies != EngineConfig::Copies::waited))
-    e.gives_tails = rng.below(3) == 0;
   std::int64_t now = 0, longest = 0;
   for (std::uint64_t i = 0, n = 5 + rng.below(40); i < n; ++i) {
     now += static_cast<std::int64_t>(rng.exponential(1 + static_cast<double>(rng.below(4000))));
@@ -238,6 +234,14 @@ Load draw_load(std::uint64_t seed) {
     e.pool.make_policy = test::make_policy({"leaf-lru", {}});
     e.publish_computed = true;
   }
+  Rng paused(seed, "paused");
+  if (e.swap) e.copies = static_cast<EngineConfig::Copies>(paused.below(3));
+  e.idle_blocks = static_cast<std::int64_t>(paused.below(20));
+  // Where pieces of prompts are computed apart and take blocks as they come, two might wait for
+  // ever.
+  const bool safe = e.batch.order == BatchOrder::running || e.batch.reserve != BatchReserve::none;
+  if (safe && !e.keeps_copies && (!e.swap || e.copies != EngineConfig::Copies::waited))
+    e.gives_tails = paused.below(3) == 0;
   return l;
 }
 
