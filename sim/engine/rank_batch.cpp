@@ -98,7 +98,8 @@ std::int64_t Rank::plan_decodes(Plan& out, Time now, bool ahead) {
   const std::int64_t before = out.preemptions;
   while (!fit() && reclaim_rest()) {
   }
-  while (ranked && !fit() && group_.size() > 0) preempt(victim(now), out, now, ahead, 0);
+  const std::int64_t least = flights_ > 0 ? 1 : 0;  // who may wait for those in flight
+  while (ranked && !fit() && group_.size() > least) preempt(victim(now), out, now, ahead, 0);
   if (out.preemptions > before) learn_estimate();
   // Whose turn it is matters when not everybody finds blocks.
   if (config_.batch.order == BatchOrder::prompts && !fit())
@@ -128,12 +129,19 @@ std::int64_t Rank::walk_decodes(Plan& out, Time now, bool ahead) {
     const std::int64_t need = decode_need(slot, n);
     const std::int64_t least =
         config_.batch.needs_free_block ? std::max<std::int64_t>(need, 1) : need;
-    bool stays = true;
-    while (stays && least + memory_.activation_blocks(tokens + n) > pool_.free()) {
+    bool stays = true, waits = false;
+    while (stays && !waits && least + memory_.activation_blocks(tokens + n) > pool_.free()) {
       std::size_t v = running_.size() - 1;
       while (v > i && (sequences_[running_[v]].draining || is_flying(running_[v]))) --v;
       stays = v > i;
-      preempt(running_[v], out, now, ahead, 0);
+      waits = !stays && flights_ > 0;  // for those in flight to land
+      if (!waits) preempt(running_[v], out, now, ahead, 0);
+    }
+    if (waits) {
+      out.starved.push_back(slot);
+      starve(slot);
+      ++i;
+      continue;
     }
     if (!stays) continue;  // the next has come to its place
     grow(need, out);
