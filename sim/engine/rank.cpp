@@ -255,9 +255,13 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
       return need + memory_.activation_blocks(config_.max_batched_tokens - budget + n) -
              pool_.free();
     };
+    bool waits = false;
     while (lack() > 0 && !self_preempted) {
       if (reclaim_rest(lack())) continue;
       const std::uint32_t v = victim(now);
+      // Who would make way for it may be in flight: it keeps what it has until they land.
+      waits = v == slot && flights_ > 0;
+      if (waits) break;
       const auto at = static_cast<std::size_t>(std::find(running_.begin(), running_.end(), v) -
                                                running_.begin());
       std::int64_t extra = 0;
@@ -276,6 +280,10 @@ std::int64_t Rank::plan_running_exact(Plan& out, Time now, bool ahead) {
       preempt(v, out, now, ahead, extra);
     }
     if (self_preempted) break;
+    if (waits) {
+      ++i;
+      continue;
+    }
     if (decoding) {
       grow(need, out);
       book_drafts(slot, n);

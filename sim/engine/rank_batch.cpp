@@ -99,9 +99,10 @@ std::int64_t Rank::plan_decodes(Plan& out, Time now, bool ahead) {
   std::int64_t lacking = lack();
   const bool ranked = traits_.ranks_running || config_.batch.victim != BatchVictim::last;
   const std::int64_t before = out.preemptions;
+  const std::int64_t least = flights_ > 0 ? 1 : 0;  // who may wait for those in flight
   while (lacking > 0) {
     if (!reclaim_rest(lacking)) {
-      if (!ranked || group_.size() == 0) break;
+      if (!ranked || group_.size() <= least) break;
       preempt(victim(now), out, now, ahead, 0);
     }
     lacking = lack();
@@ -135,14 +136,21 @@ std::int64_t Rank::walk_decodes(Plan& out, Time now, bool ahead) {
     const std::int64_t need = decode_need(slot, n);
     const std::int64_t least =
         config_.batch.needs_free_block ? std::max<std::int64_t>(need, 1) : need;
-    bool stays = true;
+    bool stays = true, waits = false;
     const auto lack = [&] { return least + memory_.activation_blocks(tokens + n) - pool_.free(); };
-    while (stays && lack() > 0) {
+    while (stays && !waits && lack() > 0) {
       if (reclaim_rest(lack())) continue;
       std::size_t v = running_.size() - 1;
       while (v > i && (sequences_[running_[v]].draining || is_flying(running_[v]))) --v;
       stays = v > i;
-      preempt(running_[v], out, now, ahead, 0);
+      waits = !stays && flights_ > 0;  // for those in flight to land
+      if (!waits) preempt(running_[v], out, now, ahead, 0);
+    }
+    if (waits) {
+      out.starved.push_back(slot);
+      starve(slot);
+      ++i;
+      continue;
     }
     if (!stays) continue;  // the next has come to its place
     grow(need, out);

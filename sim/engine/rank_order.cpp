@@ -190,16 +190,17 @@ bool Rank::queue_may_move() const {
   const bool has_slot = running() < config_.max_running;
   // What is promised may shrink faster than memory; who found no room waits until somebody leaves.
   if (config_.batch.reserve == BatchReserve::estimate && has_slot && !batch_full_) return true;
-  // Who is kept out by promises displaces somebody once blocks are short as well.
-  if (promises() && traits_.preempts) return true;
+  // Who may displace others finds a way from one iteration to the next: what those who go before it
+  // need for their next tokens changes, and what those behind it hold grows.
+  if (traits_.preempts) return true;
   // A node that leaves as a whole may shorten the head's hit, and so its first piece, by more
   // blocks than were needed; so may the last block before a snapshot.
   if ((config_.pool.make_policy || snapshots_) && !config_.full_sequence_admission && has_slot)
     return true;
-  // Whose turn it is matters while a place in the batch is free, and to whom it is taken from.
-  if (traits_.moves && (traits_.preempts || (has_slot && waiting() > 1))) return true;
+  // Whose turn it is matters while a place in the batch is free.
+  if (traits_.moves && has_slot && waiting() > 1) return true;
   // Tokens that running requests produce may become prefix hits of the head.
-  return known_outputs_running_ > 0 && (has_slot || traits_.preempts);
+  return known_outputs_running_ > 0 && has_slot;
 }
 
 // ---- preemption

@@ -26,9 +26,12 @@ void Rank::take_off(Plan& plan) {
     }
   }
   std::sort(first.begin(), first.end());
+  scratch_.clear();  // who stays, in order
   for (std::size_t i = 0; i < static_cast<std::size_t>(group_.size()); ++i) {
     const std::uint32_t slot = group_.slot_at(i);
-    if (!is_in(left_out, slot))
+    if (is_in(left_out, slot))
+      scratch_.push_back(slot);
+    else
       plan.flights.push_back({slot, Flight::After::decode, !is_in(first, slot)});
   }
   for (const std::uint32_t slot : plan.finishing)
@@ -39,18 +42,31 @@ void Rank::take_off(Plan& plan) {
     set_flying(f.slot, true);
     if (f.after != Flight::After::leave) ++flights_;
   }
+  // Others leaving has mixed them up.
+  for (const std::uint32_t slot : scratch_) sync_decoding(slot);
+  for (const std::uint32_t slot : scratch_) start_decoding(slot);
 }
 
-// Its sequences may be planned again; those that end are still there.
+// Its sequences may be planned again; those that end are still there. Members come into the group
+// in the order in which a plan without a pipeline leaves it: who decoded, who was left out, who
+// begins.
 void Rank::land(const Plan& plan) {
+  scratch_.clear();
+  for (std::size_t i = 0; i < static_cast<std::size_t>(group_.size()); ++i)
+    scratch_.push_back(group_.slot_at(i));
+  for (const std::uint32_t slot : scratch_) sync_decoding(slot);
+  const auto join_group = [&](bool token) {
+    for (const Flight& f : plan.flights)
+      if (f.after == Flight::After::decode && f.token == token) start_decoding(f.slot);
+  };
+  join_group(true);
+  for (const std::uint32_t slot : scratch_) start_decoding(slot);
+  join_group(false);
   for (const Flight& f : plan.flights) {
     set_flying(f.slot, false);
     if (f.after == Flight::After::leave) continue;
     --flights_;
-    if (f.after == Flight::After::decode) {
-      start_decoding(f.slot);
-      continue;
-    }
+    if (f.after == Flight::After::decode) continue;
     const auto earlier = [this](std::uint32_t a, std::uint32_t b) {
       return sequences_[a].order < sequences_[b].order;
     };

@@ -143,7 +143,7 @@ void expect_same(const RunOutcome& a, const RunOutcome& b, std::uint64_t seed) {
 // One batch in one stage is an iteration like any other.
 TEST(Pipeline, OneStageIsTheEngineWithoutOne) {
   std::int64_t preemptions = 0;
-  for (std::uint64_t seed = 0; seed < 400; ++seed) {
+  for (std::uint64_t seed = 0; seed < 1200; ++seed) {
     RandomRun run = random_run(seed);
     const RunOutcome plain = run.run();
     run.engine.pipeline_batches = 1;
@@ -158,7 +158,7 @@ TEST(Pipeline, OneStageIsTheEngineWithoutOne) {
 // time, and the fast and the exact plan agree.
 TEST(Pipeline, RandomRunsConserveWorkAndAgreeOnBothPaths) {
   std::int64_t preemptions = 0, timeouts = 0, bubbles = 0;
-  for (std::uint64_t seed = 0; seed < 400; ++seed) {
+  for (std::uint64_t seed = 0; seed < 1200; ++seed) {
     RandomRun run = random_run(seed);
     run.engine.pipeline_stages = 1 + static_cast<std::int64_t>(seed % 5);
     run.engine.pipeline_batches = 1 + static_cast<std::int64_t>(seed / 5 % 6);
