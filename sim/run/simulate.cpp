@@ -137,8 +137,11 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
     world_options.record_decisions = run.scenario.record.alternatives;
   SimulateResult result;
   try {
-    World world(std::move(instances), std::move(run.router), *run.trace, std::move(world_options));
-    result.outcome = world.run();
+    {  // its caches take as much memory as what is summarised and written next
+      World world(std::move(instances), std::move(run.router), *run.trace,
+                  std::move(world_options));
+      result.outcome = world.run();
+    }
     result.skipped = run.trace->skipped();
     measure_faults(result.outcome, slo_of(run.scenario));
     result.metrics =
