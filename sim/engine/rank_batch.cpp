@@ -162,6 +162,18 @@ std::int64_t Rank::walk_decodes(Plan& out, Time now, bool ahead) {
   return config_.max_batched_tokens - tokens;
 }
 
+// Prompts that were begun beside each other may hold all blocks and lack the next one: orders that
+// preempt for decodes only would hang. When nobody else can free any, the last of them begins anew.
+bool Rank::break_deadlock(Time now) {
+  if (prefilling_.size() < 2 || running_.size() > prefilling_.size() || !leaving_.empty())
+    return false;
+  for (const std::uint32_t slot : prefilling_)
+    if (prefill_left(slot) == 0) return false;  // a load is to come first
+  Plan ignored;
+  preempt(prefilling_.back(), ignored, now, false, 0);
+  return true;
+}
+
 // Prompts for which no token was left go to the front of the running list, oldest first.
 void Rank::put_left_out_first(const Plan& out) {
   scratch_.clear();

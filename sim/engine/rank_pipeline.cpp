@@ -112,15 +112,6 @@ void Rank::account_flight(const Plan& plan, Time start, Time end, Spent spent,
   close_lost(end);
 }
 
-// Prompts that were begun beside each other, in different batches, may hold all blocks and lack the
-// next one: orders that preempt for decodes only would hang. The last of them begins anew.
-bool Rank::break_deadlock(Time now) {
-  if (prefilling_.size() < 2) return false;
-  Plan ignored;
-  preempt(prefilling_.back(), ignored, now, false, 0);
-  return true;
-}
-
 // The last of the running list that a plan may touch. Requires one.
 std::uint32_t Rank::last_running() const {
   if (flying_.empty()) return running_.back();

@@ -237,6 +237,8 @@ void StepGroup::schedule(Time now) {
       again = again || l.running.preemptions > 0;
     }
     again = again && !work;
+    if (work || again) continue;
+    for (Lane& l : lanes_) again = l.rank->break_deadlock(now) || again;
   }
   if (!work) return;
   // Shapes point into their own plan, which the swap has moved.

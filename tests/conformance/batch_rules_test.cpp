@@ -130,6 +130,32 @@ TEST_P(Batches, ServeEverybodyTheSameOnBothPaths) {
   EXPECT_GT(finished, 5000);
 }
 
+// Two prompts that go on side by side hold five blocks of ten each and need eight: the later one
+// gives its blocks up, and both are served.
+TEST(BatchesStuck, PromptsThatHoldAllBlocksBeginAnew) {
+  for (const BatchOrder order : {BatchOrder::decodes, BatchOrder::prompts}) {
+    Case c;
+    c.engine.batch.order = order;
+    c.engine.block_tokens = 16;
+    c.engine.kv_blocks = 10;
+    c.engine.max_running = 4;
+    c.engine.max_batched_tokens = 64;
+    c.engine.long_prefill_threshold = 16;
+    c.engine.full_sequence_admission = false;
+    c.engine.prefix_caching = false;
+    c.requests = {test::request(0, 120, 2), test::request(0, 120, 2)};
+    const RunOutcome fast = c.run(false), exact = c.run(true);
+    EXPECT_EQ(fast.digest, exact.digest);
+    ASSERT_EQ(fast.requests.size(), 2U);
+    std::int64_t preemptions = 0;
+    for (const RequestOutcome& r : fast.requests) {
+      EXPECT_EQ(r.outcome, Outcome::finished);
+      preemptions += r.preemptions;
+    }
+    EXPECT_EQ(preemptions, 1);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     All, Batches,
     testing::Combine(testing::Values(BatchOrder::running, BatchOrder::decodes, BatchOrder::prompts),

@@ -73,7 +73,7 @@ TEST(Quantize, ErrorIsHalfAStep) {
   Rng rng(2, "half");
   Threads threads(1);
   for (std::size_t round = 0; round < 60; ++round) {
-    const Codec c = draw_codec(rng, round, {});
+    const Codec c = draw_codec(rng, round, kBook);
     if (!c.codebook.empty()) continue;
     const auto x =
         test::normals(rng, static_cast<std::size_t>(c.tokens) * static_cast<std::size_t>(c.dims));
