@@ -26,6 +26,7 @@
 #include "sim/run/build_tiers.h"
 #include "sim/run/build_tokens.h"
 #include "sim/run/graph_sizes.h"
+#include "sim/run/place_of.h"
 #include "sim/scenario/catalog.h"
 #include "sim/scenario/yaml.h"
 #include "traces/generator.h"
@@ -271,21 +272,8 @@ class Builder {
 
  private:
   Scenario& s() { return out_.scenario; }
-  // Of "engine.max_running", or of as much of it as somebody wrote.
-  Place place_of(std::string_view path) const {
-    const Tree* t = &loaded_.tree;
-    Place place = t->place();
-    while (!path.empty()) {
-      const std::size_t dot = path.find('.');
-      t = t->find(path.substr(0, dot));
-      if (t == nullptr) break;
-      if (t->place().file) place = t->place();
-      path.remove_prefix(dot == std::string_view::npos ? path.size() : dot + 1);
-    }
-    return place;
-  }
   void error(const std::string& path, const std::string& message, const std::string& hint = {}) {
-    d_.add(place_of(path), path, message, hint);
+    d_.add(place_of(loaded_.tree, path), path, message, hint);
   }
 
   void build_parts() {
@@ -315,13 +303,14 @@ class Builder {
             fmt::format("the catalogue has no link between GPUs of {}", out_.device.name),
             "add interconnect: {bandwidth: 64 GB/s, latency: 10 us}");
     if (s().cache.dtype == "auto") s().cache.dtype = name_of(out_.precision.activations);
-    if (const auto kv = dtype_of(s().cache.dtype, place_of("cache.dtype"), "cache.dtype", d_))
+    if (const auto kv =
+            dtype_of(s().cache.dtype, place_of(loaded_.tree, "cache.dtype"), "cache.dtype", d_))
       out_.precision.kv = *kv;
     out_.precision.weights = out_.model.weights;
     if (!s().weights.empty())
-      if (const auto w = dtype_of(s().weights, place_of("weights"), "weights", d_))
+      if (const auto w = dtype_of(s().weights, place_of(loaded_.tree, "weights"), "weights", d_))
         out_.precision.weights = *w;
-    report(d_, place_of("deployment.parallel"), "deployment.parallel",
+    report(d_, place_of(loaded_.tree, "deployment.parallel"), "deployment.parallel",
            [&] { check_split(out_.model, out_.parallel); });
     if (s().cost.name == "kernels" && d_.empty()) use_this_machine();
     place_gpus(hardware);
@@ -338,7 +327,7 @@ class Builder {
         given != nullptr && given->find("hardware") != nullptr)
       return error("deployment.hardware", "cost.device already names the hardware",
                    "remove one of the two");
-    report(d_, place_of("cost.device"), "cost.device", [&] {
+    report(d_, place_of(loaded_.tree, "cost.device"), "cost.device", [&] {
       const TransformerWork work(out_.model, out_.parallel, out_.precision);
       out_.is_unmeasured = !machine_;
       out_.device =
@@ -430,7 +419,7 @@ class Builder {
       c.make_admission = [policy = e.admission](const Admission::Context& context) {
         return Registry::instance().make<Admission>(policy.name, policy.params, context);
       };
-    report(d_, place_of("engine.scheduler"), "engine.scheduler", [&] {
+    report(d_, place_of(loaded_.tree, "engine.scheduler"), "engine.scheduler", [&] {
       const Scheduler::Context context{
           c.seed,           c.block_tokens,   c.max_running,  c.max_batched_tokens,
           c.ttft_objective, c.tpot_objective, c.e2e_objective};
@@ -443,7 +432,7 @@ class Builder {
         throw InputError("layer-wise memory parks requests, which nobody can displace",
                          "set another cache.memory, or decode: stream");
     });
-    report(d_, place_of("engine.admission"), "engine.admission", [&] {
+    report(d_, place_of(loaded_.tree, "engine.admission"), "engine.admission", [&] {
       if (c.make_admission)
         c.make_admission({c.ttft_objective, c.tpot_objective, c.e2e_objective, nullptr});
     });
@@ -453,7 +442,7 @@ class Builder {
   // of kv_blocks.
   void choose_memory() {
     EngineConfig& c = out_.engine;
-    report(d_, place_of("cache.memory"), "cache.memory", [&] {
+    report(d_, place_of(loaded_.tree, "cache.memory"), "cache.memory", [&] {
       out_.memory_manager = build_memory(out_);
       c.memory_manager = out_.memory_manager.get();
       c.memory = c.memory_manager->rules();
@@ -479,7 +468,7 @@ class Builder {
     choose_memory();
     build_hybrid(out_, loaded_.tree, d_);
     if (out_.cost == nullptr) return;  // it says which memories hold KV
-    report(d_, place_of("cache.token_policies"), "cache.token_policies", [&] {
+    report(d_, place_of(loaded_.tree, "cache.token_policies"), "cache.token_policies", [&] {
       out_.forms = build_tokens(out_, loaded_.tree, d_);
       out_.engine.forms = out_.forms.get();
     });
@@ -502,7 +491,7 @@ class Builder {
       make_room_for_draft(out_, plan);
       make_room_for_adapters(out_, plan);
       make_room_for_encoder(out_, plan);
-      report(d_, place_of("engine"), "engine", [&] {
+      report(d_, place_of(loaded_.tree, "engine"), "engine", [&] {
         out_.memory = plan_memory(out_.model, out_.parallel, out_.precision, plan);
         e.kv_blocks = out_.memory->blocks.count();
       });
@@ -519,7 +508,7 @@ class Builder {
 
   void build_cost() {
     if (!d_.empty()) return;
-    report(d_, place_of("cost"), "cost", [&] {
+    report(d_, place_of(loaded_.tree, "cost"), "cost", [&] {
       out_.work = std::make_unique<TransformerWork>(out_.model, out_.parallel, out_.precision);
       out_.cost = Registry::instance().make<CostModel>(
           s().cost.name, s().cost.params,

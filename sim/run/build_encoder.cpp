@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "sim/engine/encoder.h"
+#include "sim/run/place_of.h"
 
 namespace kvsim {
 
@@ -46,14 +47,6 @@ EncoderRules rules_of(const ImageEncoderSpec& s, const DeviceSpec& device) {
   return r;
 }
 
-// The key of the scenario, or the scenario.
-Place place_of(const Tree& scenario, const char* first, const char* second) {
-  const Tree* t = scenario.find(first);
-  if (t == nullptr) return scenario.place();
-  const Tree* inner = t->find(second);
-  return inner != nullptr ? inner->place() : t->place();
-}
-
 }  // namespace
 
 void build_encoder(BuiltRun& run, const Tree& scenario, Diagnostics& diagnostics) {
@@ -63,7 +56,7 @@ void build_encoder(BuiltRun& run, const Tree& scenario, Diagnostics& diagnostics
     run.encoder = std::make_unique<EncoderRules>(rules_of(*spec, run.device));
   } catch (const InputError& e) {
     for (const Diagnostic& one : e.all())
-      diagnostics.add(place_of(scenario, "encoder", ""), "encoder", one.message, one.hint);
+      diagnostics.add(place_of(scenario, "encoder"), "encoder", one.message, one.hint);
     return;
   }
   run.engine.encoder = run.encoder.get();
@@ -81,7 +74,7 @@ void check_images(const BuiltRun& run, const Tree& scenario, Diagnostics& diagno
   if (images == nullptr || images->find("count") == nullptr || run.encoder ||
       run.encode.encoders > 0)
     return;
-  diagnostics.add(place_of(scenario, "workload", "generate"), "workload.generate.images",
+  diagnostics.add(place_of(scenario, "workload.generate"), "workload.generate.images",
                   "nobody encodes them",
                   "describe the encoder: encoder: {layers: 24, hidden: 1024, intermediate: 4096}");
 }
@@ -91,7 +84,7 @@ void build_encode_stage(BuiltRun& run, const LoadedScenario& all, const PoolSpec
   const Scenario& scenario = all.value;
   EncodeStage& stage = run.encode;
   const auto error = [&](const std::string& message, const std::string& hint) {
-    diagnostics.add(place_of(all.tree, "deployment", "pools"), "deployment.pools", message, hint);
+    diagnostics.add(place_of(all.tree, "deployment.pools"), "deployment.pools", message, hint);
   };
   if (!scenario.encoder) {
     error(fmt::format("pool {} has nothing to encode with", spec.name),

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "sim/run/place_of.h"
+
 namespace kvsim {
 
 namespace {
@@ -12,26 +14,14 @@ struct Conflict {
   const char* cure = "";
 };
 
-// Of the key first.second.third, or of as much of it as is written.
-Place place_of(const Tree& scenario, const char* first, const char* second, const char* third) {
-  const Tree* t = &scenario;
-  Place place = t->place();
-  for (const char* key : {first, second, third}) {
-    if (t == nullptr || key == nullptr) break;
-    t = t->find(key);
-    if (t != nullptr && t->place().file) place = t->place();
-  }
-  return place;
-}
-
 }  // namespace
 
 void build_pipeline(BuiltRun& run, const Tree& scenario, Diagnostics& diagnostics) {
   const auto& given = run.scenario.engine.pipeline_batches;
   if (!given) return;
   const auto error = [&](const std::string& message, const std::string& cure) {
-    diagnostics.add(place_of(scenario, "engine", "pipeline_batches", nullptr),
-                    "engine.pipeline_batches", message, cure);
+    diagnostics.add(place_of(scenario, "engine.pipeline_batches"), "engine.pipeline_batches",
+                    message, cure);
   };
   EngineConfig& c = run.engine;
   const int stages = run.parallel.pipeline;
@@ -82,7 +72,7 @@ void check_context(const BuiltRun& run, const Tree& scenario, Diagnostics& diagn
         {c.host_blocks > 0, "KV in host memory (preemption or tools that swap, memory in layers)",
          "use preemption: recompute, tools that keep or discard, cache.memory: pooled"}})
     if (x.is_there)
-      diagnostics.add(place_of(scenario, "deployment", "parallel", "context"),
+      diagnostics.add(place_of(scenario, "deployment.parallel.context"),
                       "deployment.parallel.context", fmt::format("does not go with {}", x.with),
                       x.cure);
 }

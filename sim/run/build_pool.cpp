@@ -1,4 +1,5 @@
 #include "sim/run/build_pool.h"
+#include "sim/run/place_of.h"
 
 #include <fmt/format.h>
 
@@ -38,25 +39,8 @@ class PoolBuilder {
   }
 
  private:
-  // Where `path` is written, or as much of it as is.
-  [[nodiscard]] Place place_of(std::string_view path) const {
-    const Tree* t = &scenario_;
-    Place place = t->place();
-    while (t != nullptr && !path.empty()) {
-      const std::size_t dot = path.find('.');
-      const std::string_view key = path.substr(0, dot);
-      if (t->is_list()) {
-        t = t->items().empty() ? nullptr : &t->items().front();
-      } else {
-        t = t->find(key);
-      }
-      if (t != nullptr && t->place().file) place = t->place();
-      path.remove_prefix(dot == std::string_view::npos ? path.size() : dot + 1);
-    }
-    return place;
-  }
   void error(const std::string& path, const std::string& message, const std::string& hint) {
-    d_.add(place_of(path), path, message, hint);
+    d_.add(place_of(scenario_, path), path, message, hint);
   }
 
   // The GPU's size follows from the engine, and what leaves it is a matter of the tier below.
@@ -121,7 +105,7 @@ class PoolBuilder {
     const bool queue = !engine_.pool.make_policy;
     engine_.unhashed_first = spec_.unhashed_blocks_first.value_or(true);
     if (queue || !spec_.unhashed_blocks_first) return;
-    const Place place = place_of("engine.unhashed_blocks_first");
+    const Place place = place_of(scenario_, "engine.unhashed_blocks_first");
     const auto preset = catalog_file(CatalogKind::preset, spec_.preset);
     if (place.file && (!preset || *place.file != *preset))
       error("engine.unhashed_blocks_first",

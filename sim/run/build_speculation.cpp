@@ -4,6 +4,7 @@
 
 #include "models/transformer_work.h"
 #include "sim/engine/speculation.h"
+#include "sim/run/place_of.h"
 
 namespace kvsim {
 
@@ -22,19 +23,7 @@ class SpeculationBuilder {
 
  private:
   void error(const std::string& path, const std::string& message, const std::string& hint) {
-    d_.add(place_of(path), path, message, hint);
-  }
-  // Where the key is written, or as much of it as is.
-  [[nodiscard]] Place place_of(const std::string& path) const {
-    const Tree* t = &scenario_;
-    Place place = t->place();
-    for (std::string_view rest = path; t != nullptr && !rest.empty();) {
-      const std::size_t dot = rest.find('.');
-      t = t->find(rest.substr(0, dot));
-      if (t != nullptr && t->place().file) place = t->place();
-      rest.remove_prefix(dot == std::string_view::npos ? rest.size() : dot + 1);
-    }
-    return place;
+    d_.add(place_of(scenario_, path), path, message, hint);
   }
   [[nodiscard]] bool has_policies() const {
     const Tree& t = run_.scenario.cache.token_policies;
