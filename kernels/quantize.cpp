@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "sim/base/check.h"
 #include "sim/base/diagnostics.h"
 
 namespace kvsim::kernels {
@@ -73,6 +74,17 @@ void Codec::check() const {
                      "width 4: 16, 3: 8, 2: 4, ternary: 3");
   if (!std::is_sorted(codebook.begin(), codebook.end()) || !(codebook.front() < codebook.back()))
     throw InputError("the codebook must ascend");
+}
+
+void PageQuantization::check() const {
+  const KvFormat &from = source.format, &to = format;
+  KVSIM_CHECK(from.kv_heads == to.kv_heads && from.k_dim == to.k_dim && from.v_dim == to.v_dim &&
+                  from.page_tokens == to.page_tokens && from.key_order == to.key_order &&
+                  from.values_in_keys == to.values_in_keys,
+              "formats differ in more than the element");
+  KVSIM_CHECK(is_quantised(from.element) != is_quantised(to.element), "one side holds codes");
+  KVSIM_CHECK(from_pages.size() == to_pages.size(), "{} pages to {}", from_pages.size(),
+              to_pages.size());
 }
 
 }  // namespace kvsim::kernels

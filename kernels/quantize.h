@@ -83,6 +83,8 @@ struct PageQuantization {
   KvFormat format;              // of the target
   std::span<std::byte> target;  // whole pages, 64-byte aligned
   std::span<const std::int32_t> from_pages, to_pages, tokens;
+
+  void check() const;  // a bug when the formats differ in more, or the lists in length
 };
 
 namespace reference {

@@ -39,7 +39,7 @@ struct PageCodecShape {
 std::vector<Tree> codec_shapes(Operation::Purpose purpose, const Rng& rng, std::size_t count) {
   const auto odd = [](Rng& r) {
     PageCodecShape p;
-    p.context = pick(r, {1, 15, 16, 17, 100, 333});
+    p.context = pick(r, {1, 15, 16, 17, 100, 333, 333, 3000});  // the last one past the caches
     p.plain = pick(r, {Element::f32, Element::f16, Element::bf16});
     p.codes = pick(r, {Element::i8, Element::i4, Element::i2});
     p.key_order = pick(r, {KeyOrder::dim_major, KeyOrder::chunk_major});

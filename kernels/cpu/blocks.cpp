@@ -105,9 +105,6 @@ HWY_EXPORT(turn_chunks);
 
 namespace {
 
-// Copies of more than this skip the caches: they would not find room for what comes after them.
-constexpr std::int64_t kStreamedBytes = std::int64_t{4} << 20;
-
 // What lies together in both layouts: all of a block, a layer of it, or one head.
 struct Piece {
   std::int32_t layers = 1, heads = 1;
@@ -138,7 +135,8 @@ void copy_blocks(const BlockCopy& a, Threads& threads) {
   const std::int64_t layers = a.from.layers / piece.layers, heads = a.from.heads / piece.heads;
   const std::int64_t bytes = a.from.head_bytes * piece.layers * piece.heads;
   const std::int64_t blocks = std::ssize(a.from_blocks);
-  const bool is_streamed = bytes * layers * heads * blocks > kStreamedBytes;
+  const bool is_streamed =
+      static_cast<std::size_t>(bytes * layers * heads * blocks) >= kStreamedBytes;
   threads.run([&](int thread) {
     // In the order of the target's memory as far as the pieces go.
     const auto [first, end] = threads.part(heads * layers * blocks, thread);

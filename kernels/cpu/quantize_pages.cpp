@@ -14,7 +14,6 @@
 #include "kernels/cpu/key_tiles.h"
 #include "kernels/cpu/lanes.inc"
 #include "kernels/threads.h"
-#include "sim/base/check.h"
 
 // One head page of dim-major keys at a time, in two passes over what by then lies in L1: ranges of
 // all channels (tokens), scales in vectors, then codes.
@@ -29,6 +28,7 @@ struct HeadPage {
   std::size_t tokens;
   std::byte* codes;  // of the keys, dim-major
   std::byte* out;    // head page of the target
+  bool is_streamed;  // codes go past the cache, to memory
 };
 }  // namespace kvsim::kernels::cpu
 #endif
@@ -219,7 +219,7 @@ HWY_INLINE hn::Vec<hn::Repartition<std::int16_t, Wide>> steps(std::size_t i, std
 // from(i, n). Codes are clamped as 16-bit integers, twice as many at a time as floats.
 template <Element E, int Bits, class From>
 HWY_INLINE void pair_of_codes(std::size_t at, const std::byte* in, const From& from,
-                              std::byte* out) {
+                              bool is_streamed, std::byte* out) {
   const hn::Repartition<std::int16_t, Wide> di16;
   const hn::Rebind<std::uint8_t, decltype(di16)> du8;
   const std::size_t lanes = hn::Lanes(Wide());
@@ -231,7 +231,11 @@ HWY_INLINE void pair_of_codes(std::size_t at, const std::byte* in, const From& f
     const auto clamped = hn::Min(hn::Max(both, hn::Zero(di16)), top);
     bytes = hn::Or(hn::ShiftLeft<Bits % 8>(bytes), clamped);
   }
-  hn::StoreU(hn::DemoteTo(du8, bytes), du8, reinterpret_cast<std::uint8_t*>(out + at));
+  auto* codes = reinterpret_cast<std::uint8_t*>(out + at);
+  if (hn::MaxLanes(du8) >= 16 && is_streamed)  // parts of a vector cannot be streamed
+    hn::Stream(hn::DemoteTo(du8, bytes), du8, codes);
+  else
+    hn::StoreU(hn::DemoteTo(du8, bytes), du8, codes);
 }
 #endif
 
@@ -257,9 +261,14 @@ struct FromValues {
   [[nodiscard]] float inverse(std::size_t, std::size_t) const { return inverses; }
 };
 
+// Rows of `bytes` from `at` on may be stored past the cache, 32 bytes at a time.
+[[maybe_unused]] inline bool is_aligned(const std::byte* at, std::size_t bytes) {
+  return (reinterpret_cast<std::uintptr_t>(at) | bytes) % 32 == 0;
+}
+
 template <Element E, int Bits>
 void key_codes(const std::byte* in, std::size_t k_dim, std::size_t tiles, const Ranges& r,
-               const std::byte* ahead, std::byte* out) {
+               const std::byte* ahead, [[maybe_unused]] bool is_streamed, std::byte* out) {
   constexpr std::size_t kSize = E == Element::f32 ? 4 : 2;
   constexpr std::size_t kTogether = 8 / Bits;
   const std::size_t bytes = k_dim / kTogether * 16;
@@ -269,9 +278,10 @@ void key_codes(const std::byte* in, std::size_t k_dim, std::size_t tiles, const 
     for (std::size_t i = 0; i < bytes; ++i) single_code<E, Bits>(i, in, from, out);
 #else
     constexpr std::size_t kRead = kTogether * kSize;  // per byte of codes
+    const bool past_cache = is_streamed && is_aligned(out, bytes);
     for (std::size_t i = 0; i < bytes; i += 2 * hn::Lanes(Wide())) {
       prefetch(ahead + i * kRead, 2 * hn::Lanes(Wide()) * kRead);
-      pair_of_codes<E, Bits>(i, in, from, out);
+      pair_of_codes<E, Bits>(i, in, from, past_cache, out);
     }
 #endif
     in += k_dim * 16 * kSize, ahead += k_dim * 16 * kSize;
@@ -286,7 +296,7 @@ void value_ranges(const std::byte* in, std::size_t v_dim, std::size_t tokens, co
 
 template <Element E, int Bits>
 void value_codes(const std::byte* in, std::size_t v_dim, std::size_t tokens, const Ranges& r,
-                 const std::byte* ahead, std::byte* out) {
+                 const std::byte* ahead, [[maybe_unused]] bool is_streamed, std::byte* out) {
   const std::size_t plane = v_dim * Bits / 8;
   const std::size_t row = v_dim * (E == Element::f32 ? 4 : 2);
   for (std::size_t t = 0; t < tokens; ++t, in += row, ahead += row, out += plane) {
@@ -294,8 +304,9 @@ void value_codes(const std::byte* in, std::size_t v_dim, std::size_t tokens, con
     prefetch(ahead, row);
     std::size_t i = 0;
 #if HWY_TARGET != HWY_SCALAR
+    const bool past_cache = is_streamed && is_aligned(out, plane);
     for (; i + 2 * hn::Lanes(Wide()) <= plane; i += 2 * hn::Lanes(Wide()))
-      pair_of_codes<E, Bits>(i, in, from, out);
+      pair_of_codes<E, Bits>(i, in, from, past_cache, out);
 #endif
     for (; i < plane; ++i) single_code<E, Bits>(i, in, from, out);
   }
@@ -314,7 +325,7 @@ void quantize_as(const KvFormat& f, const HeadPage& p, const Ranges& r) {
     const std::size_t at = first * k_dim * kSize;
     key_ranges<E>(p.keys + at, k_dim, group / 16, r);
     fit(r, k_dim, kTop, scales, scales + 2 * k_dim);
-    key_codes<E, Bits>(p.keys + at, k_dim, group / 16, r, ahead + at,
+    key_codes<E, Bits>(p.keys + at, k_dim, group / 16, r, ahead + at, p.is_streamed,
                        p.codes + first * k_dim * Bits / 8);
   }
   if (f.values_in_keys) return;
@@ -323,7 +334,8 @@ void quantize_as(const KvFormat& f, const HeadPage& p, const Ranges& r) {
   std::fill(r.high, r.high + page, 0.0F);
   value_ranges<E>(p.values, v_dim, p.tokens, r);
   fit(r, page, kTop, scales, scales + 2 * page);
-  value_codes<E, Bits>(p.values, v_dim, p.tokens, r, p.next, p.out + f.values_offset());
+  value_codes<E, Bits>(p.values, v_dim, p.tokens, r, p.next, p.is_streamed,
+                       p.out + f.values_offset());
 }
 
 template <Element E>
@@ -344,92 +356,6 @@ void quantize_any(Element from, const KvFormat& f, const HeadPage& p, float* ran
     quantize_head<Element::bf16>(f, p, r);
 }
 
-template <Element E, int Bits, class D>
-HWY_INLINE void put_planes(D d, const std::byte* at, const hn::Vec<D>* zero,
-                           const hn::Vec<D>* scale, std::byte* out, std::size_t step) {
-  const hn::Rebind<std::int32_t, D> di;
-  auto bits = load_bytes(d, at);
-  const auto mask = hn::Set(di, (1 << Bits) - 1);
-  for (std::size_t n = 0; n < 8 / Bits; ++n) {
-    const auto c = hn::ConvertTo(d, hn::And(bits, mask));
-    store<E>(d, hn::MulAdd(scale[n], c, zero[n]), out + n * step);
-    bits = hn::ShiftRight<Bits % 8>(bits);
-  }
-}
-
-template <Element E, int Bits>
-void dequantize_keys(const KvFormat& f, const std::byte* codes, const std::byte* in,
-                     std::size_t tokens, std::byte* out) {
-  const Wide d;
-  constexpr std::size_t kSize = E == Element::f32 ? 4 : 2;
-  constexpr std::size_t kTogether = 8 / Bits;
-  const auto k_dim = static_cast<std::size_t>(f.k_dim);
-  for (std::size_t tile = 0; tile * 16 < tokens; ++tile) {
-    const std::byte* scales = in + f.key_scales_offset() +
-                              tile * 16 / static_cast<std::size_t>(f.group_tokens) * 4 * k_dim;
-    for (std::size_t j = 0; j < k_dim; j += kTogether) {
-      hn::Vec<Wide> zero[kTogether], scale[kTogether];
-      for (std::size_t n = 0; n < kTogether; ++n) {
-        zero[n] = hn::Set(d, f16_at(scales, k_dim + j + n));
-        scale[n] = hn::Set(d, f16_at(scales, j + n));
-      }
-      const std::size_t row = tile * k_dim + j;
-      for (std::size_t i = 0; i < 16; i += hn::Lanes(d))
-        put_planes<E, Bits>(d, codes + row / kTogether * 16 + i, zero, scale,
-                            out + (row * 16 + i) * kSize, 16 * kSize);
-    }
-  }
-}
-
-template <Element E, int Bits, class D>
-void dequantize_values(D d, const KvFormat& f, const std::byte* in, std::size_t tokens,
-                       std::byte* out) {
-  constexpr std::size_t kSize = E == Element::f32 ? 4 : 2;
-  constexpr std::size_t kTogether = 8 / Bits;
-  const auto v_dim = static_cast<std::size_t>(f.v_dim);
-  const std::size_t plane = v_dim / kTogether;
-  const std::byte* scales = in + f.value_scales_offset();
-  for (std::size_t t = 0; t < tokens; ++t) {
-    hn::Vec<D> zero[kTogether], scale[kTogether];
-    for (std::size_t n = 0; n < kTogether; ++n) {
-      zero[n] = hn::Set(d, f16_at(scales, static_cast<std::size_t>(f.page_tokens) + t));
-      scale[n] = hn::Set(d, f16_at(scales, t));
-    }
-    for (std::size_t j = 0; j < plane; j += hn::Lanes(d))
-      put_planes<E, Bits>(d, in + f.values_offset() + t * plane + j, zero, scale,
-                          out + (t * v_dim + j) * kSize, plane * kSize);
-  }
-}
-
-template <Element E, int Bits>
-void dequantize_as(const KvFormat& f, const std::byte* codes, const std::byte* in,
-                   std::size_t tokens, std::byte* keys, std::byte* values) {
-  dequantize_keys<E, Bits>(f, codes, in, tokens, keys);
-  if (f.values_in_keys) return;
-  if (static_cast<std::size_t>(f.v_dim) * Bits / 8 % 16 == 0)
-    dequantize_values<E, Bits>(Wide{}, f, in, tokens, values);
-  else
-    dequantize_values<E, Bits>(Narrow{}, f, in, tokens, values);
-}
-
-template <Element E>
-void dequantize_head(const KvFormat& f, const std::byte* codes, const std::byte* in,
-                     std::size_t tokens, std::byte* keys, std::byte* values) {
-  if (f.element == Element::i8) return dequantize_as<E, 8>(f, codes, in, tokens, keys, values);
-  if (f.element == Element::i4) return dequantize_as<E, 4>(f, codes, in, tokens, keys, values);
-  return dequantize_as<E, 2>(f, codes, in, tokens, keys, values);
-}
-
-void dequantize_any(Element to, const KvFormat& f, const std::byte* codes, const std::byte* in,
-                    std::size_t tokens, std::byte* keys, std::byte* values) {
-  if (to == Element::f32)
-    dequantize_head<Element::f32>(f, codes, in, tokens, keys, values);
-  else if (to == Element::f16)
-    dequantize_head<Element::f16>(f, codes, in, tokens, keys, values);
-  else
-    dequantize_head<Element::bf16>(f, codes, in, tokens, keys, values);
-}
-
 }  // namespace kvsim::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -437,7 +363,6 @@ HWY_AFTER_NAMESPACE();
 namespace kvsim::kernels::cpu {
 
 HWY_EXPORT(quantize_any);
-HWY_EXPORT(dequantize_any);
 
 namespace {
 
@@ -462,7 +387,7 @@ void patch_unused(const KvFormat& f, std::size_t size, std::size_t group, std::s
 }
 
 void quantize_one(const PageQuantization& a, std::size_t item, int head, const std::byte* next,
-                  std::vector<std::byte>& scratch, std::vector<float>& ranges) {
+                  bool is_streamed, std::vector<std::byte>& scratch, std::vector<float>& ranges) {
   const KvFormat &from = a.source.format, &to = a.format;
   const std::size_t tokens = u(a.tokens.empty() ? to.page_tokens : a.tokens[item]);
   const std::size_t size = u(bits_of(from.element)) / 8, tiles = u(to.page_tokens / kTileTokens);
@@ -483,50 +408,18 @@ void quantize_one(const PageQuantization& a, std::size_t item, int head, const s
     keys = scratch.data();
   }
   std::byte* codes = is_chunked ? scratch.data() + key_bytes : out;
-  const HeadPage page{keys, in + from.values_offset(), next, tokens, codes, out};
+  const HeadPage page{keys, in + from.values_offset(), next, tokens, codes,
+                      out,  is_streamed && !is_chunked};
   HWY_DYNAMIC_DISPATCH(quantize_any)(from.element, to, page, ranges.data());
   if (is_chunked) reorder_tiles(to.element, to.k_dim, tiles, KeyOrder::chunk_major, codes, out);
-}
-
-void dequantize_one(const PageQuantization& a, std::size_t item, int head,
-                    std::vector<std::byte>& scratch) {
-  const KvFormat &from = a.source.format, &to = a.format;
-  const std::size_t tokens = u(a.tokens.empty() ? to.page_tokens : a.tokens[item]);
-  const std::size_t size = u(bits_of(to.element)) / 8, tiles = u(to.page_tokens / kTileTokens);
-  const std::byte* in = a.source.head_page(a.from_pages[item], head);
-  std::byte* out =
-      a.target.data() + u(a.to_pages[item]) * to.page_bytes() + u(head) * to.head_page_bytes();
-  const std::size_t key_bytes = u(to.page_tokens) * u(to.k_dim) * size;
-  const bool is_chunked = to.key_order == KeyOrder::chunk_major;
-  const std::byte* codes = in;
-  std::byte* keys = out;
-  if (is_chunked) {
-    scratch.resize(2 * key_bytes);
-    reorder_tiles(from.element, to.k_dim, tiles, KeyOrder::dim_major, in, scratch.data());
-    codes = scratch.data();
-    keys = scratch.data() + key_bytes;
-  }
-  HWY_DYNAMIC_DISPATCH(dequantize_any)
-  (to.element, from, codes, in, tokens, keys, out + to.values_offset());
-  if (is_chunked) reorder_tiles(to.element, to.k_dim, tiles, KeyOrder::chunk_major, keys, out);
-}
-
-void check(const PageQuantization& a) {
-  const KvFormat &from = a.source.format, &to = a.format;
-  KVSIM_CHECK(from.kv_heads == to.kv_heads && from.k_dim == to.k_dim && from.v_dim == to.v_dim &&
-                  from.page_tokens == to.page_tokens && from.key_order == to.key_order &&
-                  from.values_in_keys == to.values_in_keys,
-              "formats differ in more than the element");
-  KVSIM_CHECK(is_quantised(from.element) != is_quantised(to.element), "one side holds codes");
-  KVSIM_CHECK(a.from_pages.size() == a.to_pages.size(), "{} pages to {}", a.from_pages.size(),
-              a.to_pages.size());
 }
 
 }  // namespace
 
 void quantize_pages(const PageQuantization& a, Threads& threads) {
-  check(a);
+  a.check();
   const std::int64_t heads = a.format.kv_heads;
+  const bool is_streamed = a.from_pages.size() * a.source.format.page_bytes() >= kStreamedBytes;
   threads.run([&](int thread) {
     std::vector<std::byte> scratch;
     std::vector<float> ranges(3 * u(std::max(a.format.k_dim, a.format.page_tokens)));
@@ -536,18 +429,8 @@ void quantize_pages(const PageQuantization& a, Threads& threads) {
     };
     for (std::int64_t i = first; i < end; ++i)
       quantize_one(a, u(i / heads), static_cast<int>(i % heads), source(std::min(i + 1, end - 1)),
-                   scratch, ranges);
-  });
-}
-
-void dequantize_pages(const PageQuantization& a, Threads& threads) {
-  check(a);
-  const std::int64_t heads = a.format.kv_heads;
-  threads.run([&](int thread) {
-    std::vector<std::byte> scratch;
-    const auto [first, end] = threads.part(std::ssize(a.from_pages) * heads, thread);
-    for (std::int64_t i = first; i < end; ++i)
-      dequantize_one(a, u(i / heads), static_cast<int>(i % heads), scratch);
+                   is_streamed, scratch, ranges);
+    hwy::FlushStream();
   });
 }
 
