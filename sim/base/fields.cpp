@@ -44,6 +44,15 @@ bool expect_scalar(const Tree& t, Reader& r, const std::string& expected) {
   return false;
 }
 
+std::optional<std::size_t> read_name(const Tree& t, const std::vector<std::string>& names,
+                                     Reader& r) {
+  if (!expect_scalar(t, r, "a name")) return std::nullopt;
+  const auto found = std::find(names.begin(), names.end(), t.text());
+  if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
+  r.error(t, "unknown value '" + t.text() + "'", name_hint(t.text(), names));
+  return std::nullopt;
+}
+
 bool read_int(const Tree& t, std::int64_t& out, Reader& r) {
   if (!expect_scalar(t, r, "a whole number")) return false;
   if (const auto n = parse_int(t.text())) return out = *n, true;
@@ -180,6 +189,42 @@ void add_row(std::vector<FieldInfo>& all, const char* name, const char* text, st
   else if (default_value.is_list())
     row.default_text = to_json(default_value);
 }
+
+bool read_rows(std::span<const RowView> rows, const Tree& t, Reader& r,
+               std::vector<std::string> also_valid) {
+  if (t.is_null()) return true;
+  if (!expect_map(t, r)) return false;
+  bool good = true;
+  for (const RowView& row : rows) {
+    also_valid.emplace_back(row.name);
+    const Tree* value = t.find(row.name);
+    if (value == nullptr) continue;
+    const Reader::Scope scope(r, row.name);
+    good = row.acts->read(row.member, row.bounds, *value, r) && good;
+  }
+  const std::size_t before = r.diagnostics().all().size();
+  report_unknown_keys(t, also_valid, r);
+  return good && r.diagnostics().all().size() == before;
+}
+
+Tree write_rows(std::span<const RowView> rows) {
+  Tree t = Tree::map();
+  for (const RowView& row : rows) {
+    Tree value = row.acts->write(row.member);
+    if (!value.is_null()) t.set(row.name, std::move(value));
+  }
+  return t;
+}
+
+std::vector<FieldInfo> describe_rows(std::span<const RowView> rows) {
+  std::vector<FieldInfo> all;
+  for (const RowView& row : rows)
+    add_row(all, row.name, row.text, row.acts->bounds_text(row.bounds), row.acts->info(),
+            row.acts->write(row.member));
+  return all;
+}
+
+KVSIM_PLAIN_ROWS()
 
 }  // namespace detail
 

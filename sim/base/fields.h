@@ -9,6 +9,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -162,6 +163,8 @@ bool read_double(const Tree&, double&, Reader&);
 bool read_bool(const Tree&, bool&, Reader&);
 bool read_count(Dimension, const Tree&, std::int64_t&, Reader&);
 bool read_quantity(Dimension, const Tree&, double&, Reader&);
+// Which of the names.
+std::optional<std::size_t> read_name(const Tree&, const std::vector<std::string>& names, Reader&);
 // Reports a map's keys that are not in `known`.
 void report_unknown_keys(const Tree&, const std::vector<std::string>& known, Reader&);
 TypeInfo scalar_type(std::string_view name, std::string_view json_type = "string");
@@ -303,17 +306,15 @@ std::string_view name_of(E value) {
 
 template <NamedEnum E>
 struct Codec<E> {
-  static std::vector<std::string> names() {
+  [[gnu::cold]] static std::vector<std::string> names() {
     std::vector<std::string> all;
     for (const auto& [v, name] : enum_names(E{})) all.emplace_back(name);
     return all;
   }
   static bool read(const Tree& t, E& out, Reader& r) {
-    if (!detail::expect_scalar(t, r, "a name")) return false;
-    for (const auto& [v, name] : enum_names(E{}))
-      if (t.text() == name) return out = v, true;
-    r.error(t, "unknown value '" + t.text() + "'", name_hint(t.text(), names()));
-    return false;
+    const auto at = detail::read_name(t, names(), r);
+    if (at) out = enum_names(E{})[*at].first;
+    return at.has_value();
   }
   static Tree write(E v) { return Tree::scalar(std::string(name_of(v))); }
   static TypeInfo info() { return detail::enum_type(names()); }
@@ -321,7 +322,7 @@ struct Codec<E> {
 
 template <class T>
 struct Codec<std::vector<T>> {
-  static bool read(const Tree& t, std::vector<T>& out, Reader& r) {
+  [[gnu::cold]] static bool read(const Tree& t, std::vector<T>& out, Reader& r) {
     if (!detail::expect_list(t, r)) return false;
     out.clear();
     bool good = true;
@@ -333,7 +334,7 @@ struct Codec<std::vector<T>> {
     }
     return good;
   }
-  static Tree write(const std::vector<T>& v) {
+  [[gnu::cold]] static Tree write(const std::vector<T>& v) {
     Tree t = Tree::list();
     for (const auto& item : v) t.push(Codec<T>::write(item));
     return t;
@@ -354,7 +355,7 @@ struct Codec<std::optional<T>> {  // null or absent = not given
 // A map with free keys.
 template <class T>
 struct Codec<std::map<std::string, T>> {
-  static bool read(const Tree& t, std::map<std::string, T>& out, Reader& r) {
+  [[gnu::cold]] static bool read(const Tree& t, std::map<std::string, T>& out, Reader& r) {
     if (!t.is_map()) return r.error(t, "expected a map of name: value"), false;
     bool good = true;
     for (const Tree::Entry& e : t.entries()) {
@@ -363,7 +364,7 @@ struct Codec<std::map<std::string, T>> {
     }
     return good;
   }
-  static Tree write(const std::map<std::string, T>& v) {
+  [[gnu::cold]] static Tree write(const std::map<std::string, T>& v) {
     Tree t = Tree::map();
     for (const auto& [key, value] : v) t.set(key, Codec<T>::write(value));
     return t;
@@ -408,28 +409,85 @@ bool in_bounds(const Bounds<T>& b, const std::vector<T>& v) {
   return true;
 }
 
-template <class S, class T, class B>
-[[gnu::cold]] bool read_one(S& out, const Field<S, T, B>& f, const Tree& parent, Reader& r) {
-  const Tree* t = parent.find(f.name);
-  if (t == nullptr) return true;
-  const Reader::Scope scope(r, f.name);
-  T value = out.*(f.member);
-  if (!Codec<T>::read(*t, value, r)) {
-    // What could be read of a broken mapping counts, so that later checks find further mistakes.
-    if constexpr (HasFields<T>) out.*(f.member) = std::move(value);
-    return false;
+// What is done with a row whose member is a T with bounds B. Made once for each such pair (those of
+// plain types in fields.cpp), and all else about rows in functions that know neither: most of what
+// a file full of fields costs to compile.
+struct RowActs {
+  bool (*read)(void* member, const void* bounds, const Tree&, Reader&);
+  Tree (*write)(const void* member);
+  TypeInfo (*info)();
+  std::string (*bounds_text)(const void* bounds);
+};
+template <class T, class B>
+struct RowOf {
+  [[gnu::cold]] static bool read(void* member, const void* bounds, const Tree& t, Reader& r) {
+    T& out = *static_cast<T*>(member);
+    T value = out;
+    if (!Codec<T>::read(t, value, r)) {
+      // What could be read of a broken mapping counts, so that later checks find further mistakes.
+      if constexpr (HasFields<T>) out = std::move(value);
+      return false;
+    }
+    if (!in_bounds(*static_cast<const B*>(bounds), value)) {
+      report_bounds(t, RowOf::bounds_text(bounds), r);
+      return false;
+    }
+    out = std::move(value);
+    return true;
   }
-  if (!in_bounds(f.bounds, value)) {
-    report_bounds(*t, bounds_text(f.bounds), r);
-    return false;
+  [[gnu::cold]] static Tree write(const void* member) {
+    return Codec<T>::write(*static_cast<const T*>(member));
   }
-  out.*(f.member) = std::move(value);
-  return true;
-}
+  [[gnu::cold]] static TypeInfo info() { return Codec<T>::info(); }
+  [[gnu::cold]] static std::string bounds_text(const void* bounds) {
+    return detail::bounds_text(*static_cast<const B*>(bounds));
+  }
+  static constexpr RowActs kActs{&read, &write, &info, &bounds_text};
+};
+#define KVSIM_ROWS_OF(say, T)              \
+  say template struct RowOf<T, Bounds<T>>; \
+  say template struct RowOf<T, Unbounded>;
+#define KVSIM_PLAIN_ROWS(say)                                     \
+  KVSIM_ROWS_OF(say, int)                                         \
+  KVSIM_ROWS_OF(say, std::int64_t)                                \
+  KVSIM_ROWS_OF(say, double)                                      \
+  KVSIM_ROWS_OF(say, Duration)                                    \
+  KVSIM_ROWS_OF(say, Bytes)                                       \
+  KVSIM_ROWS_OF(say, Bandwidth)                                   \
+  KVSIM_ROWS_OF(say, FlopRate)                                    \
+  KVSIM_ROWS_OF(say, Ratio)                                       \
+  KVSIM_ROWS_OF(say, Rate)                                        \
+  KVSIM_ROWS_OF(say, Tokens)                                      \
+  KVSIM_ROWS_OF(say, Blocks)                                      \
+  say template struct RowOf<bool, Unbounded>;                     \
+  say template struct RowOf<std::string, Unbounded>;              \
+  say template struct RowOf<std::vector<std::string>, Unbounded>; \
+  say template struct RowOf<Tree, Unbounded>;
+KVSIM_PLAIN_ROWS(extern)
 
-template <class S>
-constexpr std::size_t row_count() {
-  return S::kFields.kCount;
+// A row of one struct: its member's and its bounds' addresses.
+struct RowView {
+  const char* name;
+  const char* text;
+  void* member;
+  const void* bounds;
+  const RowActs* acts;
+};
+bool read_rows(std::span<const RowView>, const Tree&, Reader&, std::vector<std::string> also_valid);
+Tree write_rows(std::span<const RowView>);
+std::vector<FieldInfo> describe_rows(std::span<const RowView>);
+
+// Of `s`, whose members only read_rows() writes.
+template <HasFields S>
+[[gnu::cold]] auto rows_of([[maybe_unused]] S& s) {
+  static_assert(count_members<S>() == S::kFields.kCount,
+                "a member has no row in kFields, or a row twice");
+  std::array<RowView, S::kFields.kCount> rows;
+  [[maybe_unused]] RowView* next = rows.data();
+  S::kFields.each([&]<class T, class B>(const Field<S, T, B>& f) {
+    *next++ = {f.name, f.text, &(s.*f.member), &f.bounds, &RowOf<T, B>::kActs};
+  });
+  return rows;
 }
 
 }  // namespace detail
@@ -438,42 +496,18 @@ constexpr std::size_t row_count() {
 // reported. `also_valid` are keys that somebody else reads.
 template <HasFields S>
 bool read_fields(S& out, const Tree& t, Reader& r, std::vector<std::string> also_valid) {
-  static_assert(detail::count_members<S>() == detail::row_count<S>(),
-                "a member has no row in kFields, or a row twice");
-  if (t.is_null()) return true;
-  if (!detail::expect_map(t, r)) return false;
-  bool good = true;
-  S::kFields.each([&](const auto& row) {
-    also_valid.emplace_back(row.name);
-    good = detail::read_one(out, row, t, r) && good;
-  });
-  const std::size_t before = r.diagnostics().all().size();
-  detail::report_unknown_keys(t, also_valid, r);
-  return good && r.diagnostics().all().size() == before;
+  return detail::read_rows(detail::rows_of(out), t, r, std::move(also_valid));
 }
 
 template <HasFields S>
 Tree write_fields(const S& s) {
-  Tree t = Tree::map();
-  S::kFields.each([&](const auto& row) {
-    Tree value = Codec<std::remove_cvref_t<decltype(s.*(row.member))>>::write(s.*(row.member));
-    if (!value.is_null()) t.set(row.name, std::move(value));
-  });
-  return t;
+  return detail::write_rows(detail::rows_of(const_cast<S&>(s)));  // NOLINT: only read
 }
 
 template <HasFields S>
 std::vector<FieldInfo> describe_fields() {
-  static_assert(detail::count_members<S>() == detail::row_count<S>(),
-                "a member has no row in kFields, or a row twice");
-  const S defaults{};
-  std::vector<FieldInfo> all;
-  S::kFields.each([&](const auto& row) {
-    using T = std::remove_cvref_t<decltype(defaults.*(row.member))>;
-    detail::add_row(all, row.name, row.text, detail::bounds_text(row.bounds), Codec<T>::info(),
-                    Codec<T>::write(defaults.*(row.member)));
-  });
-  return all;
+  S defaults{};
+  return detail::describe_rows(detail::rows_of(defaults));
 }
 
 // For a large struct: its header says ELSEWHERE, one .cpp says HERE, and the code that reads,
