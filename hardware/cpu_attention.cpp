@@ -73,8 +73,7 @@ class CpuAttention final : public CostModel {
     if (!(cpu_ > 0))
       throw InputError("the machine's host memory has no bandwidth",
                        "give cost.cpu_bandwidth, or name a node (kvsim list node)");
-    const LinkSpec& link =
-        c.node->host_link.bandwidth.value > 0 ? c.node->host_link : c.device->host_link;
+    const LinkSpec& link = host_link(*c.node, *c.device);
     link_ = p.link ? p.link->value : link.bandwidth.value;
     if (!(link_ > 0))
       throw InputError("the GPU's link to host memory has no bandwidth", "give cost.link");

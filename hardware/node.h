@@ -161,4 +161,9 @@ struct NodeSpec {
 };
 KVSIM_FIELDS_ELSEWHERE(NodeSpec)
 
+// Between a GPU and host memory: the node's, else the device's own; bandwidth 0 = not known.
+inline const LinkSpec& host_link(const NodeSpec& node, const DeviceSpec& device) {
+  return node.host_link.bandwidth.value > 0 ? node.host_link : device.host_link;
+}
+
 }  // namespace kvsim

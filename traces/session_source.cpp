@@ -10,6 +10,9 @@
 #include "traces/record_check.h"
 
 namespace kvsim {
+namespace {
+constexpr std::uint32_t kNobodyWaits = 0xffffffffU;  // InFlight::turn that no other waits for
+}
 
 Time later(Time at, Duration pause) {
   if (pause > kNever - at) throw InputError("a session goes on beyond 292 years of simulated time");
@@ -125,7 +128,10 @@ void SessionSource::pop(Request& out) {
   out.calls = turn.calls;
   out.images = turn.images;
   fill_segments(session, ready.turn, out);
-  in_flight_.emplace(out.index, InFlight{ready.slot, ready.turn});
+  in_flight_.emplace(out.index,
+                     InFlight{ready.slot, turn.then.empty() ? kNobodyWaits : ready.turn});
+  // Of a session of one request nothing is asked for again.
+  if (session.turns.size() == 1) slots_[ready.slot].session.clear();
 }
 
 void SessionSource::finished(std::uint64_t index, Time at) {
@@ -135,13 +141,15 @@ void SessionSource::finished(std::uint64_t index, Time at) {
   const auto [s, t] = found->second;
   in_flight_.erase(found);
   Slot& slot = slots_[s];
-  for (const std::uint32_t next : slot.session.turns[t].then) {
-    slot.after[next] = std::max(slot.after[next], at);
-    if (--slot.waits[next] == 0)
-      push(later(slot.after[next], slot.session.turns[next].pause), s, next);
+  if (t != kNobodyWaits) {
+    for (const std::uint32_t next : slot.session.turns[t].then) {
+      slot.after[next] = std::max(slot.after[next], at);
+      if (--slot.waits[next] == 0)
+        push(later(slot.after[next], slot.session.turns[next].pause), s, next);
+    }
   }
   if (--slot.left > 0) return;
-  slot.session.clear();
+  if (!slot.session.turns.empty()) slot.session.clear();
   free_.push_back(s);
   --active_;
   if (at_once_ > 0 && !ended_) ended_at_.push_back(at);

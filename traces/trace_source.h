@@ -46,6 +46,7 @@ struct Request {
   // In order; after the last of them at least one output token is produced.
   std::vector<ToolCall> calls;
   std::vector<Image> images{};  // in order of their tokens, all within the prompt
+  std::string adapter{};        // that it names; empty = the base model, or nothing is said
   // The exact arrival, where a trace knows it, is so many 2^-24 ns later (or earlier): at most half
   // a nanosecond.
   std::int32_t arrival_fraction = 0;

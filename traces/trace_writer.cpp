@@ -63,6 +63,7 @@ std::uint64_t write_mooncake(TraceSource& source, TextSink sink, const WriteOpti
     append(text, "]");
     if (r.session != 0) append(text, ",\"session_id\":\"s{}\"", number_of(r.session, sessions));
     if (r.priority != 0) append(text, ",\"priority\":{}", r.priority);
+    if (!r.adapter.empty()) append(text, ",\"adapter\":\"{}\"", r.adapter);
     for (std::size_t i = 0; i < r.images.size(); ++i)
       append(text, "{}{},{},{}", i == 0 ? ",\"images\":[" : ",",
              number_of(r.images[i].hash, images), r.images[i].first, r.images[i].tokens);

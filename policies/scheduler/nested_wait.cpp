@@ -4,10 +4,12 @@
 // advance in batches, so that the later segments never hold more KV than was foreseen for them
 // (groups times the KV of a request at the segment's end, in the fluid model). Who waits longer
 // than max_wait, and the oldest when nothing runs, goes on without a group. Requests of later
-// segments go first: they free the most memory.
+// segments go first: they free the most memory. Without groups these are the fluid model's
+// (fluid.h), from what has come and ended so far.
 #include <algorithm>
 #include <vector>
 
+#include "policies/scheduler/fluid.h"
 #include "policies/scheduler/scheduler.h"
 
 namespace kvsim {
@@ -24,16 +26,25 @@ class NestedWait final : public Scheduler {
               "output tokens at which the second segment begins, the third and so on, ascending"),
         field("groups", &Params::groups, between<std::int64_t>(1, 1 << 20),
               "for each segment, one more than there are limits: requests that enter it together "
-              "(the thresholds n of the fluid model); 1 = at once"),
+              "(the thresholds n of the fluid model); 1 = at once; [] = as many as the fluid model "
+              "says of what has come so far"),
         field("max_wait", &Params::max_wait, any,
               "who has waited this long for a segment enters it alone; 0 = never")};
   };
-  NestedWait(Params p, const Context& c) : params_(std::move(p)), rank_(c.rank) {
+  NestedWait(Params p, const Context& c)
+      : params_(std::move(p)),
+        rank_(c.rank),
+        max_running_(c.max_running),
+        fluid_(params_.segments, c.steps) {
     if (!std::is_sorted(params_.segments.begin(), params_.segments.end()))
       throw InputError("the limits of the segments must ascend");
-    if (params_.groups.size() != params_.segments.size() + 1)
-      throw InputError("each segment needs a group", "give one group more than limits in segments");
-    counts_.resize(params_.groups.size());
+    if (!params_.groups.empty() && params_.groups.size() != params_.segments.size() + 1)
+      throw InputError("each segment needs a group",
+                       "give one group more than limits in segments, or groups: [] for as many as "
+                       "the fluid model says");
+    groups_ = params_.groups;
+    groups_.resize(params_.segments.size() + 1, 1);
+    counts_.resize(groups_.size());
   }
   [[nodiscard]] Traits traits() const override {
     return {.queue = Traits::Queue::moving,
@@ -43,6 +54,8 @@ class NestedWait final : public Scheduler {
   }
 
   void prepare(std::span<const SchedulerRequest> waiting, Time now) override {
+    if (params_.groups.empty())
+      for (std::size_t k = 0; k < groups_.size(); ++k) groups_[k] = fluid_.group(k, max_running_);
     std::fill(counts_.begin(), counts_.end(), 0);
     const SchedulerRequest* oldest = nullptr;
     for (const SchedulerRequest& r : waiting) {
@@ -55,7 +68,7 @@ class NestedWait final : public Scheduler {
       const std::size_t segment = segment_of(r);
       const bool late =
           params_.max_wait > Duration{0} && now - jobs_[r.slot].since >= params_.max_wait;
-      if (late || counts_[segment] >= params_.groups[segment]) release(r);
+      if (late || counts_[segment] >= groups_[segment]) release(r);
     }
     if (rank_->running() == 0 && oldest != nullptr) release(*oldest);
   }
@@ -66,7 +79,9 @@ class NestedWait final : public Scheduler {
   void arrived(const SchedulerRequest& r, Time now) override {
     if (r.slot >= jobs_.size()) jobs_.resize(r.slot + 1);
     jobs_[r.slot] = {0, now};
+    if (!r.was_admitted) fluid_.arrived(r.prompt, now);
   }
+  void left(const SchedulerRequest& r) override { fluid_.ended(r.sampled); }
   void preempted(const SchedulerRequest& r, Time now) override { jobs_[r.slot].since = now; }
 
  private:
@@ -78,17 +93,22 @@ class NestedWait final : public Scheduler {
     const auto at = std::upper_bound(params_.segments.begin(), params_.segments.end(), r.sampled);
     return static_cast<std::size_t>(at - params_.segments.begin());
   }
-  // A segment that is entered by one needs no release.
-  [[nodiscard]] bool may_run(const SchedulerRequest& r) const {
+  // A segment that is entered by one needs no release by others; who is in it stays in.
+  bool may_run(const SchedulerRequest& r) {
     const std::size_t segment = segment_of(r);
-    return segment < jobs_[r.slot].released || params_.groups[segment] == 1;
+    if (groups_[segment] == 1) release(r);
+    return segment < jobs_[r.slot].released;
   }
-  void release(const SchedulerRequest& r) { jobs_[r.slot].released = segment_of(r) + 1; }
+  void release(const SchedulerRequest& r) {
+    jobs_[r.slot].released = std::max(jobs_[r.slot].released, segment_of(r) + 1);
+  }
 
   Params params_;
   SchedulerRank* rank_;
-  std::vector<Job> jobs_;  // by slot
-  std::vector<std::int64_t> counts_;
+  std::vector<Job> jobs_;                      // by slot
+  std::vector<std::int64_t> groups_, counts_;  // by segment
+  std::int64_t max_running_;
+  FluidModel fluid_;
 };
 
 const Register<NestedWait> kSelf{

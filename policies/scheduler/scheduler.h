@@ -64,6 +64,15 @@ class SchedulerRank {
   [[nodiscard]] virtual std::int64_t running() const = 0;  // requests in the batch
   // To copy KV of so many tokens to host memory or back, on idle links; none: nothing goes there.
   [[nodiscard]] virtual std::optional<Duration> host_copy(std::int64_t tokens) const = 0;
+  // Blocks that a request holds while it runs, or takes when it is admitted.
+  struct Room {
+    std::int64_t kv = 0;
+    std::int64_t hidden = 0;  // with hidden states in place of keys and values; 0: it may not
+    Duration projection{};    // and what an iteration with it then takes longer
+  };
+  [[nodiscard]] virtual Room room_of(std::uint32_t slot) const = 0;
+  // Blocks that those who wait may take now.
+  [[nodiscard]] virtual std::int64_t free_blocks() const = 0;
 
  protected:
   ~SchedulerRank() = default;
@@ -100,9 +109,11 @@ class Scheduler {
     bool charges = false;
     // served() is wanted.
     bool hears_tokens = false;
-    // A running request whose standing is held leaves the batch after its iteration, its KV stays
-    // (needs ranks_running and moves).
+    // A running request whose standing is held leaves the batch after its iteration (needs
+    // ranks_running and moves). Its KV stays, where the engine's preemption lets it.
     bool holds_running = false;
+    // keeps_hidden() is wanted, where hidden states may be kept (cache.hidden_states).
+    bool chooses_form = false;
   };
   // What is expected of a request that waits: how long it may run before it must make way, once its
   // turn has come, and after how long it goes ahead of all others if it still waits.
@@ -133,6 +144,10 @@ class Scheduler {
     (void)now;
     return {};
   }
+
+  // What is to be cached of a request that holds nothing and is about to be admitted: hidden states
+  // in place of keys and values.
+  virtual bool keeps_hidden(const SchedulerRequest&) { return false; }
 
   // A request came in; it waits.
   virtual void arrived(const SchedulerRequest&, Time now) { (void)now; }

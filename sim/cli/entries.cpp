@@ -22,6 +22,8 @@ constexpr std::pair<const char*, const char*> kKindTexts[] = {
     {"eviction", "which object leaves a full cache; scenario key cache.tiers, kvsim cache"},
     {"router", "which instance serves a request; scenario key router"},
     {"scaler", "how many instances serve; scenario key deployment.autoscaling"},
+    {"lending", "which instance lends whom KV memory; scenario key deployment.lending"},
+    {"quota", "what a tenant may use; scenario key tenants, quota"},
     {"token-policy", "what is kept of each token, and in what form: published methods"},
     {"token-score", "importance of cached tokens; select.score of a token policy"},
     {"token-budget", "tokens by layer and head; budget.by of a token policy"},

@@ -198,6 +198,16 @@ std::string token_line(const std::vector<Metric>& m) {
   return out + (times.empty() ? "" : "; work besides: " + times) + "\n";
 }
 
+// Requests that kept hidden states in place of keys and values, what they saved and what that took.
+std::string hidden_line(const std::vector<Metric>& m) {
+  if (!find(m, "hidden_admissions")) return "";
+  return fmt::format(
+      "hidden     {} admissions kept hidden states: {} less memory for decodes, {:.3f} s of "
+      "projections\n",
+      number(find(m, "hidden_admissions"), 0), percent(find(m, "hidden_memory_saved")),
+      find(m, "hidden_projection_time").value_or(0));
+}
+
 // Drafts and what became of them; prefixes that attention read once for several.
 std::string acceleration_lines(const std::vector<Metric>& m) {
   std::string out;
@@ -217,6 +227,17 @@ std::string acceleration_lines(const std::vector<Metric>& m) {
                     number(find(m, "shared_prefix_read_tokens"), 0),
                     number(find(m, "sharers_per_prefix_token"), 1));
   return out;
+}
+
+std::string lending_line(const std::vector<Metric>& m) {
+  if (!find(m, "loans")) return "";
+  return fmt::format(
+      "lending    {} loans, at most {} blocks at once; {} of KV and {} of messages sent; debtors "
+      "waited {} s, creditors computed {} s for them\n",
+      number(find(m, "loans"), 0), number(find(m, "lent_blocks_most"), 0),
+      bytes_text(find(m, "lending_copied_bytes").value_or(0)),
+      bytes_text(find(m, "lending_message_bytes").value_or(0)),
+      number(find(m, "lending_wait_time"), 2), number(find(m, "lending_served_time"), 2));
 }
 
 std::string pipeline_line(const std::vector<Metric>& m) {
@@ -365,7 +386,9 @@ std::string summary_table(const BuiltRun& run, const SimulateResult& result) {
   out += host_line(m);
   out += tool_line(m);
   out += token_line(m);
+  out += hidden_line(m);
   out += acceleration_lines(m);
+  out += lending_line(m);
   out += pipeline_line(m);
   out += encoder_line(m);
   out += quality_line(m);

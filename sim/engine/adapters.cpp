@@ -1,10 +1,13 @@
 #include "sim/engine/adapters.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
 #include "sim/base/check.h"
+#include "sim/base/diagnostics.h"
 
 namespace kvsim {
 
@@ -12,6 +15,21 @@ Adapters::Adapters(const AdapterRules& r) : rules_(r), rng_(r.seed, "adapters") 
   double sum = 0;
   for (std::int64_t i = 1; i <= r.adapters; ++i)
     cumulative_.push_back(sum += std::pow(static_cast<double>(i), -r.zipf));
+}
+
+std::uint32_t Adapters::of(const Request& r) const {
+  if (rules_.names.empty() && r.adapter.empty()) return of(r.index, r.session);
+  if (r.adapter.empty()) return 0;
+  const auto at = std::find(rules_.names.begin(), rules_.names.end(), r.adapter);
+  if (at != rules_.names.end()) return static_cast<std::uint32_t>(at - rules_.names.begin()) + 1;
+  if (rules_.names.empty())
+    throw InputError(fmt::format("engine.lora: request {} of the trace names adapter '{}', but "
+                                 "adapters are drawn",
+                                 r.index, r.adapter),
+                     "list those of the trace in engine.lora.names");
+  throw InputError(fmt::format("engine.lora.names: request {} of the trace names adapter '{}'",
+                               r.index, r.adapter),
+                   name_hint(r.adapter, rules_.names));
 }
 
 std::uint32_t Adapters::of(std::uint64_t index, std::uint64_t session) const {

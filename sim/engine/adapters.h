@@ -2,11 +2,13 @@
 // LoRA adapters of one rank: which of them lie in GPU slots, which are in use, and what they add to
 // an iteration (S-LoRA, arXiv:2311.03285; Punica, arXiv:2310.18547; vLLM's max_loras).
 //
-// A request names an adapter or the base model; which, is drawn per request (per session, where it
-// has one), so that policies under comparison see the same. Adapters that run are pinned in their
+// A request names an adapter or the base model; which, its trace says (AdapterRules::names), or it
+// is drawn per request (per session, where it has one), so that policies under comparison see the
+// same. Adapters that run are pinned in their
 // slots; a newcomer whose adapter has no slot takes the least recently used one that is free, and
 // the iteration that it joins begins with the copy, as vLLM does it.
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "sim/base/random.h"
@@ -26,6 +28,7 @@ struct AdapterRules {
   std::int64_t fixed_ns = 0, adapter_ns = 0;
   double token_ns = 0;
   std::uint64_t seed = 0;
+  std::vector<std::string> names;  // as requests say them; none: adapters are drawn
 };
 
 // Who asks for which.
@@ -34,6 +37,9 @@ class Adapters {
   explicit Adapters(const AdapterRules&);
   [[nodiscard]] const AdapterRules& rules() const { return rules_; }
   // The adapter of a request: 0 = the base model, else from 1.
+  // An InputError when it names one that is not there.
+  [[nodiscard]] std::uint32_t of(const Request&) const;
+  // The one that is drawn.
   [[nodiscard]] std::uint32_t of(std::uint64_t index, std::uint64_t session) const;
   // Nobody else's KV serves a request of this adapter: its content gets keys of its own.
   static void set_apart(std::vector<Segment>&, std::uint32_t adapter);

@@ -95,6 +95,9 @@ struct EngineConfig {
   std::int64_t idle_blocks = 0;
   bool gives_tails = false;  // a preempted request loses only as many of its last blocks as others
                              // need
+  std::int64_t part_layers = 0;  // these are of whole layers of so many; 0 = of all layers
+  std::int64_t copy_layers = 0;  // each layer of an iteration waits for its own copies only, of so
+                                 // many; 0 = all wait for the last
   // KV of preempted requests stays on the GPU until its blocks are needed.
   [[nodiscard]] bool pauses() const { return copies != Copies::waited || gives_tails; }
   bool hands_over = false;  // only prompts are computed here: with its first token a request goes

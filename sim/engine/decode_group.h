@@ -32,6 +32,8 @@ class DecodeGroup {
   [[nodiscard]] std::int64_t computed(std::uint32_t slot) const {
     return members_[place_[slot]].base + clock_;
   }
+  // Iterations that advanced it.
+  [[nodiscard]] std::int64_t clock() const { return clock_; }
   [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(members_.size()); }
   [[nodiscard]] std::uint32_t slot_at(std::size_t i) const { return members_[i].slot; }
   // Changes whenever somebody joins or leaves.

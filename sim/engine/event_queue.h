@@ -37,7 +37,8 @@ enum class EventKind : std::uint8_t {
   gateway,   // requests that were held back may go on
   grant,     // there is room for requests whose KV will be pushed
   roles,     // instances may change between prompts and tokens
-  switched   // one has
+  switched,  // one has
+  lend       // instances may lend memory
 };
 
 struct Event {

@@ -1,25 +1,27 @@
 #pragma once
-// Quotas of tenants, in front of the router: tokens by a bucket that refills, requests at a time,
-// KV memory. Who is over its quota is refused, or held back until it is not; those held back of a
-// tenant go on in their order.
+// Quotas of tenants, in front of the router. What a quota counts is a plug-in's (policies/quota);
+// who is over it is refused, or held back until it is not; those held back of a tenant go on in
+// their order.
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <vector>
 
+#include "policies/quota/quota.h"
 #include "sim/base/time.h"
 #include "traces/trace_source.h"
 
 namespace kvsim {
 
-// One quota for each of some tenants by itself; 0 = no limit.
+using MakeQuota = std::function<std::unique_ptr<Quota>()>;
+
+// One quota for each of some tenants by itself.
 struct QuotaPlan {
   std::vector<std::uint32_t> tenants;  // empty: all that no other quota names
-  std::int64_t tokens_per_minute = 0;  // prompt and output, counted when a request is let in
-  std::int64_t burst = 0;              // tokens that the bucket holds
-  std::int64_t requests = 0;           // let in and not over
-  std::int64_t kv_tokens = 0;          // of these requests, prompt and output
+  MakeQuota make;                      // none: no limits
   bool delays = false;
 };
 
@@ -44,25 +46,17 @@ class Gateway {
   std::vector<Request> take_all();
 
  private:
-  // Tokens times the nanoseconds of a minute: a rate a minute fills it without rounding.
-  __extension__ typedef __int128 Level;
   struct Inside {
     std::int64_t tokens = 0;
     Duration held{};
   };
   struct Tenant {
-    const QuotaPlan* plan = nullptr;  // null: no limits
-    Level level = 0;
-    Time filled{};  // level is of then
-    std::int64_t requests = 0, tokens = 0;
+    std::unique_ptr<Quota> quota;  // null: no limits
+    bool delays = false;
+    Quota::Use use;
     std::deque<Request> held;
   };
-  Tenant& tenant(std::uint32_t id, Time now);
-  static void fill(Tenant&, Time now);
-  // What it is over; null: nothing.
-  static const char* over_quota(const Tenant&, std::int64_t tokens);
-  // Of a request that can never go on.
-  static const char* hopeless(const QuotaPlan&, std::int64_t tokens);
+  Tenant& tenant(std::uint32_t id);
   void let_in(Tenant&, const Request&, Time now);
 
   std::vector<QuotaPlan> plans_;

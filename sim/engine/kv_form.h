@@ -60,6 +60,9 @@ struct KvCurve {
   // fixed) / block) blocks, at most `most`. Units of 1/1024 byte.
   std::int64_t token = 0, buffer = 0, buffered = 0, fixed = 0, block = 1;
   std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  // Hidden states: to project an earlier token again with a later piece of the prompt, kLoadOne to
+  // a nanosecond.
+  std::int64_t history = 0;
   std::vector<KvPhase> phases;  // while decoding; ascending, the first from 0
 
   [[nodiscard]] std::int64_t computing(std::int64_t n) const {
@@ -90,6 +93,12 @@ class KvForms {
   virtual ~KvForms() = default;
   // Stays where it is as long as this lives.
   virtual const KvCurve& curve(std::int64_t prompt) = 0;
+  // The same of a sequence that keeps hidden states; null: nobody does, or it would gain nothing.
+  // Requires blocks that stay, which no other request uses.
+  virtual const KvCurve* hidden(std::int64_t prompt) {
+    (void)prompt;
+    return nullptr;
+  }
   // Of `known` tokens in all; `priced` (which comes as the piece itself) becomes the piece of
   // uncompressed attention that costs as much.
   virtual PieceLoads piece(std::int64_t known, const PrefillPiece&, PrefillPiece& priced) = 0;

@@ -6,6 +6,7 @@
 #include "sim/base/check.h"
 #include "sim/base/hash.h"
 #include "sim/engine/content.h"
+#include "sim/engine/loans.h"
 #include "sim/engine/node_pool.h"
 
 namespace kvsim {
@@ -13,14 +14,14 @@ namespace kvsim {
 Rank::Rank(const EngineConfig& config, std::uint32_t instance, std::uint32_t rank, Done done,
            SeenElsewhere seen, DurationHistogram& itl, const StepEstimator& steps)
     : config_(config),
-      done_(std::move(done)),
-      seen_elsewhere_(std::move(seen)),
       itl_(itl),
-      steps_(steps),
       owned_pool_(make_pool(config, hash_combine(instance, rank))),
       pool_(*owned_pool_),
+      group_(config.block_tokens, config.windows, config.hybrid),
       memory_(config.memory, config.memory_manager, config.kv_blocks),
-      group_(config.block_tokens, config.windows, config.hybrid) {
+      done_(std::move(done)),
+      seen_elsewhere_(std::move(seen)),
+      steps_(steps) {
   if (config.snapshots.slots > 0)
     snapshots_ =
         std::make_unique<Snapshots>(config.snapshots.slots, config.make_snapshot_policy,
@@ -64,7 +65,7 @@ std::uint32_t Rank::take_in(const Request& r) {
                  : r.output_tokens;
   const std::int64_t tokens_in_all = s.prompt + s.output + returned_tokens(r.calls);
   s.priority = r.priority;
-  if (adapters_) s.adapter = config_.adapters->of(r.index, r.session);
+  if (adapters_) s.adapter = config_.adapters->of(r);
   s.outcome.index = r.index;
   s.outcome.session = r.session;
   s.outcome.turn = r.turn;
@@ -144,8 +145,8 @@ void Rank::plan(Plan& out, Time now, bool ahead) {
   out.plain = out.prefills.empty() && !out.skips_prompts && out.preemptions == 0 &&
               out.starved.empty() && out.late.empty() && waiting_.size() == before &&
               skipped_.size() == aside && swapped_.size() == out_there && !departs &&
-              !layers_move && layered_.empty() && draining_ == 0 && prefilling_.empty() &&
-              !queue_may_move() && !writes_back_ &&
+              !layers_move && layered_.empty() && loans_ == nullptr && draining_ == 0 &&
+              prefilling_.empty() && !queue_may_move() && !writes_back_ &&
               out.mapping_ns + out.mapping_ahead_ns + out.restore_ns == 0 && !config_.speculation &&
               !(tiers_ && tiers_->copying()) && !looks_again_ && !(host_ && host_->moving());
   if (!layered_.empty()) plan_layers(out);
@@ -319,6 +320,7 @@ void Rank::give_back(std::uint32_t slot) {
   Sequence& s = sequences_[slot];
   memory_.leave(s, s.hold.blocks());
   pool_.release(s.hold);
+  if (loans_ != nullptr) loans_->repay(totals_.instance, slot);
   if (s.host_room + s.host_copy > 0) forget_host(slot);
 }
 
@@ -343,6 +345,8 @@ void Rank::preempt(std::uint32_t slot, Plan& out, Time now, bool ahead, std::int
 void Rank::leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t extra_blocks,
                        Fate fate) {
   Sequence& s = sequences_[slot];
+  catch_up(slot);
+  end_known_output(slot);
   const bool decoded = group_.contains(slot) || s.draining;
   sync_decoding(slot);
   s.hold.blank += extra_blocks;
@@ -375,7 +379,6 @@ void Rank::leave_batch(std::uint32_t slot, Time now, bool ahead, std::int64_t ex
   std::erase(prefilling_, slot);
   std::erase(running_, slot);
   leave_adapter(s);
-  if (s.known_output) --known_outputs_running_;
   s.state = Sequence::State::waiting;
   s.settled = false;
   s.lost = true;
@@ -432,19 +435,6 @@ void Rank::publish(Sequence& s, std::int64_t full) {
   if (shared_reads_ && s.hold.hashed != before) shared_reads_->changed();
 }
 
-void Rank::publish_known_outputs(bool ahead) {
-  if (!config_.prefix_caching) return;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(group_.size()); ++i) {
-    const std::uint32_t slot = group_.slot_at(i);
-    Sequence& s = sequences_[slot];
-    if (!s.known_output) continue;
-    const std::int64_t computed = group_.computed(slot);
-    if ((computed - (ahead ? 1 : 0)) / config_.block_tokens <= s.hold.hashed) continue;
-    s.hold.blank = blocks_at(s, computed) - s.hold.hashed;
-    publish(s, (computed - (ahead ? 1 : 0)) / config_.block_tokens);
-  }
-}
-
 // Counts of this iteration, then the state after it.
 void Rank::finish_plan(Plan& out) {
   if (adapters_) plan_adapters(out);
@@ -453,8 +443,12 @@ void Rank::finish_plan(Plan& out) {
       out.encode_ns += encoder_->encode(sequences_[p.slot].outcome.index, p.piece.history,
                                         p.piece.history + p.piece.tokens, totals_.encoder);
   if (!out.holds_decodes) {
-    for (const std::uint32_t slot : out.starved) sequences_[slot].computed = group_.remove(slot);
+    for (const std::uint32_t slot : out.starved) {
+      catch_up(slot);
+      sequences_[slot].computed = group_.remove(slot);
+    }
     group_.describe(out.shape);
+    if (loans_ != nullptr) lend_decodes(out);
     if (group_.forms() != nullptr) group_.describe_forms(0, out.shape, out.loads);
     out.shape.padded_decodes =
         out.prefills.empty() ? config_.padded(out.shape.decodes) : out.shape.decodes;
@@ -473,6 +467,7 @@ void Rank::finish_plan(Plan& out) {
     s.computed = s.prompt + s.output - 1;
     s.sampled = s.output;
     s.hold.blank = blocks_at(s, s.computed) - s.hold.hashed;
+    s.owed = s.computed - (group_.clock() - owed_clock_);
   }
   for (const PlannedPrefill& p : out.prefills) {
     Sequence& s = sequences_[p.slot];
@@ -497,6 +492,7 @@ void Rank::finish_plan(Plan& out) {
     return sequences_[a].order < sequences_[b].order;
   });
   if (config_.forms != nullptr) plan_forms(out);
+  if (loans_ != nullptr) lend_prompts(out);
   out.shape.prefills = out.pieces;
   out.empty = out.shape.decodes == 0 && out.prefills.empty();
   out.occupancy = occupancy();

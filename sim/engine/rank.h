@@ -5,6 +5,7 @@
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -16,6 +17,7 @@
 #include "sim/engine/decode_group.h"
 #include "sim/engine/encoder.h"
 #include "sim/engine/host_copies.h"
+#include "sim/engine/late_outputs.h"
 #include "sim/engine/rank_memory.h"
 #include "sim/engine/rank_tiers.h"
 #include "sim/engine/sequence.h"
@@ -25,7 +27,13 @@
 
 namespace kvsim {
 
-class Rank final : public RankTiers::Client, public HostCopies::Client, private SchedulerRank {
+class Loans;  // sim/engine/loans.h
+struct LendingView;
+
+class Rank final : public RankTiers::Client,
+                   public HostCopies::Client,
+                   private LateOutputs::Owner,
+                   private SchedulerRank {
  public:
   // Hears every request that is over. Called while the rank changes: it must not call back into the
   // rank.
@@ -63,6 +71,12 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
     ~Peers() = default;
   };
   void attach_peers(Peers& peers) { peers_ = &peers; }
+  // Whether what is published late can be told from what is published in time (rank_outputs.cpp).
+  [[nodiscard]] static bool can_be_late(const EngineConfig&);
+  // Outputs may be published late, by all ranks that share content. Before the first request.
+  void attach_late(LateOutputs& late) { late_outputs_ = &late; }
+  // Everything is published that would be by now.
+  void catch_up();
   [[nodiscard]] const Sequence& sequence(std::uint32_t slot) const { return sequences_[slot]; }
   void release_handed(std::uint32_t slot, Time now);
   // The KV of a sequence's source has come, or never will.
@@ -94,6 +108,13 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
     if (config_.encoder != nullptr)
       encoder_ = std::make_unique<PromptEncoder>(*config_.encoder, images);
   }
+
+  // Its sequences may have KV on other instances. Before the first request.
+  void attach_loans(Loans& loans) { loans_ = &loans; }
+  [[nodiscard]] Loans* loans() { return loans_; }
+  void look(LendingView&) const;
+  // Blocks of the running request with the most of them move to `creditor`; gives how many.
+  std::int64_t move_out(std::int64_t blocks, std::uint32_t creditor);
 
   // Why admission control refuses a request now, a static text; null: it may be enqueued.
   [[nodiscard]] const char* refuse(const Request&, Time now);
@@ -131,14 +152,21 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
                      std::int64_t host_ns);
   void account_drafting(std::int64_t ns) { totals_.speculation.draft_ns += ns; }
   void account_adapters(std::int64_t n, const Plan& p) {
-    totals_.adapters.step_ns += n * p.adapter_ns;
+    if (adapters_) totals_.adapters.step_ns += n * p.adapter_ns;
   }
   // n iterations of this shape ran.
   void account_shared(std::int64_t n, const StepShape& s) {
+    if (!shared_reads_) return;
     totals_.shared.shared_tokens += n * s.decode_shared_sum;
     totals_.shared.read_tokens += n * s.decode_shared_read;
   }
 
+  // The state that its iterations read and write.
+  [[nodiscard]] std::span<const std::byte> hot() const {
+    return {reinterpret_cast<const std::byte*>(this),
+            static_cast<std::size_t>(reinterpret_cast<const std::byte*>(&memory_) -
+                                     reinterpret_cast<const std::byte*>(this))};
+  }
   [[nodiscard]] bool has_work() const { return !running_.empty() || waiting() > 0; }
   [[nodiscard]] std::int64_t running() const override {
     return static_cast<std::int64_t>(running_.size());
@@ -148,8 +176,8 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   }
   // Requests set aside until KV from below has come.
   [[nodiscard]] bool waits_for_tiers() const {
-    return !skipped_.empty() || skipping_ > 0 || handed_ > 0 || looks_again_ ||
-           (host_ && host_->moving());
+    return !skipped_.empty() || (loans_ != nullptr && waiting() > 0) || skipping_ > 0 ||
+           handed_ > 0 || looks_again_ || (host_ && host_->moving());
   }
   // When one of them may have an answer although no transfer ends.
   [[nodiscard]] Time next_answer(Time now) const {
@@ -317,6 +345,8 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   }
   [[nodiscard]] SchedulerRequest request_of(std::uint32_t slot) const;
   [[nodiscard]] std::int64_t hit_tokens(std::uint32_t slot) override;
+  [[nodiscard]] Room room_of(std::uint32_t slot) const override;
+  [[nodiscard]] std::int64_t free_blocks() const override;
   void make_deciders();
   void wait_first(std::uint32_t slot, Time now);
   void tell_tokens(std::uint32_t slot);
@@ -355,6 +385,7 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   bool take_from_paused(std::int64_t lack, Time now, std::optional<std::uint32_t> but);
   void shrink_hold(std::uint32_t slot, std::int64_t blocks);
   void cut_tail(std::uint32_t slot, std::int64_t blocks);
+  [[nodiscard]] std::int64_t part_of(std::uint32_t slot, std::int64_t lack) const;
   [[nodiscard]] std::int64_t leaving_blocks() const;
   bool give_way(std::uint32_t slot, std::int64_t lack, Time now);
   void fetch_for_turn(std::uint32_t head, Time now);
@@ -369,12 +400,21 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   std::int64_t prefill_left(std::uint32_t slot);
   std::int64_t cap_prefill(std::int64_t tokens, std::int64_t budget) const;
   std::int64_t piece_of(std::uint32_t slot, std::int64_t planned, std::int64_t free);
-  // Of the blocks of so many tokens, those whose place is taken by layers in host memory.
+  // Of the blocks of so many tokens, those that are not here: layers in host memory, or lent by
+  // other instances.
   [[nodiscard]] std::int64_t away(const Sequence& s, std::int64_t computed) const {
+    if (loans_ != nullptr) return borrowed(s, computed);
     return s.host_layers == 0 ? 0
                               : std::min(s.host_room, config_.blocks_for(computed) * s.host_layers /
                                                           config_.memory.layers);
   }
+  // KV on other instances (rank_loans.cpp).
+  [[nodiscard]] std::int64_t borrowed(const Sequence& s, std::int64_t computed) const;
+  [[nodiscard]] std::int64_t movable(std::uint32_t slot) const;
+  [[nodiscard]] std::optional<std::uint32_t> most_movable() const;
+  bool borrow_for(std::uint32_t slot, std::int64_t lack);
+  void lend_decodes(Plan&);
+  void lend_prompts(Plan&);
   // Blocks that the KV of so many of its tokens takes.
   [[nodiscard]] std::int64_t kv_blocks(const Sequence& s, std::int64_t computed) const {
     return s.curve == nullptr ? config_.blocks_for(computed) : form_blocks(s, computed);
@@ -431,8 +471,15 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   void push(std::deque<std::uint32_t>& queue, std::uint32_t slot, bool front, Time now);
   void drop_expired(Time now);
   void sync_decoding(std::uint32_t slot);
-  void publish_known_outputs(bool ahead);
   void publish(Sequence&, std::int64_t full);
+  // Outputs whose content is known (rank_outputs.cpp).
+  void publish_known_outputs(bool ahead);
+  void begin_known_output(std::uint32_t slot);
+  void end_known_output(std::uint32_t slot);
+  void publish_output(std::uint32_t slot, std::int64_t tokens);
+  void catch_up(std::uint32_t slot);
+  void publish_in_time(std::uint32_t slot) override;
+  [[nodiscard]] std::span<const ContentChunk> output_of(const Sequence&) const;
   // Compressed KV (rank_forms.cpp).
   [[nodiscard]] std::int64_t form_blocks(const Sequence&, std::int64_t computed) const;
   [[nodiscard]] bool shares(const Sequence&) const;
@@ -441,6 +488,7 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
     return config_.forms != nullptr && config_.forms->turn() == KvForms::Turn::own;
   }
   void turn(Sequence&);
+  void choose_form(std::uint32_t slot);
   void plan_forms(Plan&);
   void explain_misses(Sequence&, std::int64_t found_blocks, std::int64_t reach,
                       const RankTiers::Match&, const RankTiers::Prompt*);
@@ -459,77 +507,87 @@ class Rank final : public RankTiers::Client, public HostCopies::Client, private 
   std::uint32_t new_slot();
   std::uint32_t take_in(const Request&);
 
+  // In the order in which an iteration without features asks for them: who only serves some feature
+  // stands at the end, and the caches hold the state of more ranks.
   const EngineConfig& config_;
-  Done done_, first_token_;
-  SeenElsewhere seen_elsewhere_;
   DurationHistogram& itl_;
-  const StepEstimator& steps_;
-  std::unique_ptr<Scheduler> scheduler_;
-  Scheduler::Traits traits_;
-  std::unique_ptr<Admission> admission_;  // may be null
-  std::unique_ptr<PausePolicy> pauses_;   // null: KV is given up; and before the first tool call
-  std::vector<Candidate> candidates_;     // of the present plan, where standings move
-  std::vector<SchedulerRequest> views_;
-  std::vector<Candidate> displaced_;  // by the present plan, for somebody who waited
   std::unique_ptr<KvPool> owned_pool_;
   KvPool& pool_;
+  std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<Snapshots> snapshots_;
-  RankMemory memory_;
-  DecodeGroup group_;
-  std::vector<Sequence> sequences_;
-  std::vector<std::uint32_t> free_slots_, running_, prefilling_, closing_, scratch_;
-  std::deque<std::uint32_t> waiting_;
-  std::deque<std::uint32_t> skipped_;  // set aside, scanned before waiting_
-  std::vector<std::uint32_t> asides_;
   std::unique_ptr<HostCopies> host_;
-  std::vector<std::uint32_t> resting_;  // KV on the GPU outside the batch, oldest first
-  struct Leaving {
-    std::uint32_t slot = 0;
-    std::int64_t blocks = 0;
-  };
-  std::vector<Leaving> leaving_;  // on their way to the host, of those who wait; oldest first
-  std::vector<Candidate> turns_;  // all who wait, whose turn is next first
-  bool looks_again_ = false;      // such KV has moved or was given up since the last plan began
-  // Blocks of each content chunk that were computed here for one request alone.
-  boost::unordered_flat_map<std::uint64_t, std::int64_t> own_blocks_;
-  std::deque<std::uint32_t> swapped_;   // KV in host memory; they come before waiting_
-  std::vector<std::uint32_t> layered_;  // running, some layers in host memory; by admission
-  Duration slack_{};                    // for prefills of the present plan, once it is known
-  bool slack_known_ = false;
   std::unique_ptr<RankTiers> tiers_;
   std::unique_ptr<AdapterSlots> adapters_;     // null: nobody names one
+  Loans* loans_ = nullptr;                     // null: instances lend no memory
   std::unique_ptr<PromptEncoder> encoder_;     // null: no images, or they are encoded elsewhere
   std::unique_ptr<SharedReads> shared_reads_;  // null: attention reads every context by itself
-  std::int64_t load_reserve_ = 0;  // blocks that requests with loads under way will still need
-  std::int64_t skipping_ = 0;      // running requests with a load under way
-  std::int64_t failed_tokens_ = 0;
+  Scheduler::Traits traits_;
+  bool looks_again_ = false;  // KV outside the batch has moved or was given up since the last plan
+                              // began
+  bool slack_known_ = false;
+  bool held_decodes_ = false;  // by the plan before (alternates)
+  bool batch_full_ = false;    // somebody found no room, and nobody has left since (estimate)
+  bool was_lost_ = false;      // its cache was lost to a fault
+  bool writes_back_ = false;   // evictions from the GPU start transfers
+  Time planning_{};            // instant of the present plan
   std::int64_t pieces_ = 0, longest_piece_ = 0;  // of prompts, in the present plan
-  bool held_decodes_ = false;                    // by the plan before (alternates)
-  bool batch_full_ = false;        // somebody found no room, and nobody has left since (estimate)
-  double estimate_from_ = 0;       // BatchRules::estimate, or what a retraction taught,
-  std::int64_t decode_steps_ = 0;  // and decodes since
-  std::int64_t stranded_ = 0;      // KvOccupancy, since the present plan
-  std::int64_t given_up_ = 0;      // blocks of prompts that the present plan compresses
+  std::int64_t stranded_ = 0;                    // KvOccupancy, since the present plan
+  std::int64_t given_up_ = 0;           // blocks of prompts that the present plan compresses
   std::int64_t draining_unfilled_ = 0;  // of sequences whose last token is planned
-  Time planning_{};                     // instant of the present plan
-  bool was_lost_ = false;               // its cache was lost to a fault
-  bool writes_back_ = false;            // evictions from the GPU start transfers
-  Peers* peers_ = nullptr;
-  std::int64_t handed_ = 0;
+  std::int64_t known_outputs_running_ = 0, starved_ = 0, draining_ = 0;
+  std::int64_t late_running_ = 0;  // of the first, those that publish late
+  // What they owe: their tokens at this value of the decode group's clock.
+  std::int64_t owed_clock_ = std::numeric_limits<std::int64_t>::min() / 2;
+  LateOutputs* late_outputs_ = nullptr;  // null: everybody publishes in time
+  std::int64_t flights_ = 0;             // of those that stay afterwards
+  std::int64_t decode_steps_ = 0;        // since estimate_from_ was set
+  std::uint64_t admissions_ = 0;
   struct Departing {
     std::uint32_t slot = 0;
     std::uint64_t index = 0;
     Time at{};
   };
   std::optional<Departing> departing_;
-  std::int64_t known_outputs_running_ = 0, starved_ = 0, draining_ = 0;
+  std::vector<Sequence> sequences_;
+  std::vector<std::uint32_t> free_slots_, running_, prefilling_, closing_;
+  std::vector<Candidate> displaced_;  // by the present plan, for somebody who waited
+  std::vector<std::uint32_t> asides_;
+  std::vector<std::uint32_t> layered_;  // running, some layers in host memory; by admission
+  std::deque<std::uint32_t> waiting_;
+  std::deque<std::uint32_t> skipped_;   // set aside, scanned before waiting_
+  std::deque<std::uint32_t> swapped_;   // KV in host memory; they come before waiting_
+  std::vector<std::uint32_t> resting_;  // KV on the GPU outside the batch, oldest first
+  DecodeGroup group_;
+  RankTotals totals_;
+
+  RankMemory memory_;
+  Done done_, first_token_;
+  SeenElsewhere seen_elsewhere_;
+  const StepEstimator& steps_;
+  std::unique_ptr<Admission> admission_;  // may be null
+  std::unique_ptr<PausePolicy> pauses_;   // null: KV is given up; and before the first tool call
+  std::vector<Candidate> candidates_;     // of the present plan, where standings move
+  std::vector<SchedulerRequest> views_;
+  std::vector<std::uint32_t> scratch_;
+  struct Leaving {
+    std::uint32_t slot = 0;
+    std::int64_t blocks = 0;
+  };
+  std::vector<Leaving> leaving_;  // on their way to the host, of those who wait; oldest first
+  std::vector<Candidate> turns_;  // all who wait, whose turn is next first
+  // Blocks of each content chunk that were computed here for one request alone.
+  boost::unordered_flat_map<std::uint64_t, std::int64_t> own_blocks_;
+  Duration slack_{};               // for prefills of the present plan, once it is known
+  std::int64_t load_reserve_ = 0;  // blocks that requests with loads under way will still need
+  std::int64_t skipping_ = 0;      // running requests with a load under way
+  std::int64_t failed_tokens_ = 0;
+  double estimate_from_ = 0;  // BatchRules::estimate, or what a retraction taught
+  Peers* peers_ = nullptr;
+  std::int64_t handed_ = 0;
   std::vector<bool> flying_;  // by slot; empty where batches do not overlap
-  std::int64_t flights_ = 0;  // of those that stay afterwards
-  std::uint64_t admissions_ = 0;
-  // When the last of them were, the next in place admissions_ % size.
+  // When the last admissions were, the next in place admissions_ % size.
   static constexpr std::uint64_t kRecent = 32;
   std::array<Time, kRecent> recent_admissions_{};
-  RankTotals totals_;
 };
 
 }  // namespace kvsim

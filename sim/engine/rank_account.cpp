@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "sim/base/check.h"
+#include "sim/engine/loans.h"
 #include "sim/engine/rank.h"
 
 namespace kvsim {
@@ -162,7 +163,7 @@ void Rank::finish(std::uint32_t slot, Time at) {
     give_back(slot);
     std::erase(running_, slot);
     leave_adapter(s);
-    if (s.known_output) --known_outputs_running_;
+    end_known_output(slot);
   }
   --draining_;
   batch_full_ = false;
@@ -280,6 +281,7 @@ void Rank::check_invariants() {
       holds.push_back(&s.hold);
     }
   }
+  if (loans_ != nullptr) holds.push_back(&loans_->lent(totals_.instance));
   pool_.check(holds);
   memory_.check(pool_.free());
   std::int64_t places = 0, computed = 0;

@@ -133,6 +133,7 @@ Rank::Verdict Rank::admit(std::uint32_t slot, Plan& out, Time now, std::int64_t&
   if (s.source != Sequence::kNoSource)
     if (const auto verdict = admit_from_peer(slot, now)) return *verdict;
   if (known_outputs_running_ > 0) publish_known_outputs(ahead);
+  if (traits_.chooses_form) choose_form(slot);
   return admit_new(slot, out, now, budget);
 }
 
@@ -187,15 +188,14 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   const KvPool::Hit& hit = front.hit;
   const std::int64_t hit_tokens = front.blocks * bt;
   const std::int64_t region = memory_.region_blocks(s);
-  const auto fits = [&](std::int64_t tokens, std::int64_t keep_free) {
-    return std::max(region, kv_blocks(s, tokens)) - away(s, tokens) - hit.blocks + hit.queued +
-               keep_free <=
-           pool_.free();
+  const auto lack = [&](std::int64_t tokens, std::int64_t keep) {
+    const std::int64_t all = std::max(region, kv_blocks(s, tokens)) - away(s, tokens);
+    return all - hit.blocks + hit.queued + keep - pool_.free();
   };
   RankTiers::Prompt prompt;
   RankTiers::Match below;
   if (tiers_) {
-    if (s.settled && config_.full_sequence_admission && !fits(known, watermark()))
+    if (s.settled && config_.full_sequence_admission && lack(known, watermark()) > 0)
       return blocked(s, now);
     prompt = prompt_of(slot, known, front.blocks, now);
     below = tiers_->look_up(prompt);
@@ -211,12 +211,13 @@ Rank::Verdict Rank::admit_new(std::uint32_t slot, Plan& out, Time now, std::int6
   if (!async && !cut_to_budget(n, budget)) return Verdict::stop;
   if (!keeps_pace(s, now)) return Verdict::stop;
   const std::int64_t promised = promised_blocks(out), later = output_left(s, s.sampled);
-  const auto has_room = [&](std::int64_t piece) {
-    const std::int64_t must_fit =
-        admits_whole() ? known + later : std::max(found + piece, hit_tokens);
-    return fits(must_fit,
-                watermark() + promised + (async ? load_reserve_ : activations(piece, budget)));
+  const auto lack_of = [&](std::int64_t piece) {
+    const std::int64_t keep = async ? load_reserve_ : activations(piece, budget);
+    return lack(admits_whole() ? known + later : std::max(found + piece, hit_tokens),
+                watermark() + promised + keep);
   };
+  const auto has_room = [&](std::int64_t piece) { return lack_of(piece) <= 0; };
+  if (loans_ != nullptr && lack_of(n) > 0) borrow_for(slot, lack_of(n));
   // While others wait in host memory for room, nobody takes it before them.
   const bool behind = config_.memory.parks && !swapped_.empty();
   if (async ? !has_room(0) : behind || !shrink_to(n, has_room)) {
@@ -299,7 +300,7 @@ void Rank::enter(std::uint32_t slot, Time now) {
   s.joined = totals_.busy_ns;
   running_.push_back(slot);
   if (adapters_) adapters_->join(s.adapter);
-  if (s.known_output) ++known_outputs_running_;
+  if (s.known_output) begin_known_output(slot);
   memory_.admit(s, kv_blocks(s, s.known()), pool_.free(), now);
   if (config_.batch.reserve == BatchReserve::prompt)
     s.reserved = std::max(s.reserved, kv_blocks(s, s.known()));

@@ -164,8 +164,10 @@ std::int64_t Rank::walk_decodes(Plan& out, Time now, bool ahead) {
 
 // Prompts that were begun beside each other may hold all blocks and lack the next one: orders that
 // preempt for decodes only would hang. When nobody else can free any, the last of them begins anew.
+// So does a single one whose blocks were lent meanwhile: who cannot go on holds nothing.
 bool Rank::break_deadlock(Time now) {
-  if (prefilling_.size() < 2 || running_.size() > prefilling_.size() || !leaving_.empty())
+  const std::size_t least = loans_ != nullptr ? 1 : 2;
+  if (prefilling_.size() < least || running_.size() > prefilling_.size() || !leaving_.empty())
     return false;
   for (const std::uint32_t slot : prefilling_)
     if (prefill_left(slot) == 0) return false;  // a load is to come first

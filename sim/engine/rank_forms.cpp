@@ -28,6 +28,7 @@ void Rank::turn(Sequence& s) {
   const std::int64_t used = used_blocks();
   s.turned = true;
   ++totals_.forms.turned;
+  if (s.curve->history > 0) ++totals_.forms.hidden;
   if (config_.forms->turn() == KvForms::Turn::in_place) {
     KvPool::Hold over;
     over.blank = s.hold.blocks() - after;
@@ -62,13 +63,52 @@ std::int64_t Rank::seen_blocks(std::span<const ContentChunk> content, std::int64
   });
 }
 
+// It holds nothing: from here on until it gives all up.
+void Rank::choose_form(std::uint32_t slot) {
+  Sequence& s = sequences_[slot];
+  const KvCurve* hidden = config_.forms != nullptr ? config_.forms->hidden(s.prompt) : nullptr;
+  if (hidden == nullptr) return;
+  s.curve = scheduler_->keeps_hidden(request_of(slot)) ? hidden : &config_.forms->curve(s.prompt);
+}
+
+SchedulerRank::Room Rank::room_of(std::uint32_t slot) const {
+  const Sequence& s = sequences_[slot];
+  Room room;
+  if (s.state == Sequence::State::running) {
+    const bool decodes = group_.contains(slot);
+    const std::int64_t computed = decodes ? group_.computed(slot) : s.computed;
+    room.kv = decodes ? blocks_at(s, computed) : s.hold.blocks();
+    if (s.curve == nullptr || s.curve->history == 0) return room;
+    room.hidden = room.kv;
+    room.kv = config_.forms->curve(s.prompt).computing(computed);
+    room.projection = Duration{s.curve->history * computed / kLoadOne};
+    return room;
+  }
+  const std::int64_t known = s.known();
+  if (s.hold.blocks() > 0 || is_away(s)) {
+    room.kv = kv_blocks(s, known) - s.hold.blocks();
+    return room;
+  }
+  room.kv = config_.forms != nullptr ? config_.forms->curve(s.prompt).computing(known)
+                                     : config_.blocks_for(known);
+  const KvCurve* hidden = config_.forms != nullptr ? config_.forms->hidden(s.prompt) : nullptr;
+  if (hidden == nullptr) return room;
+  room.hidden = hidden->computing(known);
+  room.projection = Duration{hidden->history * known / kLoadOne};
+  return room;
+}
+
+std::int64_t Rank::free_blocks() const {
+  return std::max<std::int64_t>(0, pool_.free() - watermark() - load_reserve_);
+}
+
 // What the iteration does besides the model's own work.
 void Rank::plan_forms(Plan& out) {
   for (std::size_t i = 0; i < out.prefills.size(); ++i) {
     const Sequence& s = sequences_[out.prefills[i].slot];
     const PieceLoads one =
         config_.forms->piece(std::max(s.prompt, s.computed), out.prefills[i].piece, out.pieces[i]);
-    out.prompts.gpu_ns += one.gpu_ns;
+    out.prompts.gpu_ns += one.gpu_ns + s.curve->history * out.prefills[i].piece.history / kLoadOne;
     out.prompts.link_ns += one.link_ns;
   }
   totals_.forms.prompt_ns += out.prompts.gpu_ns;

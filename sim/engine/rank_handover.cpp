@@ -18,7 +18,7 @@ void Rank::hand_over(std::uint32_t slot, Time at) {
   draining_unfilled_ -= unfilled(s);
   std::erase(running_, slot);
   leave_adapter(s);
-  if (s.known_output) --known_outputs_running_;
+  end_known_output(slot);
   close_segment(s, at);
   keep_handed(slot);
   peers_->handed(*this, slot, at);
@@ -206,7 +206,7 @@ bool Rank::plan_departure(Time now, bool ahead) {
   pool_.publish(s.hold, s.content, std::max(s.hold.hashed, known / config_.block_tokens));
   std::erase(running_, slot);
   leave_adapter(s);
-  if (s.known_output) --known_outputs_running_;
+  end_known_output(slot);
   s.attained += Duration{totals_.busy_ns - s.joined};
   s.settled = false;
   keep_handed(slot);

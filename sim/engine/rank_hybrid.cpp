@@ -7,6 +7,7 @@
 namespace kvsim {
 
 Rank::Found Rank::find(std::span<const ContentChunk> content, std::int64_t most) {
+  if (late_outputs_ != nullptr) late_outputs_->look(content);
   Found f;
   f.hit = pool_.look_up(content, most);
   f.blocks = f.hit.blocks;

@@ -179,7 +179,7 @@ Rank::Next Rank::next_waiting() {
 // Whether somebody who waits could be admitted or dropped, or displace somebody, later although
 // nothing but decoding happens.
 bool Rank::queue_may_move() const {
-  if (traits_.holds_running) return true;
+  if (traits_.holds_running && (!traits_.chooses_form || config_.forms != nullptr)) return true;
   if (waiting() == 0) return false;
   if (config_.pauses()) return true;
   if (tiers_ && !skipped_.empty() && tiers_->shares_stores()) return true;
@@ -197,6 +197,8 @@ bool Rank::queue_may_move() const {
   // blocks than were needed; so may the last block before a snapshot.
   if ((config_.pool.make_policy || snapshots_) && !config_.full_sequence_admission && has_slot)
     return true;
+  // Hidden states, which take less room, are worth their price once somebody has waited for long.
+  if (traits_.chooses_form && config_.forms != nullptr && has_slot) return true;
   // Whose turn it is matters while a place in the batch is free.
   if (traits_.moves && has_slot && waiting() > 1) return true;
   // Tokens that running requests produce may become prefix hits of the head.

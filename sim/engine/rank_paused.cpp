@@ -149,10 +149,21 @@ bool Rank::take_from_paused(std::int64_t lack, Time now, std::optional<std::uint
   return false;
 }
 
+// Of what it holds, the blocks that go when `lack` are needed: all, the last, or as many as its
+// last layers take together. Layers that are away stay so until all come back.
+std::int64_t Rank::part_of(std::uint32_t slot, std::int64_t lack) const {
+  const Sequence& s = sequences_[slot];
+  const std::int64_t held = s.hold.blocks(), layers = config_.part_layers;
+  if (!config_.gives_tails) return held;
+  if (layers == 0) return std::min(lack, held);
+  const std::int64_t all = kv_blocks(s, s.computed), need = s.host_room + std::min(lack, held);
+  const std::int64_t away = (need * layers + all - 1) / all;
+  return all * away / layers - s.host_room;
+}
+
 // Blocks of who rests go to the host; false: they were given up, there is no room.
 bool Rank::give_way(std::uint32_t slot, std::int64_t lack, Time now) {
-  const std::int64_t held = sequences_[slot].hold.blocks();
-  const std::int64_t part = config_.gives_tails ? std::min(lack, held) : held;
+  const std::int64_t part = part_of(slot, lack);
   if (config_.swap && send_to_host(slot, part, now)) return true;
   cut_tail(slot, part);
   return false;
@@ -174,10 +185,11 @@ void Rank::shrink_hold(std::uint32_t slot, std::int64_t blocks) {
   if (pool_.look_up(s.content, stay).blocks > 0) pool_.take_hit(s.hold, s.content);
 }
 
-// What was in its last `blocks` is computed again.
+// What was in its last `blocks` is computed again; all of it, when these are of its last layers.
 void Rank::cut_tail(std::uint32_t slot, std::int64_t blocks) {
   Sequence& s = sequences_[slot];
-  if (blocks >= s.hold.blocks() || s.host_room > 0) return drop_rest(slot);
+  if (blocks >= s.hold.blocks() || s.host_room > 0 || config_.part_layers > 0)
+    return drop_rest(slot);
   const bool ready = s.fetch == Sequence::Fetch::ready;
   if (ready) load_reserve_ -= kv_blocks(s, s.known()) - s.hold.blocks();
   shrink_hold(slot, blocks);
@@ -271,8 +283,7 @@ void Rank::send_ahead(std::int64_t lack, Time now) {
   for (auto c = turns_.rbegin(); c != turns_.rend() && lack > 0; ++c) {
     const Sequence& s = sequences_[c->slot];
     if (s.rest != Sequence::Rest::gpu) continue;
-    const std::int64_t part =
-        config_.gives_tails ? std::min(lack, s.hold.blocks()) : s.hold.blocks();
+    const std::int64_t part = part_of(c->slot, lack);
     if (!send_to_host(c->slot, part, now)) return;
     lack -= part;
   }

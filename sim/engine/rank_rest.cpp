@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "sim/base/check.h"
+#include "sim/engine/loans.h"
 #include "sim/engine/rank.h"
 
 namespace kvsim {
@@ -108,9 +109,11 @@ void Rank::drop_rest(std::uint32_t slot) {
   s.turned = false;
 }
 
-// `lack` more blocks are needed. The last to rest whose tool still runs gives up its KV, else the
-// last, or who was preempted what is needed. False: nobody rests on the GPU.
+// `lack` more blocks are needed. Other instances may lend some; else the last to rest whose tool
+// still runs gives up its KV, else the last, or who was preempted what is needed. False: nobody
+// rests on the GPU.
 bool Rank::reclaim_rest(std::int64_t lack) {
+  if (loans_ != nullptr && move_out(lack, Loans::kAnybody) > 0) return true;
   const auto tool = std::find_if(resting_.rbegin(), resting_.rend(), [this](std::uint32_t r) {
     return sequences_[r].state == Sequence::State::paused;
   });

@@ -44,7 +44,7 @@ void Rank::call_tool(std::uint32_t slot, Time at) {
     draining_unfilled_ -= unfilled(s);
     std::erase(running_, slot);
     leave_adapter(s);
-    if (s.known_output) --known_outputs_running_;
+    end_known_output(slot);
     s.attained += Duration{totals_.busy_ns - s.joined};
   }
   close_segment(s, at);

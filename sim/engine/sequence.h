@@ -34,6 +34,7 @@ struct Sequence {
   bool draining = false;      // its last token is planned; it leaves when that iteration ends
   bool starved = false;       // decodes, but had no part in the last planned iteration
   bool known_output = false;  // content covers the output: other requests may hit it
+  bool late = false;          // which is published when somebody looks for it (late_outputs.h)
   bool admitted = false;      // was scheduled at least once
   bool lost = false;          // preempted or parked, and not admitted since
   bool resuming = false;  // admitted after a preemption, its first iteration since has not ended
@@ -44,6 +45,7 @@ struct Sequence {
   std::int64_t computed = 0;       // tokens with KV; the decode group knows better while it decodes
   std::int64_t sampled = 0;        // output tokens planned; likewise
   std::int64_t reserved = 0;       // blocks it holds at least, whatever it computed
+  std::int64_t owed = 0;           // late, and it left the decode group: tokens to be published
   const KvCurve* curve = nullptr;  // null: its KV stays as it was computed
   KvPool::Hold hold;
   std::vector<ContentChunk> content;
@@ -113,6 +115,15 @@ struct Flight {
   bool token = false;  // it decodes in this batch
 };
 
+// Attention to KV that lies on another instance (loans.h): of one token of some sequences, or of a
+// piece of a prompt.
+struct RemoteAttention {
+  std::uint32_t creditor = 0;
+  bool prompt = false;
+  std::int64_t queries = 0, tokens = 0;  // tokens read, of all of them;
+  std::int64_t most = 0;                 // of one sequence
+};
+
 struct Plan {
   bool empty = true;
   bool holds_decodes = false;  // prompts only: no decode takes part
@@ -133,6 +144,7 @@ struct Plan {
   std::vector<std::uint64_t> flushes;    // copies that must have left its blocks before it begins
   std::vector<std::uint32_t> resumed;    // decode again, having been swapped out
   std::vector<Flight> flights;           // where batches overlap
+  std::vector<RemoteAttention> remote;
   std::int64_t preemptions = 0;
   // Driver time: of pages that nobody could foresee, and of pages that can be mapped while the
   // iteration before runs.
@@ -159,6 +171,7 @@ struct Plan {
     flushes.clear();
     resumed.clear();
     flights.clear();
+    remote.clear();
     preemptions = mapping_ns = mapping_ahead_ns = restore_ns = 0;
     drafted = accepted = draft_steps = adapter_ns = encode_ns = 0;
     occupancy = {};

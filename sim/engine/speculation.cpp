@@ -25,6 +25,16 @@ double Speculation::acceptance(std::int64_t position) const {
   return i < rules_.acceptance.size() ? rules_.acceptance[i] : rules_.acceptance.back();
 }
 
+std::int64_t Speculation::depth(std::int64_t drafts) const {
+  if (rules_.levels.empty()) return drafts;
+  std::int64_t levels = 0;
+  for (const std::int64_t n : rules_.levels) {
+    if ((drafts -= n) < 0) break;
+    ++levels;
+  }
+  return levels;
+}
+
 Rng Speculation::luck(std::uint64_t request, std::int64_t sampled) const {
   return rng_.at(request).at(static_cast<std::uint64_t>(sampled));
 }
@@ -40,19 +50,22 @@ std::int64_t Speculation::accepted(std::uint64_t request, std::int64_t sampled,
                                    std::int64_t drafts) const {
   Rng rng = luck(request, sampled);
   rng.next();  // the first draw says whether there is a draft
+  const std::int64_t most = depth(drafts);
   std::int64_t n = 0;
-  while (n < drafts && rng.uniform() < acceptance(n)) ++n;
+  while (n < most && rng.uniform() < acceptance(n)) ++n;
   return n;
 }
 
 double Speculation::expected_tokens(std::int64_t drafts) const {
   double sum = 1, chance = 1;
-  for (std::int64_t i = 0; i < drafts; ++i) sum += chance *= acceptance(i);
+  for (std::int64_t i = 0; i < depth(drafts); ++i) sum += chance *= acceptance(i);
   return sum;
 }
 
-// The first step brings the draft model's own KV up to date, with the prompts of the iteration.
-std::int64_t Speculation::draft_ns(const StepShape& target, std::int64_t steps) const {
+// The first step brings the draft model's own KV up to date, with the prompts of the iteration. A
+// level of a tree is a step in which the level before it is computed at once.
+std::int64_t Speculation::draft_ns(const StepShape& target, std::int64_t drafts) const {
+  const std::int64_t steps = depth(drafts);
   if (!cost_) return steps * to_ns(rules_.draft_time);
   StepShape s = target;
   s.draft_tokens = s.decode_shared_sum = s.decode_shared_read = 0;
@@ -61,12 +74,15 @@ std::int64_t Speculation::draft_ns(const StepShape& target, std::int64_t steps) 
   s.padded_decodes = s.decodes;
   s.decode_window_sum = {};
   std::int64_t ns = 0;
+  std::int64_t done = 0;
   if (!s.prefills.empty()) {
     ns += to_ns(cost_->mixed_step(s));
-    --steps;
+    ++done;
   }
   s.prefills = {};
-  for (; steps > 0; --steps) {
+  for (; done < steps; ++done) {
+    if (done > 0 && !rules_.levels.empty())
+      s.draft_tokens = s.decodes * (rules_.levels[static_cast<std::size_t>(done) - 1] - 1);
     ns += to_ns(cost_->decode_line(s).at(s));
     s.decode_context_sum += s.decodes;
     ++s.decode_context_max;

@@ -2,7 +2,9 @@
 // Ranks that step together: one rank, or the data-parallel ranks of a mixture-of-experts model in
 // lock-step. Owns their time: which iteration runs until when, which one is planned behind it, and
 // fast-forwarding.
+#include <array>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "hardware/cost_model.h"
@@ -11,9 +13,21 @@
 
 namespace kvsim {
 
+// Room for what a call of a step group computes and nobody asks for afterwards: groups share it.
+struct StepScratch {
+  std::vector<std::int64_t> dues;  // blocks that silent iterations open
+  // By lane.
+  std::vector<StepShape> shapes, growth;
+  std::vector<DecodeLine> lines;
+  // Compressed KV: loads of the iteration that is priced, and the shape that its line is of.
+  std::vector<TokenLoads> loads;
+  std::vector<StepShape> line_of;
+};
+
 class StepGroup {
  public:
-  StepGroup(const EngineConfig&, std::vector<Rank*>, CostModel&, DurationHistogram& itl);
+  StepGroup(const EngineConfig&, std::vector<Rank*>, CostModel&, DurationHistogram& itl,
+            StepScratch&);
 
   // When the running iteration ends; kNever while idle. Changes only inside the calls below.
   [[nodiscard]] Time next_end() const { return busy_ ? next_end_ : kNever; }
@@ -46,13 +60,19 @@ class StepGroup {
   void begin_at(std::int64_t fraction) {
     if (!busy_) carry_ = fraction;
   }
+  // Of its first lane: the rank's state, and the plans.
+  [[nodiscard]] std::array<std::span<const std::byte>, 3> state() const {
+    const Lane& l = lanes_.front();
+    return {l.rank->hot(), std::as_bytes(std::span(l.running.get(), 1)),
+            std::as_bytes(std::span(l.next.get(), 1))};
+  }
   // Appends a record per rank and iteration (turns fast-forwarding off).
   void record_iterations(std::vector<IterationRecord>* to) { iterations_ = to; }
 
  private:
   struct Lane {
     Rank* rank;
-    Plan running, next;
+    std::unique_ptr<Plan> running = std::make_unique<Plan>(), next = std::make_unique<Plan>();
   };
   void start(Time now);
   // Iterations that overlap (step_pipeline.cpp).
@@ -102,13 +122,8 @@ class StepGroup {
   // carries_[i] its carry_ (where fractions are carried); the last entry is next_end_.
   std::vector<Time> ends_;
   std::vector<std::int64_t> gpus_, carries_;
-  std::vector<std::int64_t> dues_;  // blocks that silent iterations open
   std::size_t silent_ = 0, done_ = 0;
-  std::vector<StepShape> shapes_, growth_;
-  std::vector<DecodeLine> lines_;
-  // Compressed KV: loads of the iteration that is priced, and the shape that its line is of.
-  std::vector<TokenLoads> loads_;
-  std::vector<StepShape> line_of_;
+  StepScratch& scratch_;
   std::vector<IterationRecord>* iterations_ = nullptr;
 };
 

@@ -41,21 +41,21 @@ void StepGroup::schedule_pipeline(Time now) {
   Lane& l = lanes_.front();
   left_ = false;
   while (!pipeline_->is_full() && !closed_) {
-    l.rank->plan(l.running, now, false);
-    if (l.running.empty) {
+    l.rank->plan(*l.running, now, false);
+    if (l.running->empty) {
       // A plan may preempt and then find nothing to run: with others in flight there is a next one.
       if (!pipeline_->is_empty()) break;
-      if (l.running.preemptions > 0 || l.rank->break_deadlock(now)) continue;
+      if (l.running->preemptions > 0 || l.rank->break_deadlock(now)) continue;
       break;
     }
-    l.running.shape.prefills = l.running.pieces;
+    l.running->shape.prefills = l.running->pieces;
     StagePipeline::Batch batch;
-    batch.mapping_ns = l.running.mapping_ns + l.running.mapping_ahead_ns;
+    batch.mapping_ns = l.running->mapping_ns + l.running->mapping_ahead_ns;
     batch.gpu_ns = price(l);
     batch.step_ns = batch.mapping_ns + step_ns(batch.gpu_ns, runs_graph());
-    l.rank->take_off(l.running);
-    batch.plan = std::move(l.running);
-    l.running = {};
+    l.rank->take_off(*l.running);
+    batch.plan = std::move(*l.running);
+    *l.running = {};
     pipeline_->enter(std::move(batch), now);
   }
   busy_ = !pipeline_->is_empty();
@@ -67,9 +67,9 @@ void StepGroup::complete_pipeline(Time now) {
   std::int64_t covered = 0;
   StagePipeline::Batch batch = pipeline_->leave(covered);
   if (iterations_ != nullptr) {
-    std::swap(l.running, batch.plan);
+    std::swap(*l.running, batch.plan);
     record(l, batch.start, now);
-    std::swap(l.running, batch.plan);
+    std::swap(*l.running, batch.plan);
   }
   const std::int64_t host = batch.step_ns - batch.gpu_ns;
   l.rank->account_flight(

@@ -16,24 +16,29 @@ constexpr std::uint64_t kCheckEvery = 1 << 16;
 
 World::World(std::vector<InstanceSpec> specs, std::unique_ptr<Router> router, TraceSource& trace,
              Options options)
-    : options_(std::move(options)), trace_(trace) {
+    : options_(std::move(options)), trace_(trace), specs_(std::move(specs)) {
   listener_ = transfers_.add_listener(*this);
-  const std::size_t entry = specs.size() - options_.decode.instances;
+  std::size_t instances = 0;
+  for (const InstanceSpec& spec : specs_) instances += spec.count;
+  const std::size_t entry = instances - options_.decode.instances;
   build_pool(std::move(router), entry);
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    if (i == entry) build_pool(std::move(options_.decode.router), options_.decode.instances);
-    build_instance(std::move(specs[i]), *pools_.back());
+  for (const InstanceSpec& spec : specs_) {
+    for (std::size_t i = 0; i < spec.count; ++i) {
+      if (instances_.size() == entry)
+        build_pool(std::move(options_.decode.router), options_.decode.instances);
+      build_instance(spec, *pools_.back());
+    }
   }
   if (options_.tiers) build_tiers();
   if (options_.peers) show_peers();
+  if (options_.lending) build_lending();
   if (options_.encode.encoders > 0) encoders_ = std::make_unique<EncoderPool>(options_.encode);
   if (!options_.quotas.empty()) gateway_ = std::make_unique<Gateway>(std::move(options_.quotas));
 }
 
-void World::build_instance(InstanceSpec spec, Pool& pool) {
-  auto owned = std::make_unique<Instance>();
+void World::build_instance(const InstanceSpec& spec, Pool& pool) {
+  auto owned = std::make_unique<Instance>(spec);
   Instance& in = *owned;
-  in.spec = std::move(spec);
   const auto id = static_cast<std::uint32_t>(instances_.size());
   const auto ranks = static_cast<std::size_t>(in.spec.data_parallel);
   instances_.push_back(std::move(owned));
@@ -77,7 +82,8 @@ void World::build_instance(InstanceSpec spec, Pool& pool) {
       in.spec.engine.kv_blocks * in.spec.engine.block_tokens * static_cast<std::int64_t>(ranks);
   for (auto& l : lanes) {
     groups_.push_back(std::make_unique<Group>(
-        Group{StepGroup(in.spec.engine, std::move(l), *in.spec.cost, out_.itl), 0, false, id}));
+        Group{StepGroup(in.spec.engine, std::move(l), *in.spec.cost, out_.itl, scratch_steps_), 0,
+              false, id}));
     if (options_.record_iterations) groups_.back()->steps.record_iterations(&out_.iterations);
   }
 }
@@ -93,49 +99,6 @@ void World::push_arrival() {
   if (at) queue_.push({when, Phase::arrival, EventKind::arrival, 0, arrival_generation_, 0});
 }
 
-// Blocks that a request in a compressed form takes at most, computed again after its last but one
-// token if it must be.
-static std::int64_t most_form_blocks(KvForms& forms, std::int64_t prompt, std::int64_t output) {
-  const KvCurve& c = forms.curve(prompt);
-  const std::int64_t last = prompt + output - 1, decoding = c.decoding(last - prompt);
-  const std::int64_t computing = c.computing(last);
-  return forms.turn() == KvForms::Turn::left ? computing + decoding : std::max(computing, decoding);
-}
-
-const char* World::misfit(const Request& r, const EngineConfig& e) const {
-  if (e.max_model_len > 0 && r.prompt_tokens >= e.max_model_len)
-    return "prompt does not fit into max_model_len";
-  const std::int64_t output = e.max_model_len > 0
-                                  ? std::min(r.output_tokens, e.max_model_len - r.prompt_tokens)
-                                  : r.output_tokens;
-  if (!r.calls.empty() && (e.forms != nullptr || e.hybrid.on))
-    return "calls a tool: with token policies or grouped layers that is not modelled";
-  const std::int64_t all = r.prompt_tokens + output + returned_tokens(r.calls);
-  if (!r.calls.empty() && e.max_model_len > 0 && all > e.max_model_len)
-    return "prompt, output and what its tools return do not fit into max_model_len";
-  const std::int64_t blocks =
-      e.forms == nullptr ? e.blocks_for(all) : most_form_blocks(*e.forms, r.prompt_tokens, output);
-  if (blocks > e.kv_blocks) return "needs more KV blocks than the instance has";
-  if (e.memory.contiguous &&
-      region_blocks(e.memory, *e.memory_manager, all - output, output) > e.kv_blocks)
-    return "needs a larger region of KV memory than the instance has";
-  if (e.memory.lent_blocks > 0 &&
-      e.blocks_for(all) + activation_blocks(e.memory, e.chunked_prefill ? 1 : all) > e.kv_blocks)
-    return "needs more KV blocks and room for activations than the instance has";
-  const auto watermark = static_cast<std::int64_t>(e.watermark * static_cast<double>(e.kv_blocks));
-  if (e.batch.idle_watermark && e.blocks_for(all) + watermark > e.kv_blocks)
-    return "needs more KV blocks than the watermark leaves";
-  const BatchReserve reserve = e.batch.reserve;
-  if ((reserve == BatchReserve::output || reserve == BatchReserve::estimate) &&
-      e.blocks_for(all - output + std::max(output, e.batch.output_limit)) + watermark + 2 >
-          e.kv_blocks)
-    return "asks for more KV blocks than can be promised to anybody";
-  const std::int64_t longest = r.calls.empty() ? r.prompt_tokens : all;  // prompt at once
-  if (!e.chunked_prefill && longest > e.max_batched_tokens)
-    return "prompt exceeds the token budget and chunked prefill is off";
-  return nullptr;
-}
-
 void World::reject(const Request& r, std::uint32_t instance, Promise promise, const char* reason) {
   if (promise.source != Sequence::kNoSource) drop(promise.source, now_);
   RequestOutcome o = outcome_of(r, instance, promise);
@@ -149,7 +112,7 @@ void World::on_arrival(Time now) {
   arrival_at_ = kNever;
   trace_.pop(scratch_);
   if (const Adapters* a = instances_.front()->spec.engine.adapters)
-    Adapters::set_apart(scratch_.segments, a->of(scratch_.index, scratch_.session));
+    Adapters::set_apart(scratch_.segments, a->of(scratch_));
   if (!scratch_.images.empty()) take_images();
   ++injected_;
   ++inside_;
@@ -172,9 +135,9 @@ void World::place(std::size_t i, Time now) {
   Instance& in = *instances_[i];
   const auto id = static_cast<std::uint32_t>(i);
   charge(i, outcome_of(scratch_, id, promise_));
-  const char* reason = misfit(scratch_, in.spec.engine);
+  const char* reason = misfit(scratch_, id);
   if (reason == nullptr && pools_.size() > 1)  // where it will go on
-    reason = misfit(scratch_, instances_[pools_.back()->first]->spec.engine);
+    reason = misfit(scratch_, pools_.back()->first);
   if (encoders_ && reason == nullptr)
     promise_.waited = encoders_->ready(scratch_.images, now) - now;
   if (reason != nullptr) {
@@ -424,6 +387,7 @@ void World::on_reset(Time now) {
 void World::check_invariants() {
   for (const auto& in : instances_)
     for (const auto& r : in->ranks) r->check_invariants();
+  if (loans_) loans_->check();
   for (const auto& s : stores_) s->check(false);
   for (const auto& p : tier_pools_)
     if (p) p->check();
@@ -490,7 +454,7 @@ void World::dispatch(const Event& e) {
       break;
     case EventKind::scale:
       --ticks_;
-      on_scale(e.at);
+      on_scale(e.target, e.at);
       break;
     case EventKind::started:
       on_started(e.target, e.generation, e.at);
@@ -505,6 +469,9 @@ void World::dispatch(const Event& e) {
     case EventKind::gateway:
       on_gateway(e.target, e.at);
       break;
+    case EventKind::lend:
+      on_lend(e.at);
+      break;
     case EventKind::answer:
       if (e.generation == groups_[e.target]->generation) wake(e.target, e.at);
       break;
@@ -513,6 +480,7 @@ void World::dispatch(const Event& e) {
 
 RunOutcome World::run() {
   bool stopped = false;
+  spare_memory();
   push_arrival();
   begin_scaling();
   begin_ticks();
@@ -528,12 +496,14 @@ RunOutcome World::run() {
     if (inside_ == 0 && arrival_at_ == kNever) break;  // only observation is left
     if (arrival_at_ == kNever && all_gone()) break;
     now_ = e.at;
+    if (!queue_.empty()) foresee(queue_.top());
     dispatch(e);
     if (!ended_.empty()) {  // rejections and time-outs outside an iteration
       for (const auto& [index, at] : ended_) trace_.finished(index, at);
       ended_.clear();
       push_arrival();
     }
+    if (loans_ && loans_->take_freed()) wake_idle(now_);
     if (options_.tiers || options_.peers) schedule_transfers();
     if ((++events_ & (kCheckEvery - 1)) == 0 && options_.check_often) check_invariants();
     if ((events_ & 0xfff) == 0 && options_.progress && !options_.progress(now_, completed_)) {
@@ -578,11 +548,16 @@ void World::finish_outcome() {
   out_.handovers = handovers_;
   out_.copies = copies_;
   out_.role_switches = role_switches_;
+  if (loans_) out_.lending = loans_->totals();
   if (encoders_) out_.encoders = encoders_->totals();
   out_.peer_bytes = handover_bytes_;
   if (options_.peers) digest_.add(handover_bytes_);
   out_.end = now_;
-  if (scaling_) out_.instance_ns = scaling_->paid(now_);
+  if (!scaling_.empty()) out_.instance_ns.assign(instances_.size(), to_ns(now_ - Time{}));
+  for (const auto& s : scaling_) {
+    const std::vector<std::int64_t> paid = s->paid(now_);
+    std::copy(paid.begin(), paid.end(), out_.instance_ns.begin() + s->begin());
+  }
   out_.digest = digest_.value();
   if (options_.flush && !out_.requests.empty()) {
     options_.flush(out_.requests);

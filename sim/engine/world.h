@@ -14,7 +14,9 @@
 #include "sim/engine/encoder.h"
 #include "sim/engine/event_queue.h"
 #include "sim/engine/fault.h"
+#include "sim/engine/foresight.h"
 #include "sim/engine/gateway.h"
+#include "sim/engine/loans.h"
 #include "sim/engine/scaling.h"
 #include "sim/engine/step_group.h"
 #include "sim/state/prefix_directory.h"
@@ -55,6 +57,9 @@ struct InstanceSpec {
   bool lockstep = false;       // data-parallel ranks step together (expert parallelism)
   bool old_balancing = false;  // front end scores ranks by 4 waiting + running (before the change)
   CostModel* cost = nullptr;   // not owned; may be shared by instances
+  // Instances like this, one after the other. They read the same settings: what is read at every
+  // iteration should not lie in memory once for each of them.
+  std::size_t count = 1;
 };
 
 // KV that goes from one instance to another: after the prompt, with a request that moves, or a
@@ -102,9 +107,10 @@ class World final : private Rank::Peers, private Transfers::Listener {
     std::vector<FaultPlan> faults;
     std::optional<PeerSystem> peers;
     DecodeStage decode;
-    std::optional<ScalingPlan> scaling;  // of a single pool
+    std::vector<ScalingPlan> scaling;  // of the whole run, or one of each pool that scales
     std::vector<QuotaPlan> quotas;
     std::optional<RoleRules> roles;
+    std::optional<LendingPlan> lending;  // over the links of `peers`
     EncodeStage encode;
     // Hears completed requests in batches; when unset they stay in the outcome.
     std::function<void(std::span<const RequestOutcome>)> flush;
@@ -118,7 +124,8 @@ class World final : private Rank::Peers, private Transfers::Listener {
 
  private:
   struct Instance {
-    InstanceSpec spec;
+    explicit Instance(const InstanceSpec& s) : spec(s) {}
+    const InstanceSpec& spec;
     std::vector<std::unique_ptr<Rank>> ranks;
     std::vector<std::size_t> groups;  // by rank: index of its step group
     // Front end: counts of the ranks as published last, and what was sent since.
@@ -156,7 +163,7 @@ class World final : private Rank::Peers, private Transfers::Listener {
   };
 
   void build_pool(std::unique_ptr<Router>, std::size_t instances);
-  void build_instance(InstanceSpec, Pool&);
+  void build_instance(const InstanceSpec&, Pool&);
   void hear_caches(Pool&, Rank&, std::uint32_t instance);
   void push_arrival();
   void on_arrival(Time);
@@ -200,6 +207,10 @@ class World final : private Rank::Peers, private Transfers::Listener {
   void first_token(const RequestOutcome&);
   [[nodiscard]] std::optional<std::size_t> route_arrival();
   void show_peers();
+  // Memory that instances lend each other (world_loans.cpp).
+  void build_lending();
+  void on_lend(Time);
+  void wake_idle(Time);
   // Quotas (world_gateway.cpp).
   [[nodiscard]] bool pass_gateway(Time);
   void refuse_at_gateway(const Request&, const char* reason);
@@ -210,13 +221,18 @@ class World final : private Rank::Peers, private Transfers::Listener {
   // Autoscaling (world_scale.cpp).
   void begin_scaling();
   void scale(std::uint32_t instance, Scaling::State to);
+  [[nodiscard]] Scaling* scaling_of(std::uint32_t instance) const;
+  [[nodiscard]] const Pool& stage_of(std::uint32_t instance) const;
+  [[nodiscard]] bool is_up(const Pool&) const;
+  [[nodiscard]] std::int64_t stranded_at(const Pool&) const;
   // The router sees whether it may be chosen.
   void show_up(std::uint32_t instance);
-  [[nodiscard]] FleetView see_fleet() const;
-  [[nodiscard]] double kv_usage(Time now);
-  void on_scale(Time);
-  bool add_instance();
-  bool take_instance(Time);
+  [[nodiscard]] FleetView see_fleet(const Scaling&) const;
+  [[nodiscard]] double kv_usage(const Scaling&, Time now);
+  void on_scale(std::uint32_t which, Time);
+  bool add_instance(const Scaling&);
+  bool take_instance(const Scaling&, Time);
+  void leave_machine(std::uint32_t instance, Time);
   void on_started(std::uint32_t instance, std::uint32_t generation, Time);
   void wake_fleet(Time);
   void look_at_drain(std::uint32_t instance);
@@ -296,8 +312,12 @@ class World final : private Rank::Peers, private Transfers::Listener {
   void schedule_transfers();
   void report_tiers();
   void dispatch(const Event&);
+  // Sparing memory (world_memory.cpp).
+  void foresee(const Event&) const;
+  void spare_memory();
+  void share_outputs();
   void reject(const Request&, std::uint32_t instance, Promise, const char* reason);
-  [[nodiscard]] const char* misfit(const Request&, const EngineConfig&) const;
+  [[nodiscard]] const char* misfit(const Request&, std::uint32_t instance) const;
   std::size_t pick_rank(Instance&);
   void deliver(const Request&, Instance&, Promise, Time visible);
   void deliver_now(const Request&, Instance&, Promise, Time visible);
@@ -310,7 +330,11 @@ class World final : private Rank::Peers, private Transfers::Listener {
 
   Options options_;
   TraceSource& trace_;
+  const std::vector<InstanceSpec> specs_;
   std::vector<std::unique_ptr<Instance>> instances_;
+  StepScratch scratch_steps_;
+  Foresight foresight_;  // by step group
+  LateOutputs late_outputs_;
   std::vector<std::unique_ptr<Group>> groups_;
   std::vector<std::unique_ptr<Pool>> pools_;
   std::vector<InstanceView> views_;
@@ -366,8 +390,8 @@ class World final : private Rank::Peers, private Transfers::Listener {
   std::unique_ptr<Gateway> gateway_;  // null: there are no quotas
   ImageTable images_;
   std::unique_ptr<EncoderPool> encoders_;  // null: prompts' images are encoded with the prompts
-  std::unique_ptr<Scaling> scaling_;       // null: every instance is up from the start
-  std::int64_t wanted_ = 0;                // instances, by its rule
+  std::unique_ptr<Loans> loans_;           // null: instances lend no memory
+  std::vector<std::unique_ptr<Scaling>> scaling_;  // none: every instance is up from the start
   std::vector<Routed> routed_;
   std::vector<std::uint32_t> free_routed_;
   std::vector<std::pair<std::uint64_t, Time>> ended_;  // to be told to the trace

@@ -84,6 +84,7 @@ void World::on_repair(std::uint32_t f, Time now) {
   for (const std::uint32_t s : plan.stores) stores_[s]->set_reachable(true);
   transfers_ended(now);
   place_stranded(now);
+  wake_fleet(now);  // who came back may be off
   if (plan.mean_between > Duration{0}) push_fault(f, now);
 }
 
@@ -174,6 +175,7 @@ void World::hand_to(Sequence&& s, std::optional<std::size_t> i, Time now) {
   groups_[g]->steps.interrupt(now);
   const std::uint32_t id = s.source;
   const std::uint32_t slot = in.ranks[rank]->accept(std::move(s), now);
+  see_queues(in);
   if (id != Sequence::kNoSource) {
     sources_[id].to = static_cast<std::uint32_t>(*i);
     sources_[id].to_rank = static_cast<std::uint32_t>(rank);

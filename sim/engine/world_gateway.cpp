@@ -7,79 +7,54 @@
 namespace kvsim {
 
 namespace {
-constexpr std::int64_t kMinute = 60'000'000'000;  // ns
 std::int64_t tokens_of(const Request& r) { return r.prompt_tokens + r.output_tokens; }
 }  // namespace
 
 // ---- the quotas
 
-Gateway::Tenant& Gateway::tenant(std::uint32_t id, Time now) {
+Gateway::Tenant& Gateway::tenant(std::uint32_t id) {
   const auto [at, is_new] = tenants_.try_emplace(id);
   Tenant& t = at->second;
   if (!is_new) return t;
+  const QuotaPlan* plan = nullptr;
   for (const QuotaPlan& p : plans_) {
     const bool named = std::find(p.tenants.begin(), p.tenants.end(), id) != p.tenants.end();
-    if (named || (p.tenants.empty() && t.plan == nullptr)) t.plan = &p;
+    if (named || (p.tenants.empty() && plan == nullptr)) plan = &p;
     if (named) break;
   }
-  t.filled = now;
-  if (t.plan != nullptr) t.level = Level{t.plan->burst} * kMinute;
+  if (plan != nullptr && plan->make) {
+    t.quota = plan->make();
+    t.delays = plan->delays;
+  }
   return t;
-}
-
-void Gateway::fill(Tenant& t, Time now) {
-  if (t.plan == nullptr) return;
-  t.level = std::min(Level{t.plan->burst} * kMinute,
-                     t.level + Level{t.plan->tokens_per_minute} * to_ns(now - t.filled));
-  t.filled = now;
-}
-
-const char* Gateway::hopeless(const QuotaPlan& p, std::int64_t tokens) {
-  if (p.tokens_per_minute > 0 && tokens > p.burst)
-    return "asks for more tokens than its tenant's burst";
-  if (p.kv_tokens > 0 && tokens > p.kv_tokens)
-    return "needs more KV memory than its tenant's share";
-  return nullptr;
-}
-
-const char* Gateway::over_quota(const Tenant& t, std::int64_t tokens) {
-  const QuotaPlan& p = *t.plan;
-  if (p.requests > 0 && t.requests >= p.requests) return "its tenant has too many requests inside";
-  if (p.kv_tokens > 0 && t.tokens + tokens > p.kv_tokens)
-    return "its tenant uses its share of the KV memory";
-  if (p.tokens_per_minute > 0 && t.level < Level{tokens} * kMinute)
-    return "its tenant has used its tokens per minute";
-  return nullptr;
 }
 
 void Gateway::let_in(Tenant& t, const Request& r, Time now) {
   const std::int64_t tokens = tokens_of(r);
-  if (t.plan->tokens_per_minute > 0) t.level -= Level{tokens} * kMinute;
-  ++t.requests;
-  t.tokens += tokens;
+  t.quota->let_in(tokens, now);
+  ++t.use.requests;
+  t.use.tokens += tokens;
   inside_[r.index] = {tokens, now - std::min(now, r.arrival)};
 }
 
 Gateway::Answer Gateway::ask(const Request& r, Time now) {
-  Tenant& t = tenant(r.tenant, now);
-  if (t.plan == nullptr) return {};
-  fill(t, now);
-  if (const char* reason = hopeless(*t.plan, tokens_of(r))) return {reason, false};
-  const char* reason = over_quota(t, tokens_of(r));
+  Tenant& t = tenant(r.tenant);
+  if (!t.quota) return {};
+  if (const char* reason = t.quota->never(tokens_of(r))) return {reason, false};
+  const char* reason = t.quota->over(tokens_of(r), t.use, now);
   if (reason == nullptr && t.held.empty()) {
     let_in(t, r, now);
     return {};
   }
-  if (!t.plan->delays) return {reason, false};
+  if (!t.delays) return {reason, false};
   t.held.push_back(r);
   return {nullptr, true};
 }
 
 std::optional<Request> Gateway::release(std::uint32_t id, Time now) {
-  Tenant& t = tenant(id, now);
-  if (t.held.empty()) return std::nullopt;
-  fill(t, now);
-  if (over_quota(t, tokens_of(t.held.front())) != nullptr) return std::nullopt;
+  Tenant& t = tenant(id);
+  if (t.held.empty() || t.quota->over(tokens_of(t.held.front()), t.use, now) != nullptr)
+    return std::nullopt;
   std::optional<Request> r = std::move(t.held.front());
   t.held.pop_front();
   let_in(t, *r, now);
@@ -87,13 +62,8 @@ std::optional<Request> Gateway::release(std::uint32_t id, Time now) {
 }
 
 Time Gateway::ready(std::uint32_t id, Time now) {
-  Tenant& t = tenant(id, now);
-  if (t.held.empty() || t.plan->tokens_per_minute == 0) return kNever;
-  fill(t, now);
-  const Level missing = Level{tokens_of(t.held.front())} * kMinute - t.level;
-  if (missing <= 0) return kNever;  // it waits for something else
-  const Level rate = t.plan->tokens_per_minute;
-  return now + Duration{static_cast<std::int64_t>((missing + rate - 1) / rate)};
+  Tenant& t = tenant(id);
+  return t.held.empty() ? kNever : t.quota->ready(tokens_of(t.held.front()), now);
 }
 
 Duration Gateway::over(std::uint32_t id, std::uint64_t request) {
@@ -102,8 +72,8 @@ Duration Gateway::over(std::uint32_t id, std::uint64_t request) {
   const Inside was = at->second;
   inside_.erase(at);
   Tenant& t = tenants_.at(id);
-  --t.requests;
-  t.tokens -= was.tokens;
+  --t.use.requests;
+  t.use.tokens -= was.tokens;
   return was.held;
 }
 

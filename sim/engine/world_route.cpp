@@ -58,6 +58,7 @@ void World::tick(EventKind kind, std::uint32_t target, Duration after) {
 
 void World::begin_ticks() {
   tick(EventKind::sample, 0, options_.sample_every);
+  if (loans_) tick(EventKind::lend, 0, loans_->plan().every);
   for (std::uint32_t p = 0; p < pools_.size(); ++p) {
     if (pools_[p]->told) tick(EventKind::publish, p, pools_[p]->traits.publish);
     if (options_.peers) tick(EventKind::migrate, p, pools_[p]->traits.every);
@@ -67,6 +68,8 @@ void World::begin_ticks() {
 void World::on_publish(std::uint32_t p, Time now) {
   Pool& pool = *pools_[p];
   for (const std::size_t g : pool.groups) groups_[g]->steps.sync(now - kBefore);
+  for (std::uint32_t i = 0; i < pool.count; ++i)
+    for (const auto& rank : instances_[pool.first + i]->ranks) rank->catch_up();
   pool.told->publish(now);
   tick(EventKind::publish, p, pool.traits.publish);
 }
@@ -102,7 +105,8 @@ void World::first_token(const RequestOutcome& o) {
   InstanceView& v = views_[o.instance];
   v.pending_tokens -= o.prompt_tokens - o.promised_tokens;
   v.pending_work -= Duration{o.promised_ns};
-  if (scaling_ && o.first_token != kNever) scaling_->hear_first_token(o.first_token - o.arrival);
+  if (scaling_.empty() || o.first_token == kNever) return;
+  if (Scaling* s = scaling_of(o.instance)) s->hear_first_token(o.first_token - o.arrival);
 }
 
 void World::discharge(std::size_t i, const RequestOutcome& o) {
@@ -127,6 +131,7 @@ void World::spread(Pool& pool, std::vector<std::int64_t>& to) {
 
 void World::find_prefixes(Pool& pool, const RoutedRequest& r) {
   const std::int64_t most = (r.prompt_tokens - 1) / r.block_tokens;
+  late_outputs_.look(r.content);
   if (pool.known.options().holders) {
     // Iterations that were skipped may have evicted what seems to be there.
     pool.known.match(r.content, most, now_, matches_);

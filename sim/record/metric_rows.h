@@ -46,6 +46,7 @@ class MetricRows {
 // held back, KV between instances, and what decisions of routers cost.
 void balance_rows(MetricRows& rows, const RunOutcome& run);
 void scaling_rows(MetricRows& rows, const RunOutcome& run);
+void lending_rows(MetricRows& rows, const RunOutcome& run);
 void quota_rows(MetricRows& rows, const std::vector<RequestOutcome>& requests);
 void peer_rows(MetricRows& rows, const RunOutcome& run);
 void regret_rows(MetricRows& rows, const RunOutcome& run);

@@ -42,34 +42,47 @@ double longest_gaps_ms(const RequestOutcome& r) {
                  static_cast<double>(all - part) / longest);
 }
 
+// Of a finished request, what its latencies follow from: a seventh of its record, which is read
+// once for all of them.
+struct Latencies {
+  Duration ttft{}, e2e{}, queue{};
+  std::int64_t output = 0;
+  double longest_gaps = 0;  // ms; of requests with a second token
+  [[nodiscard]] double tpot() const { return ms(e2e - ttft) / static_cast<double>(output - 1); }
+};
+
+std::vector<Latencies> latencies_of(const std::vector<RequestOutcome>& requests) {
+  std::vector<Latencies> all;
+  all.reserve(requests.size());
+  for (const RequestOutcome& r : requests)
+    if (r.outcome == Outcome::finished && r.first_token != kNever)
+      all.push_back({r.first_token - r.arrival, r.last_token - r.arrival, r.scheduled - r.arrival,
+                     r.output_tokens, r.output_tokens < 2 ? 0 : longest_gaps_ms(r)});
+  return all;
+}
+
 // `itl`: of the same requests; null where nobody knows. One statistic after the other: the values
 // of a million requests for all of them at once would take as much memory as the run.
 void latency_rows(MetricRows& rows, const std::vector<RequestOutcome>& requests,
                   const DurationHistogram* itl) {
-  std::vector<double> values;
+  const std::vector<Latencies> all = latencies_of(requests);
   const auto row = [&](const char* name, const char* unit, std::int64_t least_tokens, auto value) {
-    values.clear();
-    values.reserve(requests.size());
-    for (const RequestOutcome& r : requests)
-      if (r.outcome == Outcome::finished && r.first_token != kNever &&
-          r.output_tokens >= least_tokens)
-        value(r);
+    std::vector<double> values;
+    values.reserve(all.size());
+    for (const Latencies& r : all)
+      if (r.output >= least_tokens) value(r, values);
     rows.summary(name, kvsim::summarize(std::move(values)), unit);
   };
-  const auto tpot_of = [](const RequestOutcome& r) {
-    return ms(r.last_token - r.first_token) / static_cast<double>(r.output_tokens - 1);
-  };
-  row("ttft_ms", "ms", 0, [&](auto& r) { values.push_back(ms(r.first_token - r.arrival)); });
-  row("tpot_ms", "ms", 2, [&](auto& r) { values.push_back(tpot_of(r)); });
+  row("ttft_ms", "ms", 0, [](auto& r, auto& to) { to.push_back(ms(r.ttft)); });
+  row("tpot_ms", "ms", 2, [](auto& r, auto& to) { to.push_back(r.tpot()); });
   if (itl != nullptr) rows.summary("itl_ms", summarize(*itl), "ms");
-  row("tbt_ms", "ms", 2, [&](auto& r) { values.push_back(longest_gaps_ms(r)); });
-  row("e2el_ms", "ms", 0, [&](auto& r) { values.push_back(ms(r.last_token - r.arrival)); });
-  row("queue_ms", "ms", 0, [&](auto& r) { values.push_back(ms(r.scheduled - r.arrival)); });
-  row("normalized_latency_ms", "ms", 1, [&](auto& r) {
-    values.push_back(ms(r.last_token - r.arrival) / static_cast<double>(r.output_tokens));
-  });
-  row("output_token_throughput_per_user", "tokens/s", 2, [&](auto& r) {
-    if (const double tpot = tpot_of(r); tpot > 0) values.push_back(1000 / tpot);
+  row("tbt_ms", "ms", 2, [](auto& r, auto& to) { to.push_back(r.longest_gaps); });
+  row("e2el_ms", "ms", 0, [](auto& r, auto& to) { to.push_back(ms(r.e2e)); });
+  row("queue_ms", "ms", 0, [](auto& r, auto& to) { to.push_back(ms(r.queue)); });
+  row("normalized_latency_ms", "ms", 1,
+      [](auto& r, auto& to) { to.push_back(ms(r.e2e) / static_cast<double>(r.output)); });
+  row("output_token_throughput_per_user", "tokens/s", 2, [](auto& r, auto& to) {
+    if (const double tpot = r.tpot(); tpot > 0) to.push_back(1000 / tpot);
   });
 }
 
@@ -331,10 +344,18 @@ void form_rows(MetricRows& rows, const std::vector<RankTotals>& ranks) {
     t.kept_tokens += f.kept_tokens;
     t.read_tokens += f.read_tokens;
     t.turned += f.turned;
+    t.hidden += f.hidden;
     t.token_bytes = f.token_bytes;
   }
-  if (t.token_bytes == 0) return;  // no token policies
   const auto d = [](std::int64_t n) { return static_cast<double>(n); };
+  if (t.token_bytes == 0) {  // no token policies
+    if (t.turned == 0) return;
+    rows.count("hidden_admissions", t.hidden);
+    rows.ratio("hidden_memory_saved", d(t.context_tokens - t.kept_tokens), d(t.context_tokens),
+               "ratio");
+    rows.value("hidden_projection_time", d(t.restore_ns + t.prompt_ns) / 1e9, "s");
+    return;
+  }
   rows.count("token_policy_prompts", t.turned);
   rows.ratio("kv_bytes_per_token", d(t.kept_tokens) * d(t.token_bytes), d(t.context_tokens),
              "bytes");
@@ -509,6 +530,7 @@ std::vector<Metric> compute_metrics(const RunOutcome& run, const Slo& slo,
   regret_rows(rows, run);
   peer_rows(rows, run);
   scaling_rows(rows, run);
+  lending_rows(rows, run);
   quota_rows(rows, run.requests);
   tool_rows(rows, run);
   encoder_rows(rows, run);

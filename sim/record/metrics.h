@@ -26,8 +26,13 @@
 //   token_policy_prompts: prompts that were compressed; token_policy_<cause>_time: time of the GPU
 //   (score, index, restore, merge, encode, prompt), of the host link (fetch, prompt_link) or of
 //   where the KV lies (far) for what they do besides
+//   With hidden states in place of KV: hidden_admissions that kept them; hidden_memory_saved: of the
+//   KV of decoding requests, mean over their steps; hidden_projection_time of the GPU
 //   Of a fleet that scales: instances_mean, instances_most (starting and draining ones counted),
 //   instance_hours, scale_ups, scale_downs; of quotas: held_requests, held_ms (of those held)
+//   Of instances that lend memory: loans, lent_blocks_most, remote_attention_tokens (that creditors
+//   read, over the iterations), lending_copied_bytes and lending_message_bytes; lending_wait_time:
+//   of debtors, for messages, attention elsewhere and copies; lending_served_time: of creditors
 //   draft_verifications   sequences times iterations that verified drafts; drafted_tokens and
 //   accepted_tokens: drafts, and those that became output; acceptance_rate: of these two;
 //   tokens_per_verification: one and the accepted; draft_time: GPU time of the proposer

@@ -50,6 +50,19 @@ void scaling_rows(MetricRows& rows, const RunOutcome& run) {
   rows.count("scale_downs", downs);
 }
 
+// KV memory that instances lent each other.
+void lending_rows(MetricRows& rows, const RunOutcome& run) {
+  const LendingTotals& t = run.lending;
+  if (t.loans == 0) return;
+  rows.count("loans", t.loans);
+  rows.count("lent_blocks_most", t.peak_blocks);
+  rows.count("remote_attention_tokens", t.remote_tokens, "tokens");
+  rows.count("lending_copied_bytes", t.copied_bytes, "bytes");
+  rows.count("lending_message_bytes", t.message_bytes, "bytes");
+  rows.value("lending_wait_time", static_cast<double>(t.wait_ns) / 1e9, "s");
+  rows.value("lending_served_time", static_cast<double>(t.served_ns) / 1e9, "s");
+}
+
 // Requests that quotas held back.
 void quota_rows(MetricRows& rows, const std::vector<RequestOutcome>& requests) {
   std::vector<double> held;

@@ -26,7 +26,9 @@
 #include "sim/run/build_tiers.h"
 #include "sim/run/build_tokens.h"
 #include "sim/run/graph_sizes.h"
+#include "sim/run/hidden_forms.h"
 #include "sim/run/place_of.h"
+#include "sim/run/placed_forms.h"
 #include "sim/scenario/catalog.h"
 #include "sim/scenario/yaml.h"
 #include "traces/generator.h"
@@ -425,9 +427,13 @@ class Builder {
           c.ttft_objective, c.tpot_objective, c.e2e_objective};
       const Scheduler::Traits traits = c.make_scheduler(context)->traits();
       const PreemptionSpec& p = e.preemption;
-      if (traits.holds_running && p.copies == CopyTime::waited && p.part == PreemptedPart::request)
+      if (traits.holds_running && !traits.chooses_form && p.copies == CopyTime::waited &&
+          p.part == PreemptedPart::request)
         throw InputError("requests that wait in the middle of their output need their KV there",
                          "set engine.preemption: {part: tail}, or {mode: swap, copies: ahead}");
+      if (s().cache.hidden_states && !traits.chooses_form)
+        throw InputError("nobody says whose hidden states are kept (cache.hidden_states)",
+                         "set engine.scheduler.policy: apt-serve");
       if (traits.preempts && c.memory.parks)
         throw InputError("layer-wise memory parks requests, which nobody can displace",
                          "set another cache.memory, or decode: stream");
@@ -464,6 +470,11 @@ class Builder {
     return kv_blocks - (null_block ? 1 : 0) + r.lent_blocks;  // the null block is the engine's
   }
 
+  void use_forms(std::unique_ptr<KvForms> forms) {
+    out_.engine.forms = forms.get();
+    out_.cache_forms = std::move(forms);
+  }
+
   void size_cache() {
     choose_memory();
     build_hybrid(out_, loaded_.tree, d_);
@@ -472,6 +483,7 @@ class Builder {
       out_.forms = build_tokens(out_, loaded_.tree, d_);
       out_.engine.forms = out_.forms.get();
     });
+    if (auto hidden = build_hidden_forms(out_, loaded_.tree, d_)) use_forms(std::move(hidden));
     build_speculation(out_, loaded_.tree, d_);
     build_lora(out_, loaded_.tree, d_);
     build_encoder(out_, loaded_.tree, d_);
@@ -497,6 +509,10 @@ class Builder {
       });
     }
     if (e.kv_blocks) out_.engine.kv_blocks = own_blocks(*e.kv_blocks);
+    if (e.kv_blocks)
+      report(d_, place_of(loaded_.tree, "cache.placement"), "cache.placement", [&] {
+        if (auto placed = build_placed_forms(out_, loaded_.tree, d_)) use_forms(std::move(placed));
+      });
     if (e.kv_blocks) reserve_snapshots(out_, loaded_.tree, d_);
     if (e.kv_blocks)
       size_host(out_, [this](const char* path, const char* message, const char* hint) {

@@ -58,16 +58,18 @@ struct BuiltRun {
   std::unique_ptr<Router> router;
   std::unique_ptr<MemoryManager> memory_manager;  // the engine's settings point to it
   std::unique_ptr<TokenForms> forms;              // likewise; null without token policies
+  // Likewise: hidden states in place of KV, or tokens placed in phases.
+  std::unique_ptr<KvForms> cache_forms;
   std::unique_ptr<Adapters> adapters;             // the engine's settings point to it
   std::unique_ptr<EncoderRules> encoder;          // likewise; null: prompts bring no images
   EncodeStage encode;                             // encoders of their own, on
   DeviceSpec encode_device;
-  std::optional<ModelSpec> draft;                 // of speculative decoding with a draft model
-  std::unique_ptr<Speculation> speculation;       // the engine's settings point to it
-  std::vector<std::string> notes;                 // what holds at a price that the run charges
-  std::optional<TierSystem> tiers;                // below the GPU
+  std::optional<ModelSpec> draft;            // of speculative decoding with a draft model
+  std::unique_ptr<Speculation> speculation;  // the engine's settings point to it
+  std::vector<std::string> notes;            // what holds at a price that the run charges
+  std::optional<TierSystem> tiers;           // below the GPU
   std::vector<FaultPlan> faults;
-  std::optional<ScalingPlan> scaling;
+  std::vector<ScalingPlan> scaling;  // of the run, or of each pool that scales
   std::vector<QuotaPlan> quotas;
   // deployment.pools: the first is the run's own parts; those that decode come last.
   std::vector<BuiltPool> pools;
@@ -75,6 +77,7 @@ struct BuiltRun {
   int spare = 0;  // instances that serve here only when they come from the other role
   std::optional<PeerSystem> peers;
   std::optional<RoleRules> roles;
+  std::optional<LendingPlan> lending;
   std::unique_ptr<Router> decode_router;
   Tree
       resolved;  // the scenario with model and hardware spelled out: its text is the run's identity

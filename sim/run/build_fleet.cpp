@@ -16,13 +16,17 @@ class FleetBuilder {
       : run_(run), scenario_(scenario), d_(d) {}
 
   void build() {
-    if (run_.scenario.deployment.autoscaling) scale(*run_.scenario.deployment.autoscaling);
+    int from = 0;
+    for (const BuiltRun* part : parts_of(run_)) {
+      if (part->scenario.deployment.autoscaling) scale(*part, from);
+      from += places_of(*part);
+    }
     check_classes();
     if (!d_.empty()) return;
     const auto& classes = run_.scenario.tenants;
     if (std::none_of(classes.begin(), classes.end(), [](const auto& c) { return c.quota; })) return;
     // Classes without a quota too: what is said of the rest is not said of them.
-    for (const TenantClassSpec& c : classes) limit(c, c.quota.value_or(QuotaSpec{}));
+    for (std::size_t i = 0; i < classes.size(); ++i) limit(i, classes[i]);
   }
 
  private:
@@ -45,30 +49,25 @@ class FleetBuilder {
     d_.add(place, text, message, hint);
   }
   void scaling_error(const char* key, const std::string& message, const std::string& hint = {}) {
-    std::vector<std::string> path{"deployment", "autoscaling"};
-    if (key != nullptr) path.emplace_back(key);
-    error(std::move(path), message, hint);
+    std::vector<std::string> path{"deployment"};
+    path.emplace_back(run_.pools.empty() ? "autoscaling" : "pools");
+    if (key != nullptr && run_.pools.empty()) path.emplace_back(key);
+    const bool names = key != nullptr && !run_.pools.empty();
+    error(std::move(path), (names ? std::string("autoscaling.") + key + ": " : "") + message, hint);
   }
 
-  void scale(const AutoscalingSpec& spec) {
+  // Of a pool, or of all instances.
+  void scale(const BuiltRun& part, int from) {
+    const AutoscalingSpec& spec = *part.scenario.deployment.autoscaling;
     const AutoscalingRules& rules = spec.rules;
-    const int most = run_.scenario.deployment.replicas;
+    const int most = part.scenario.deployment.replicas;
     const int initial = rules.initial.value_or(rules.min);
-    if (!run_.pools.empty())
-      scaling_error(nullptr, "instances of several pools do not start and stop yet",
-                    "remove it, or deployment.pools");
-    if (run_.tiers && !run_.tiers->stores.empty())
-      scaling_error(nullptr, "with tiers below the GPU, instances do not start and stop yet",
-                    "remove it, or the tiers");
-    if (run_.engine.swap || run_.engine.memory.layers > 0)
-      scaling_error(nullptr, "with KV in host memory, instances do not start and stop yet",
-                    "remove it, or set engine.preemption: recompute and cache.memory: paged");
     if (rules.min > most)
       scaling_error("min", fmt::format("{} instances, but there are at most {}", rules.min, most),
-                    "raise deployment.replicas");
+                    "raise replicas");
     if (initial > most || initial < rules.min)
       scaling_error("initial", fmt::format("{} is not between {} and {}", initial, rules.min, most),
-                    "between min and deployment.replicas");
+                    "between min and replicas");
     if (rules.load_bandwidth.value <= 0)
       scaling_error("load_bandwidth", "weights would never be loaded", "such as 2 GB/s");
     if (run_.scenario.economics.billing == Billing::node)
@@ -83,15 +82,17 @@ class FleetBuilder {
       return;
     }
     if (!d_.empty()) return;
+    plan.from = static_cast<std::uint32_t>(from);
+    plan.count = static_cast<std::uint32_t>(most);
     plan.least = rules.min;
     plan.first = initial;
     plan.every = rules.every;
-    plan.start = rules.startup + load_time(run_);
+    plan.start = rules.startup + load_time(part);
     plan.up_cooldown = rules.up_cooldown;
     plan.down_cooldown = rules.down_cooldown;
     plan.migrates = rules.drain == DrainMode::migrate;
     plan.ttft = run_.scenario.slo.ttft;
-    run_.scaling = std::move(plan);
+    run_.scaling.push_back(std::move(plan));
   }
 
   void check_classes() {
@@ -112,27 +113,28 @@ class FleetBuilder {
       for (const std::int64_t id : c.ids)
         if (!ids.insert(id).second)
           error(at("ids"), fmt::format("tenant {} is in two classes", id), "name it once");
-      if (c.quota && c.quota->burst > 0 && c.quota->tokens_per_minute == 0)
-        error({"tenants", std::to_string(i), "quota", "burst"}, "a bucket that never fills",
-              "set tokens_per_minute");
     }
   }
 
-  void limit(const TenantClassSpec& c, const QuotaSpec& quota) {
+  void limit(std::size_t i, const TenantClassSpec& c) {
     QuotaPlan plan;
     for (const std::int64_t id : c.ids) plan.tenants.push_back(static_cast<std::uint32_t>(id));
-    plan.tokens_per_minute = quota.tokens_per_minute;
-    plan.burst = quota.burst > 0 ? quota.burst : quota.tokens_per_minute;
-    plan.requests = quota.requests;
-    plan.delays = quota.over == OverQuota::delay;
-    if (quota.kv_share < Ratio{1.0}) {
+    if (c.quota) {
       double tokens = 0;
       for (const BuiltRun* part : parts_of(run_))
         tokens += static_cast<double>(part->engine.kv_blocks * part->engine.block_tokens) *
                   part->parallel.data * part->scenario.deployment.replicas;
-      // At least one token, so that a share of nothing is a limit.
-      plan.kv_tokens =
-          std::max<std::int64_t>(1, static_cast<std::int64_t>(quota.kv_share.value * tokens));
+      const Quota::Context context{static_cast<std::int64_t>(tokens)};
+      plan.delays = c.quota->rules.over == OverQuota::delay;
+      plan.make = [policy = c.quota->policy, context] {
+        return Registry::instance().make<Quota>(policy.name, policy.params, context);
+      };
+      try {
+        plan.make();
+      } catch (const InputError& e) {
+        for (const Diagnostic& one : e.all())
+          error({"tenants", std::to_string(i), "quota"}, one.message, one.hint);
+      }
     }
     run_.quotas.push_back(std::move(plan));
   }

@@ -1,5 +1,7 @@
 #include "sim/run/build_host.h"
 
+#include <algorithm>
+
 #include "models/geometry.h"
 #include "policies/pause/pause.h"
 #include "sim/run/token_forms.h"
@@ -22,11 +24,27 @@ bool choose_pause(BuiltRun& run, const HostError& error) {
   return c.make_pause({c.seed})->swaps();
 }
 
+// With KV, of the stage that has the most.
+std::int64_t layers_of_stage(const BuiltRun& run) {
+  const auto owners = stage_kv_layers(run.model, run.parallel.pipeline);
+  return std::max<std::int64_t>(1, *std::max_element(owners.begin(), owners.end()));
+}
+
 // Preempted requests whose KV stays on the GPU until its blocks are needed.
 void choose_pauses(BuiltRun& run, const HostError& error) {
   EngineConfig& c = run.engine;
   const PreemptionSpec& p = run.scenario.engine.preemption;
-  c.gives_tails = p.part == PreemptedPart::tail;
+  c.gives_tails = p.part != PreemptedPart::request;
+  if (p.part == PreemptedPart::layers) {
+    c.part_layers = layers_of_stage(run);
+    if (p.mode != PreemptionMode::swap)
+      error("engine.preemption.part",
+            "the last layers cannot be computed again without those before them",
+            "set mode: swap and copies: beside or ahead, or part: tail");
+    if (c.prefix_caching)
+      error("engine.preemption.part", "a block without its last layers serves no other request",
+            "set cache.prefix.index: none, or part: tail");
+  }
   if (p.copies != CopyTime::waited && !c.swap)
     return error("engine.preemption.copies", "nothing is copied", "set mode: swap");
   c.copies = p.copies == CopyTime::waited   ? EngineConfig::Copies::waited
@@ -35,7 +53,7 @@ void choose_pauses(BuiltRun& run, const HostError& error) {
   if (c.copies == EngineConfig::Copies::ahead)
     c.idle_blocks = static_cast<std::int64_t>(p.idle.value * static_cast<double>(c.kv_blocks));
   if (c.gives_tails && c.swap && c.copies == EngineConfig::Copies::waited)
-    error("engine.preemption.part", "a tail is swapped beside the iterations only",
+    error("engine.preemption.part", "a part of a request is swapped beside the iterations only",
           "set copies: beside or ahead, or mode: recompute");
   if (c.gives_tails && c.keeps_copies)
     error("engine.preemption.part", "copies that stay are of whole requests",
@@ -62,6 +80,10 @@ void size_host(BuiltRun& run, const HostError& error) {
   c.swap = p.mode == PreemptionMode::swap;
   c.keeps_copies = p.keeps_copies;
   const bool layers = c.memory.layers > 0;
+  if (p.by_layer) {
+    c.copy_layers = layers_of_stage(run);
+    if (!c.swap) error("engine.preemption.by_layer", "nothing is swapped", "set mode: swap");
+  }
   const bool tools_swap = choose_pause(run, error);
   if (c.swap && layers)
     error("engine.preemption", "layer-wise memory moves KV to the host by itself",
@@ -74,7 +96,7 @@ void size_host(BuiltRun& run, const HostError& error) {
   const Bytes space = layers ? c.memory.host_bytes : p.space;
   Bytes block = kv_block_bytes(run.model, run.parallel, run.precision.kv, c.block_tokens);
   c.host_block_bytes = kv_token_bytes(run.model, run.precision.kv).count() * c.block_tokens;
-  if (run.forms) {
+  if (run.forms) {  // other forms lie in blocks of KV
     const double share = run.forms->block_share();
     block = Bytes{static_cast<std::int64_t>(to_double(block) * share)};
     c.host_block_bytes = static_cast<std::int64_t>(static_cast<double>(c.host_block_bytes) * share);

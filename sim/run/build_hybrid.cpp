@@ -7,6 +7,8 @@
 #include "models/geometry.h"
 #include "models/recurrent.h"
 #include "sim/base/hash.h"
+#include "sim/run/build_tokens.h"
+#include "sim/run/place_of.h"
 
 namespace kvsim {
 namespace {
@@ -33,9 +35,10 @@ class HybridBuilder {
     const bool chosen = spec_.allocation != LayerAllocation::automatic;
     // Beside token policies the room of states is left out.
     if (!chosen)
-      spec_.allocation = states && (!has_policies() || spec_.snapshots.room.value > 0)
-                             ? LayerAllocation::grouped
-                             : LayerAllocation::uniform;
+      spec_.allocation =
+          states && (!has_token_policies(run_.scenario) || spec_.snapshots.room.value > 0)
+              ? LayerAllocation::grouped
+              : LayerAllocation::uniform;
     if (!states && !windows) {
       if (spec_.snapshots.room.value > 0)
         error("snapshots.room", "every layer of the model keeps every token: nothing to save",
@@ -43,7 +46,7 @@ class HybridBuilder {
       return;
     }
     if (spec_.allocation == LayerAllocation::uniform) {
-      if (states && chosen && !has_policies())
+      if (states && chosen && !has_token_policies(run_.scenario))
         error("allocation", "states take room, which uniform allocation has none of",
               "set grouped, or leave it out");
       if (spec_.snapshots.room.value > 0)
@@ -60,21 +63,8 @@ class HybridBuilder {
   void error(const std::string& key, const std::string& message, const std::string& hint) {
     error_at("cache.hybrid." + key, message, hint);
   }
-  // At the place where the key is written, or as much of it as is.
   void error_at(const std::string& path, const std::string& message, const std::string& hint) {
-    const Tree* t = &scenario_;
-    Place place = t->place();
-    for (std::string_view rest = path; t != nullptr && !rest.empty();) {
-      const std::size_t dot = rest.find('.');
-      t = t->find(rest.substr(0, dot));
-      if (t != nullptr && t->place().file) place = t->place();
-      rest.remove_prefix(dot == std::string_view::npos ? rest.size() : dot + 1);
-    }
-    d_.add(place, path, message, hint);
-  }
-  [[nodiscard]] bool has_policies() const {
-    const Tree& t = run_.scenario.cache.token_policies;
-    return !t.is_null() && !(t.is_list() && t.items().empty());
+    d_.add(place_of(scenario_, path), path, message, hint);
   }
   [[nodiscard]] KeptBytes kept(const Parallel& split, int stage) const {
     return kept_bytes(run_.model, split, run_.precision.kv, block_, stage);
@@ -89,7 +79,7 @@ class HybridBuilder {
     if (cache.memory.name != "paged")
       error_at("cache.memory", "layers that keep different things need paged memory",
                "set paged, or cache.hybrid.allocation: uniform");
-    if (has_policies())
+    if (has_token_policies(run_.scenario))
       error_at(
           "cache.token_policies",
           "token policies act on layers that keep every token, and only on these",

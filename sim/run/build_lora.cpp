@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "models/geometry.h"
 #include "sim/engine/adapters.h"
@@ -62,11 +63,26 @@ void build_lora(BuiltRun& run, const Tree& scenario, Diagnostics& diagnostics) {
   if (!is_plain(run.model))
     return error(fmt::format("adapters of {} are not modelled", run.model.name),
                  "choose a dense model with plain attention");
+  if (!s.names.empty()) {
+    std::set<std::string> names;
+    for (const std::string& name : s.names)
+      if (name.empty() || !names.insert(name).second)
+        error(
+            fmt::format("names: '{}' {}", name, name.empty() ? "is no name" : "stands there twice"),
+            "give each adapter one name");
+    const auto& trace = run.scenario.workload.trace;
+    if (!trace || trace->format.name != "mooncake")
+      error(
+          fmt::format("names: {} no adapters",
+                      trace ? "traces of format " + trace->format.name + " name"
+                            : std::string("workload.generate names")),
+          "use a mooncake trace with the field `adapter`, or let adapters be drawn: remove names");
+  }
   double peak = 0;
   for (const char* precision : {"fp16", "bf16"})
     if (const auto rate = run.device.compute.find(precision); rate != run.device.compute.end())
       peak = std::max(peak, rate->second.value);
-  const double link = s.link ? s.link->value : run.device.host_link.bandwidth.value;
+  const double link = s.link ? s.link->value : host_link(run.node, run.device).bandwidth.value;
   if (!(peak > 0) || !(link > 0))
     return error(fmt::format("device {} has no 16-bit compute rate or no link to host memory",
                              run.device.name),
@@ -75,7 +91,8 @@ void build_lora(BuiltRun& run, const Tree& scenario, Diagnostics& diagnostics) {
   const double bytes = adapter_bytes(run, s), layers = d(run.model.layers);
   const LayerShare share = layer_share(run.model, s.targets, run.parallel.tensor);
   AdapterRules rules;
-  rules.adapters = s.adapters;
+  rules.names = s.names;
+  rules.adapters = s.names.empty() ? s.adapters : static_cast<std::int64_t>(s.names.size());
   rules.zipf = s.zipf;
   rules.share = s.share.value;
   rules.slots = s.slots;

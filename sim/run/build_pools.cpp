@@ -8,6 +8,7 @@
 #include "sim/run/build_encoder.h"
 #include "sim/run/build_faults.h"
 #include "sim/run/build_fleet.h"
+#include "sim/run/build_lending.h"
 #include "sim/run/pool_tiers.h"
 #include "sim/scenario/yaml.h"
 
@@ -24,7 +25,8 @@ bool has_encoders(const LoadedScenario& all) {
 LoadedScenario scenario_of(const LoadedScenario& all, const PoolSpec& pool, Diagnostics& d) {
   Tree tree = all.tree;
   Tree deployment = tree.find("deployment") != nullptr ? *tree.find("deployment") : Tree::map();
-  for (const char* key : {"pools", "handover", "roles"}) deployment.erase(key);
+  for (const char* key : {"pools", "handover", "roles", "lending", "autoscaling"})
+    deployment.erase(key);
   tree.erase("faults");  // of all pools
   if (has_encoders(all)) tree.erase("encoder");
   deployment.set("replicas", Tree::scalar(std::to_string(pool.replicas)));
@@ -34,6 +36,7 @@ LoadedScenario scenario_of(const LoadedScenario& all, const PoolSpec& pool, Diag
   replace(deployment, "hardware", pool.hardware);
   replace(deployment, "parallel", pool.parallel);
   replace(deployment, "interconnect", pool.interconnect);
+  replace(deployment, "autoscaling", pool.autoscaling);
   tree.set("deployment", std::move(deployment));
   replace(tree, "cost", pool.cost);
   for (const auto& [key, over] : {std::pair{"engine", &pool.engine}, {"cache", &pool.cache}}) {
@@ -74,6 +77,24 @@ void check_together(const LoadedScenario& all, const BuiltRun& run, Diagnostics&
       add_error(all, "deployment.pools", "pools keep KV in different precisions",
                 "set cache.dtype for all of them", d);
   }
+  if (all.value.deployment.autoscaling)
+    add_error(all, "deployment.autoscaling", "of several pools each scales by itself",
+              "give it to the pools: {name: NAME, autoscaling: {...}}", d);
+  for (const PoolSpec& p : all.value.deployment.pools) {
+    if (p.autoscaling.is_null()) continue;
+    if (p.role == PoolRole::encode)
+      add_error(all, "deployment.pools", p.name + ": encoders do not start and stop",
+                "remove its autoscaling", d);
+    if (all.value.deployment.roles)
+      add_error(all, "deployment.roles", "instances that change sides do not start and stop",
+                "remove it, or the autoscaling of " + p.name, d);
+    if (all.value.deployment.handover && all.value.deployment.handover->mode == HandoverMode::push)
+      add_error(all, "deployment.handover.mode", "who has set room aside must not stop",
+                "set mode: layers or pull, or remove the autoscaling of " + p.name, d);
+  }
+  if (all.value.deployment.lending)
+    add_error(all, "deployment.lending", "instances of several pools lend no memory",
+              "remove it, or deployment.pools", d);
   const auto& handover = all.value.deployment.handover;
   if (handover && handover->mode == HandoverMode::push && !all.value.faults.empty())
     add_error(all, "deployment.handover.mode", "who has set room aside must not fail",
@@ -189,11 +210,17 @@ class PeerLinks {
 
 void add_peers(BuiltRun& run, Diagnostics& d) {
   for (const BuiltRun* part : parts_of(run)) {
-    if (!part->hybrid && !part->forms) continue;
-    d.add({}, part->forms ? "cache.token_policies" : "cache.hybrid",
+    if (!part->hybrid && part->engine.forms == nullptr) continue;
+    const CacheSpec& cache = part->scenario.cache;
+    d.add({},
+          part->forms                     ? "cache.token_policies"
+          : cache.hidden_states           ? "cache.hidden_states"
+          : part->engine.forms != nullptr ? "cache.placement"
+                                          : "cache.hybrid",
           "between instances goes the KV of every token and layer as it was computed",
-          part->forms ? "remove them, or what moves KV: handover, migration, copies"
-                      : "set allocation: uniform, or remove handover, migration, copies");
+          part->engine.forms != nullptr
+              ? "remove it, or what moves KV: handover, migration, copies"
+              : "set allocation: uniform, or remove handover, migration, copies");
     return;
   }
   PeerLinks links(run);
@@ -221,6 +248,11 @@ void add_peers(BuiltRun& run, Diagnostics& d) {
   run.peers->way = [links](std::uint32_t from, std::uint32_t to) { return links.way(from, to); };
 }
 
+bool drains(const BuiltRun& run) {
+  return std::any_of(run.scaling.begin(), run.scaling.end(),
+                     [](const ScalingPlan& p) { return p.migrates; });
+}
+
 // The pools of the whole, spelled out.
 void resolve(const LoadedScenario& all, BuiltRun& run) {
   Tree pools = Tree::list();
@@ -241,6 +273,7 @@ void resolve(const LoadedScenario& all, BuiltRun& run) {
     p.engine = *part.resolved.find("engine");
     p.cache = *part.resolved.find("cache");
     p.cost = *part.resolved.find("cost");
+    if (part.scenario.deployment.autoscaling) p.autoscaling = *deployment.find("autoscaling");
     pools.push(write_fields(p));
   }
   for (const PoolSpec& p : all.value.deployment.pools)
@@ -279,8 +312,9 @@ void make_router(BuiltRun& run, int instances) {
 BuiltRun with_fleet(BuiltRun run, const Tree& scenario, Diagnostics& d) {
   if (!run.router || !d.empty()) return run;
   build_fleet(run, scenario, d);
+  build_lending(run, scenario, d);
   const Router::Traits t = run.router->traits();
-  const bool moves = t.copies || t.every > Duration{0} || (run.scaling && run.scaling->migrates);
+  const bool moves = run.lending || t.copies || t.every > Duration{0} || drains(run);
   if (moves && run.scenario.deployment.replicas > 1 && d.empty()) add_peers(run, d);
   return run;
 }
@@ -345,10 +379,8 @@ BuiltRun build_pools(const LoadedScenario& all, bool with_trace, const BuildPart
     return run;
   }
   const Router::Traits t = run.router->traits();
-  run.scenario.deployment.autoscaling = all.value.deployment.autoscaling;
   build_fleet(run, all.tree, d);
-  const bool drains = run.scaling && run.scaling->migrates;
-  if (decode > 0 || t.copies || t.every > Duration{0} || drains) add_peers(run, d);
+  if (decode > 0 || t.copies || t.every > Duration{0} || drains(run)) add_peers(run, d);
   run.scenario.faults = all.value.faults;
   if (d.empty()) run.faults = build_faults(run, all.tree, d);
   resolve(all, run);

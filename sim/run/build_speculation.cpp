@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "models/transformer_work.h"
 #include "sim/engine/speculation.h"
+#include "sim/run/build_tokens.h"
 #include "sim/run/place_of.h"
 
 namespace kvsim {
@@ -25,13 +28,9 @@ class SpeculationBuilder {
   void error(const std::string& path, const std::string& message, const std::string& hint) {
     d_.add(place_of(scenario_, path), path, message, hint);
   }
-  [[nodiscard]] bool has_policies() const {
-    const Tree& t = run_.scenario.cache.token_policies;
-    return !t.is_null() && !(t.is_list() && t.items().empty());
-  }
   // Both need the places of every token.
   void check_memory(const std::string& key) {
-    if (has_policies())
+    if (has_token_policies(run_.scenario))
       error(key, "token policies change which tokens attention reads",
             "remove cache.token_policies, or this key");
     if (run_.scenario.cache.memory.name != "paged")
@@ -72,7 +71,16 @@ class SpeculationBuilder {
             "set engine.batch.carries_fractions: false");
     SpeculationRules rules;
     rules.tokens = s.tokens;
-    rules.acceptance = s.acceptance.chances;
+    if (s.tree.empty()) {
+      for (const std::vector<double>& a : s.acceptance.chances) {
+        rules.acceptance.push_back(a.front());
+        if (a.size() > 1)
+          error(key + ".acceptance", "a chain of drafts has no branches",
+                "give one number a position, or engine.speculative.tree");
+      }
+    } else if (!plant_tree(s, rules)) {
+      return;
+    }
     rules.proposes = s.proposes;
     rules.most_running = s.most_running;
     rules.draft_time = s.draft_time.value_or(Duration{0});
@@ -83,6 +91,40 @@ class SpeculationBuilder {
       return;
     }
     run_.engine.speculation = run_.speculation.get();
+  }
+
+  // Drafts by level, and the chance that one of a level is right.
+  bool plant_tree(const SpeculativeSpec& s, SpeculationRules& rules) {
+    constexpr std::int64_t kMost = 64;  // drafts, as of chains
+    std::int64_t wide = 1;
+    rules.tokens = 0;
+    for (std::size_t i = 0; i < s.tree.size() && rules.tokens <= kMost; ++i) {
+      rules.levels.push_back(wide *= s.tree[i]);
+      rules.tokens += wide;
+      const auto& all = s.acceptance.chances;
+      const std::vector<double>& by = all[std::min(i, all.size() - 1)];
+      double wrong = 1;
+      for (std::size_t b = 0; b < static_cast<std::size_t>(s.tree[i]); ++b) {
+        if (by.size() == 1)
+          wrong *= 1 - by.front();
+        else if (b < by.size())
+          wrong -= by[b];
+      }
+      rules.acceptance.push_back(std::clamp(1 - wrong, 0.0, 1.0));
+    }
+    if (rules.tokens > kMost) {
+      error("engine.speculative.tree", fmt::format("more than {} drafts", kMost),
+            "fewer levels or branches: [4, 2, 1] is 4 + 8 + 8 drafts");
+      return false;
+    }
+    const Tree* given = scenario_.find("engine")->find("speculative")->find("tokens");
+    if (given != nullptr && s.tokens != rules.tokens) {
+      error("engine.speculative.tokens",
+            fmt::format("{} drafts, but the tree has {}", s.tokens, rules.tokens), "remove tokens");
+      return false;
+    }
+    run_.scenario.engine.speculative->tokens = rules.tokens;
+    return true;
   }
 
   bool add_draft_model(const SpeculativeSpec& s, SpeculationRules rules) {

@@ -121,8 +121,7 @@ class TokenBuilder {
     r.launch_ns = to_ns(e.launch);
     const bool off = p.retrieve && p.retrieve->home != token::Home::gpu;
     if (!off) return r;
-    const LinkSpec& link =
-        run_.node.host_link.bandwidth.value > 0 ? run_.node.host_link : dev.host_link;
+    const LinkSpec& link = host_link(run_.node, run_.device);
     r.link_bytes = link.bandwidth.value;
     r.link_half = to_double(link.chunk_half);
     r.link_ns = to_ns(link.latency);
@@ -153,9 +152,14 @@ class TokenBuilder {
 
 }  // namespace
 
-std::optional<token::TokenPolicies> read_token_policies(const Scenario& s, Diagnostics& d) {
+bool has_token_policies(const Scenario& s) {
   const Tree& given = s.cache.token_policies;
-  if (given.is_null() || (given.is_list() && given.items().empty())) return std::nullopt;
+  return !given.is_null() && !(given.is_list() && given.items().empty());
+}
+
+std::optional<token::TokenPolicies> read_token_policies(const Scenario& s, Diagnostics& d) {
+  if (!has_token_policies(s)) return std::nullopt;
+  const Tree& given = s.cache.token_policies;
   Reader r(d);
   const Reader::Scope cache(r, "cache");
   const Reader::Scope key(r, "token_policies");

@@ -9,6 +9,8 @@
 
 namespace kvsim {
 
+// Whether a scenario names any.
+bool has_token_policies(const Scenario&);
 // Of a scenario; nothing when it names none. Mistakes go to Diagnostics, under their place.
 std::optional<token::TokenPolicies> read_token_policies(const Scenario&, Diagnostics&);
 // The cache of a model as policies see it, on one of so many tensor-parallel ranks. Layers without

@@ -65,12 +65,28 @@ double value_of(std::span<const Metric> metrics, const char* name) {
 struct Joules {
   double all = 0, idle = 0;
 };
-// Share of the instances' time that is paid for.
-double paid_share(const RunOutcome& run) {
-  if (run.instance_ns.empty() || to_ns(run.end) == 0) return 1;
-  double ns = 0;
-  for (const std::int64_t n : run.instance_ns) ns += static_cast<double>(n);
-  return ns / static_cast<double>(to_ns(run.end)) / static_cast<double>(run.instance_ns.size());
+// Share of the instances' time that is paid for, of their GPUs and of their price.
+struct Paid {
+  double gpus = 1, price = 1;
+};
+Paid paid_share(const Bill& bill, const RunOutcome& run) {
+  const auto end = static_cast<double>(to_ns(run.end));
+  if (run.instance_ns.empty() || to_ns(run.end) == 0) return {};
+  if (bill.pools.empty()) {
+    double ns = 0;
+    for (const std::int64_t n : run.instance_ns) ns += static_cast<double>(n);
+    const double share = ns / end / static_cast<double>(run.instance_ns.size());
+    return {share, share};
+  }
+  double gpus = bill.gpus, price = bill.gpu_price;
+  std::size_t i = 0;
+  for (const Bill::Pool& p : bill.pools)
+    for (int k = 0; k < p.instances; ++k, ++i) {
+      const double off = 1 - static_cast<double>(run.instance_ns[i]) / end;
+      gpus -= off * p.gpus;
+      price -= off * p.price;
+    }
+  return {gpus / bill.gpus, bill.gpu_price > 0 ? price / bill.gpu_price : 1};
 }
 
 Joules joules_of(const Bill& bill, const RunOutcome& run, double seconds, double paid) {
@@ -118,7 +134,10 @@ double Bill::least_price() const {
 namespace {
 // Of the pools together; watts are of the mean GPU.
 void add_pool(Bill& bill, const Bill& pool) {
-  const double gpus = bill.gpus + pool.gpus;
+  const double gpus = bill.gpus + pool.gpus, price = bill.gpu_price + pool.gpu_price;
+  if (price > 0)
+    bill.least_share =
+        (bill.least_share * bill.gpu_price + pool.least_share * pool.gpu_price) / price;
   const auto mean = [&](double a, double b) { return (a * bill.gpus + b * pool.gpus) / gpus; };
   bill.gpu_idle_watts = mean(bill.gpu_idle_watts, pool.gpu_idle_watts);
   bill.gpu_busy_watts = mean(bill.gpu_busy_watts, pool.gpu_busy_watts);
@@ -147,6 +166,12 @@ Bill bill_of(const BuiltRun& run) {
     bill.least_share = static_cast<double>(scaling->rules.min) / replicas;
   bill.pue = e.pue;
   if (e.electricity) bill.electricity = e.electricity->value;
+  for (const BuiltRun* part : parts_of(run)) {
+    if (run.pools.empty()) break;
+    const double gpus = part->parallel.gpus();
+    bill.pools.push_back({part->scenario.deployment.replicas, gpus,
+                          gpus * e.gpu_price.value_or(part->device.price).value});
+  }
   for (const BuiltPool& p : run.pools) add_pool(bill, bill_of(*p.run));
   if (run.encode.encoders > 0) {
     const DeviceSpec& device = run.encode_device;
@@ -177,14 +202,15 @@ std::vector<Metric> economics_metrics(const Bill& bill, const RunOutcome& run,
   double dram = 0, ssd = 0;
   for (const Bill::Store& s : bill.stores) dram += s.dram_price, ssd += s.ssd_price;
   const double seconds = value_of(metrics, "duration"), replacement = replacement_of(bill, run);
-  const double paid = paid_share(run), gpu_price = bill.gpu_price * paid;
-  row("gpus", bill.gpus * paid, "count");
+  const Paid paid = paid_share(bill, run);
+  const double gpu_price = bill.gpu_price * paid.price;
+  row("gpus", bill.gpus * paid.gpus, "count");
   row("price_gpu_per_hour", gpu_price, "USD/h");
   if (dram > 0) row("price_dram_per_hour", dram, "USD/h");
   if (ssd > 0) row("price_ssd_per_hour", ssd, "USD/h");
   if (ssd > 0) row("price_replacement_per_hour", replacement, "USD/h");
   if (!(seconds > 0)) return rows;
-  const Joules joules = joules_of(bill, run, seconds, paid);
+  const Joules joules = joules_of(bill, run, seconds, paid.gpus);
   const double energy = bill.pue * joules.all / kJoulesPerKwh;
   const double electricity = bill.electricity.value_or(0) * energy / (seconds / 3600);
   if (bill.electricity) row("price_electricity_per_hour", electricity, "USD/h");

@@ -30,6 +30,11 @@ struct Bill {
     double service_years = 0;                            // of its drives; 0 = none wear
   };
   std::vector<Store> stores;
+  struct Pool {  // of several: each instance's
+    int instances = 0;
+    double gpus = 0, price = 0;
+  };
+  std::vector<Pool> pools;
   double least_share = 1;  // of the instances, that are always up
   double pue = 1;
   std::optional<double> electricity;  // USD/kWh

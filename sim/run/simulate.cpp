@@ -53,9 +53,9 @@ std::vector<InstanceSpec> instances_for(BuiltRun& run, bool exact_steps) {
   const auto add = [&](BuiltRun& part) {
     part.engine.exact_steps = exact_steps;
     const bool lockstep = part.parallel.data > 1 && part.model.moe.has_value();
-    for (int i = 0; i < places_of(part); ++i)
-      all.push_back({part.engine, part.parallel.data, lockstep,
-                     part.scenario.engine.data_balancing == Balancing::waiting, part.cost.get()});
+    all.push_back({part.engine, part.parallel.data, lockstep,
+                   part.scenario.engine.data_balancing == Balancing::waiting, part.cost.get(),
+                   static_cast<std::size_t>(places_of(part))});
   };
   add(run);
   for (BuiltPool& p : run.pools) add(*p.run);
@@ -132,6 +132,7 @@ SimulateResult simulate(BuiltRun& run, const SimulateOptions& options) {
   world_options.quotas = std::move(run.quotas);
   world_options.decode = decode_stage_of(run);
   world_options.roles = std::move(run.roles);
+  world_options.lending = std::move(run.lending);
   world_options.encode = run.encode;
   if (run.scenario.record.decisions == RecordLevel::all)
     world_options.record_decisions = run.scenario.record.alternatives;

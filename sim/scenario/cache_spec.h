@@ -230,6 +230,8 @@ struct CacheSpec {
   std::string dtype = "bf16";
   PrefixSpec prefix;
   Choice<"memory", "manager"> memory{"paged"};
+  bool hidden_states = false;
+  Choice<"placement", "policy"> placement{"gpu"};
   HybridSpec hybrid;
   Tree token_policies;
   BlockLists block_lists = BlockLists::head;
@@ -244,6 +246,12 @@ struct CacheSpec {
       field(
           "memory", &CacheSpec::memory, any,
           "how GPU memory is handed to sequences: paged, reserved, virtual, pooled or layer-wise"),
+      field("hidden_states", &CacheSpec::hidden_states, any,
+            "requests may keep the inputs of the layers in place of keys and values, half the "
+            "bytes where every head has its own, and project them again in every iteration; a "
+            "scheduler that knows how says who (apt-serve)"),
+      field("placement", &CacheSpec::placement, any,
+            "where the KV of running requests lies: gpu, or in phases as it grows (alisa)"),
       field("hybrid", &CacheSpec::hybrid, any,
             "models whose layers keep different things: windows, states, every token"),
       field("token_policies", &CacheSpec::token_policies, any,

@@ -57,6 +57,24 @@ struct AutoscalingRules {
 
 using AutoscalingSpec = PolicyAndRules<"scaler", "queue-length", AutoscalingRules>;
 
+// Memory that instances lend each other; what holds whatever the rule. A second and a tenth are
+// round numbers, a chunk is 64 blocks of 16 tokens.
+struct LendingRules {
+  Duration every = std::chrono::seconds(1);
+  Ratio keep{0.1};
+  std::int64_t chunk = 1024;
+  static constexpr Rows kFields{
+      field("every", &LendingRules::every,
+            between<Duration>(std::chrono::milliseconds(1), std::chrono::hours(1)),
+            "the policy is asked this often"),
+      field("keep", &LendingRules::keep, between(Ratio{0}, Ratio{1}),
+            "share of its KV memory that an instance does not lend"),
+      field("chunk", &LendingRules::chunk, between<std::int64_t>(1, std::int64_t{1} << 30),
+            "tokens: KV of a running request moves in pieces of at least so many")};
+};
+
+using LendingSpec = PolicyAndRules<"lending", "greedy", LendingRules>;
+
 struct SloSpec {
   std::optional<Duration> ttft, tpot, e2e;
   static constexpr Rows kFields{
@@ -70,25 +88,15 @@ constexpr auto enum_names(OverQuota) {
   return std::array{std::pair{OverQuota::reject, "reject"}, std::pair{OverQuota::delay, "delay"}};
 }
 
-struct QuotaSpec {
-  std::int64_t tokens_per_minute = 0, burst = 0, requests = 0;
-  Ratio kv_share{1.0};
+// What becomes of a request that is over its tenant's quota, whatever the quota counts.
+struct QuotaRules {
   OverQuota over = OverQuota::reject;
   static constexpr Rows kFields{
-      field("tokens_per_minute", &QuotaSpec::tokens_per_minute,
-            between<std::int64_t>(0, std::int64_t{1} << 40),
-            "prompt and output tokens, from a bucket that fills evenly; a request takes all of "
-            "its own when it is let in; 0 = no limit"),
-      field("burst", &QuotaSpec::burst, between<std::int64_t>(0, std::int64_t{1} << 40),
-            "tokens that the bucket holds; 0 = those of a minute"),
-      field("requests", &QuotaSpec::requests, between<std::int64_t>(0, 1 << 30),
-            "let in and not over; 0 = no limit"),
-      field("kv_share", &QuotaSpec::kv_share, between(Ratio{0}, Ratio{1}),
-            "of the KV memory of all instances, by prompt and output of requests that are let in "
-            "and not over"),
-      field("over", &QuotaSpec::over, any,
+      field("over", &QuotaRules::over, any,
             "a request over the quota is rejected, or delayed until it is not (in order)")};
 };
+
+using QuotaSpec = PolicyAndRules<"quota", "limits", QuotaRules>;
 
 // Tenants that are treated alike; a quota is each tenant's own.
 struct TenantClassSpec {

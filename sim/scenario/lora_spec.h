@@ -3,6 +3,8 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "sim/base/fields.h"
 #include "sim/base/quantity.h"
@@ -22,6 +24,7 @@ struct LoraSpec {
   std::int64_t rank = 16, slots = 8;
   LoraTargets targets = LoraTargets::all;
   std::optional<Bandwidth> link;
+  std::vector<std::string> names;
   static constexpr Rows kFields{
       field("adapters", &LoraSpec::adapters, between<std::int64_t>(1, 1'000'000),
             "distinct ones; a request, or a session, keeps the one that it draws"),
@@ -36,7 +39,10 @@ struct LoraSpec {
       field("targets", &LoraSpec::targets, any,
             "projections with an adapter: those of attention, or all linear layers"),
       field("link", &LoraSpec::link, any,
-            "that adapters come over from host memory; default: the GPU's")};
+            "that adapters come over from host memory; default: the GPU's"),
+      field("names", &LoraSpec::names, any,
+            "of the adapters, as the field `adapter` of a trace's requests says them (none: the "
+            "base model): nothing is drawn, in place of adapters, zipf and share")};
 };
 
 }  // namespace kvsim

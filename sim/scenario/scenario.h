@@ -18,6 +18,7 @@
 #include "sim/scenario/encoder_spec.h"
 #include "sim/scenario/fleet_spec.h"
 #include "sim/scenario/lora_spec.h"
+#include "sim/scenario/preemption_spec.h"
 #include "sim/scenario/policy_rules.h"
 #include "sim/scenario/speculative_spec.h"
 
@@ -102,7 +103,7 @@ struct PoolSpec {
   std::string name;
   PoolRole role = PoolRole::mixed;
   int replicas = 1;
-  Tree hardware, parallel, interconnect, engine, cache, cost;
+  Tree hardware, parallel, interconnect, engine, cache, cost, autoscaling;
   static constexpr Rows kFields{
       field("name", &PoolSpec::name, any, "of the pool"),
       field(
@@ -116,7 +117,9 @@ struct PoolSpec {
       field("interconnect", &PoolSpec::interconnect, any, "as deployment.interconnect"),
       field("engine", &PoolSpec::engine, any, "keys of engine that differ"),
       field("cache", &PoolSpec::cache, any, "keys of cache that differ"),
-      field("cost", &PoolSpec::cost, any, "cost model, with all of its parameters")};
+      field("cost", &PoolSpec::cost, any, "cost model, with all of its parameters"),
+      field("autoscaling", &PoolSpec::autoscaling, any,
+            "as deployment.autoscaling, of the instances of this pool")};
 };
 
 enum class HandoverMode : std::uint8_t { pull, layers, push };
@@ -177,6 +180,7 @@ struct DeploymentSpec {
   std::optional<HandoverSpec> handover;
   std::optional<AutoscalingSpec> autoscaling;
   std::optional<RolesSpec> roles;
+  std::optional<LendingSpec> lending;
   static constexpr Rows kFields{
       field("hardware", &DeploymentSpec::hardware, any,
             "node or device of the catalogue, a path to such a file, or a mapping {base: NAME, "
@@ -192,9 +196,12 @@ struct DeploymentSpec {
             "routers that copy prefixes or move requests"),
       field("autoscaling", &DeploymentSpec::autoscaling, any,
             "how many of the replicas serve when: {policy: NAME, ...}, the policy's parameters, "
-            "and the rules below; default: all of them, always"),
+            "and the rules below; default: all of them, always. With pools, each has its own"),
       field("roles", &DeploymentSpec::roles, any,
-            "instances of a prefill and a decode pool change between the two by load")};
+            "instances of a prefill and a decode pool change between the two by load"),
+      field("lending", &DeploymentSpec::lending, any,
+            "instances lend each other KV memory: a sequence may lie on several of them, each of "
+            "which attends to its part (Infinite-LLM)")};
 };
 
 // Rules of admission that hold whatever the policy.
@@ -232,68 +239,6 @@ constexpr auto enum_names(PrefixVisible) {
   return std::array{std::pair{PrefixVisible::scheduled, "scheduled"},
                     std::pair{PrefixVisible::computed, "computed"}};
 }
-
-enum class PreemptionMode : std::uint8_t { recompute, swap };
-constexpr auto enum_names(PreemptionMode) {
-  return std::array{std::pair{PreemptionMode::recompute, "recompute"},
-                    std::pair{PreemptionMode::swap, "swap"}};
-}
-
-enum class CopyTime : std::uint8_t { waited, beside, ahead };
-constexpr auto enum_names(CopyTime) {
-  return std::array{std::pair{CopyTime::waited, "waited"}, std::pair{CopyTime::beside, "beside"},
-                    std::pair{CopyTime::ahead, "ahead"}};
-}
-
-enum class PreemptedPart : std::uint8_t { request, tail };
-constexpr auto enum_names(PreemptedPart) {
-  return std::array{std::pair{PreemptedPart::request, "request"},
-                    std::pair{PreemptedPart::tail, "tail"}};
-}
-
-// `preemption: swap`, or a mapping.
-struct PreemptionSpec {
-  PreemptionMode mode = PreemptionMode::recompute;
-  Bytes space{std::int64_t{4} << 30};
-  std::int64_t copy_blocks = 1;
-  bool keeps_copies = false;
-  CopyTime copies = CopyTime::waited;
-  Ratio idle{0.05};
-  PreemptedPart part = PreemptedPart::request;
-  static constexpr Rows kFields{
-      field("mode", &PreemptionSpec::mode, any,
-            "recompute: its KV is given up and computed again; swap: it is copied to host memory "
-            "and back (vLLM before v1)"),
-      field(
-          "space", &PreemptionSpec::space, any,
-          "of swap, and of tools that swap: host memory for it, a GPU; who finds no room there is "
-          "computed again"),
-      field("copy_blocks", &PreemptionSpec::copy_blocks, between<std::int64_t>(1, 1 << 20),
-            "consecutive KV blocks that lie together, so that one copy moves them (FastSwitch: "
-            "groups of about 60); larger copies use the link better"),
-      field(
-          "keeps_copies", &PreemptionSpec::keeps_copies, any,
-          "of swap: what came back stays in host memory as well while there is room, and the next "
-          "time only what is new is copied (FastSwitch)"),
-      field(
-          "copies", &PreemptionSpec::copies, any,
-          "of swap. waited: the iteration that needs the room, or goes on with the request, waits "
-          "for its copy; beside: copies run beside the iterations, from the preemption on and "
-          "when the request's turn has come (FastSwitch); ahead: KV of preempted requests stays "
-          "on the GPU while blocks are idle, leaves before they are short, farthest turn first, "
-          "and comes back before its turn (FastServe)"),
-      field("idle", &PreemptionSpec::idle, between(Ratio{0}, Ratio{1}),
-            "of copies: ahead: share of the KV blocks kept free for newcomers"),
-      field("part", &PreemptionSpec::part, any,
-            "what a preempted request loses. request: all of its KV on the GPU; tail: its last "
-            "blocks, as many as others need; of swap it needs copies: beside or ahead")};
-};
-template <>
-struct Codec<PreemptionSpec> {
-  static bool read(const Tree&, PreemptionSpec&, Reader&);
-  static Tree write(const PreemptionSpec&);
-  static TypeInfo info();
-};
 
 enum class ToolReturn : std::uint8_t { last, arrival };
 constexpr auto enum_names(ToolReturn) {

@@ -1,6 +1,7 @@
 #include "sim/state/block_pool.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "sim/base/check.h"
 #include "sim/state/seen_blocks.h"
@@ -8,6 +9,8 @@
 namespace kvsim {
 
 BlockPool::BlockPool(Options options) : KvPool(options.blocks), options_(options) {
+  KVSIM_CHECK(options.blocks <= std::numeric_limits<std::uint32_t>::max(), "{} blocks in one pool",
+              options.blocks);
   add_blank(options.blocks);
 }
 
@@ -25,20 +28,19 @@ std::uint32_t BlockPool::new_run() {
 void BlockPool::drop_run(std::uint32_t r) { free_runs_.push_back(r); }
 
 std::uint32_t BlockPool::node_of(std::uint64_t key, std::int64_t begin, bool own) {
+  // A place for it first: the index reads its key there.
   const bool reuses = !free_nodes_.empty();
   const auto next = reuses ? free_nodes_.back() : static_cast<std::uint32_t>(nodes_.size());
-  const auto [at, fresh] = index_.try_emplace(key, next);
-  if (!fresh) return at->second;
-  if (reuses)
-    free_nodes_.pop_back();
-  else
-    nodes_.emplace_back();
-  nodes_[next] = {key, kNone, kNone, 0, begin, 0, own};
-  return next;
+  if (!reuses) nodes_.emplace_back();
+  nodes_[next] = {key, kNone, kNone, 0, static_cast<std::uint32_t>(begin), 0, own};
+  const auto [at, fresh] = index_.insert(next);
+  if (reuses && fresh) free_nodes_.pop_back();
+  if (!reuses && !fresh) nodes_.pop_back();
+  return *at;
 }
 
 void BlockPool::forget(std::uint32_t node) {
-  index_.erase(nodes_[node].key);
+  index_.erase(node);
   nodes_[node].own = false;
   free_nodes_.push_back(node);
 }
@@ -148,7 +150,7 @@ BlockPool::Hit BlockPool::look_up(std::span<const ContentChunk> content, std::in
       const auto at = index_.find(c.key);
       if (at == index_.end()) break;
       std::int64_t reached = 0;
-      const bool whole = find_in_node(nodes_[at->second], 0, end - begin, reached);
+      const bool whole = find_in_node(nodes_[*at], 0, end - begin, reached);
       hit.blocks = begin + reached;
       if (!whole) break;
     }
@@ -163,7 +165,7 @@ std::int64_t BlockPool::seen_blocks(std::span<const ContentChunk> content, std::
                                     std::int64_t most) const {
   return seen_blocks_of(content, from, most, [this](std::uint64_t key) {
     const auto at = index_.find(key);
-    return at == index_.end() ? std::int64_t{0} : std::int64_t{nodes_[at->second].seen};
+    return at == index_.end() ? std::int64_t{0} : std::int64_t{nodes_[*at].seen};
   });
 }
 
@@ -206,7 +208,7 @@ std::int64_t BlockPool::covered_from(const Node& node, std::int64_t at) const {
 
 void BlockPool::tell(Node& node, std::int64_t leading, bool grew) {
   const bool tells = grew || (hears_all_ && leading != node.leading);
-  node.leading = leading;
+  node.leading = static_cast<std::uint32_t>(leading);
   if (tells) cached_(node.key, leading, node.seen);
 }
 
@@ -252,14 +254,17 @@ void BlockPool::publish(Hold& hold, std::span<const ContentChunk> content, std::
     const std::int64_t n = end - hold.hashed;
     if (n > 0) {
       const bool own = hold.chunk >= hold.own;
-      const std::uint32_t node = node_of(content[hold.chunk].key, begin, own);
+      const std::uint64_t key = content[hold.chunk].key;
+      const std::uint32_t last = hold.pieces.empty() ? kNone : hold.pieces.back().run;
+      // Mostly the sequence goes on in the chunk of its last run: no look-up then.
+      const bool goes_on = last != kNone && nodes_[runs_[last].node].key == key;
+      const std::uint32_t node = goes_on ? runs_[last].node : node_of(key, begin, own);
       const std::int64_t start = hold.hashed - begin;
       const bool grew = start + n > nodes_[node].seen;
-      nodes_[node].seen = std::max(nodes_[node].seen, start + n);
+      if (grew) nodes_[node].seen = static_cast<std::uint32_t>(start + n);
       hold.hashed += n;
       hold.blank -= n;
       // Grow the sequence's last run when nobody else can tell the difference.
-      const std::uint32_t last = hold.pieces.empty() ? kNone : hold.pieces.back().run;
       if (last != kNone && nodes_[node].last == last && runs_[last].node == node &&
           runs_[last].refs == 1 && runs_[last].blocks == hold.pieces.back().blocks &&
           runs_[last].start + runs_[last].blocks == start) {

@@ -10,7 +10,7 @@
 //
 // Blank blocks (never used, or without a hash) are interchangeable and stand as one run where they
 // touch.
-#include <boost/unordered/unordered_flat_map.hpp>
+#include <boost/unordered/unordered_flat_set.hpp>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -53,14 +53,32 @@ class BlockPool final : public KvPool {
     std::uint32_t split_next = kNone;  // the part that was split off behind this one
     bool queued = false;
   };
+  // Of a content chunk that was cached here at some time. Block counts fit: see the constructor.
   struct Node {
     std::uint64_t key = 0;
     std::uint32_t first = kNone, last = kNone;
-    std::int64_t seen = 0;     // blocks of the chunk ever published
-    std::int64_t begin = 0;    // blocks of the sequence before the chunk
-    std::int64_t leading = 0;  // blocks from its start that are cached without a gap; kept for who
-                               // hears of it
-    bool own = false;          // of one sequence (Hold::own): forgotten with its last run
+    std::uint32_t seen = 0;     // blocks of the chunk ever published
+    std::uint32_t begin = 0;    // blocks of the sequence before the chunk
+    std::uint32_t leading = 0;  // blocks from its start that are cached without a gap; kept for who
+                                // hears of it
+    bool own = false;           // of one sequence (Hold::own): forgotten with its last run
+  };
+  static_assert(sizeof(Node) == 32, "a run remembers millions of them");
+  // Nodes are found by key, and the index holds their numbers alone.
+  struct Hash {
+    using is_transparent = void;
+    const std::vector<Node>* nodes;
+    std::size_t operator()(std::uint64_t key) const { return boost::hash<std::uint64_t>{}(key); }
+    std::size_t operator()(std::uint32_t node) const { return (*this)((*nodes)[node].key); }
+  };
+  struct Equal {
+    using is_transparent = void;
+    const std::vector<Node>* nodes;
+    bool operator()(std::uint32_t a, std::uint32_t b) const {
+      return (*nodes)[a].key == (*nodes)[b].key;
+    }
+    bool operator()(std::uint64_t key, std::uint32_t b) const { return key == (*nodes)[b].key; }
+    bool operator()(std::uint32_t a, std::uint64_t key) const { return key == (*nodes)[a].key; }
   };
   struct Found {
     std::uint32_t run;
@@ -89,7 +107,7 @@ class BlockPool final : public KvPool {
   std::vector<std::uint32_t> free_runs_;
   std::vector<Node> nodes_;
   std::vector<std::uint32_t> free_nodes_;
-  boost::unordered_flat_map<std::uint64_t, std::uint32_t> index_;
+  boost::unordered_flat_set<std::uint32_t, Hash, Equal> index_{0, Hash{&nodes_}, Equal{&nodes_}};
   std::uint32_t head_ = kNone, tail_ = kNone;
   std::vector<Found> found_;
   std::vector<std::uint32_t> chain_;

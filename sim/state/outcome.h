@@ -244,6 +244,7 @@ struct KvFormTotals {
   std::int64_t context_tokens = 0, kept_tokens = 0, read_tokens = 0;
   std::int64_t token_bytes = 0;  // of an uncompressed token on one rank's GPUs
   std::int64_t turned = 0;       // prompts that were compressed
+  std::int64_t hidden = 0;       // of those, whose hidden states are kept in place of KV
 };
 
 // Speculative decoding in one rank: sequences times iterations that verified drafts, the drafts,
@@ -277,21 +278,23 @@ struct EncoderTotals {
   std::int64_t encoders = 0, requests = 0, wait_ns = 0, sent_bytes = 0;
 };
 
-// Totals of one rank over the run.
+// Totals of one rank over the run; first what every iteration adds to.
 struct RankTotals {
   std::uint32_t instance = 0, rank = 0;
-  std::int64_t blocks = 0;  // usable KV blocks
-  std::int64_t iterations = 0, decode_iterations = 0, preemptions = 0;
+  std::int64_t iterations = 0, decode_iterations = 0;
   std::int64_t prefill_tokens = 0, decode_tokens = 0;
-  std::int64_t queried_tokens = 0, hit_tokens = 0;                  // first admissions
-  std::int64_t resumed_queried_tokens = 0, resumed_hit_tokens = 0;  // after preemptions
-  std::array<std::int64_t, kMaxTiers> tier_tokens{};                // first admissions
-  std::int64_t evicted_blocks = 0;
   std::int64_t busy_ns = 0, gpu_ns = 0, host_ns = 0;
   std::int64_t stall_ns = 0;     // iterations that waited for loads or copies
+  std::int64_t mapping_ns = 0;   // of host_ns: iterations waited for pages to be mapped
   std::int64_t peak_blocks = 0;  // most blocks referenced at once
+  KvUse kv{};
+  std::int64_t queried_tokens = 0, hit_tokens = 0;  // first admissions
+  std::int64_t preemptions = 0;
+  std::int64_t blocks = 0;  // usable KV blocks
   std::int64_t block_tokens = 0;
-  std::int64_t mapping_ns = 0;  // of host_ns: iterations waited for pages to be mapped
+  std::int64_t evicted_blocks = 0;
+  std::int64_t resumed_queried_tokens = 0, resumed_hit_tokens = 0;  // after preemptions
+  std::array<std::int64_t, kMaxTiers> tier_tokens{};                // first admissions
   // Host memory outside the tiers: sequences swapped out and back, prompts that came in with only
   // some layers on the GPU, bytes copied either way, most blocks there at once.
   std::int64_t swaps_out = 0, swaps_in = 0, layered_prompts = 0;
@@ -299,7 +302,6 @@ struct RankTotals {
   // Tool calls during which KV stayed on the GPU, went to host memory, was given up; and of the
   // first, those that lost it after all because others ran short of blocks.
   std::int64_t tools_kept = 0, tools_swapped = 0, tools_discarded = 0, tools_reclaimed = 0;
-  KvUse kv{};
   SnapshotTotals snapshots{};
   KvFormTotals forms{};
   SpeculationTotals speculation{};
@@ -413,6 +415,15 @@ constexpr auto enum_names(TransferKind) {
                     std::pair{TransferKind::handover, "handover"}};
 }
 
+// KV memory that instances lent each other.
+struct LendingTotals {
+  std::int64_t loans = 0, peak_blocks = 0;  // given; most blocks lent at once
+  std::int64_t remote_tokens = 0;           // that creditors attended to, summed over iterations
+  std::int64_t copied_bytes = 0, message_bytes = 0;
+  // Debtors waited for messages, attention elsewhere and copies; creditors computed for others.
+  std::int64_t wait_ns = 0, served_ns = 0;
+};
+
 // Everything a run produced.
 struct RunOutcome {
   std::vector<RequestOutcome> requests;  // in order of completion
@@ -430,6 +441,7 @@ struct RunOutcome {
   std::vector<std::int64_t> instance_ns;
   // KV that went from instance to instance: requests that went with it, prefixes copied, bytes.
   std::int64_t handovers = 0, copies = 0, peer_bytes = 0;
+  LendingTotals lending;
   EncoderTotals encoders;          // of their own
   std::int64_t role_switches = 0;  // instances that went from prompts to tokens, or back
   DurationHistogram itl;           // all gaps between consecutive tokens, pooled

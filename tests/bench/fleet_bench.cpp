@@ -1,5 +1,6 @@
-// Fleets, with their answers asserted: kvsim_fleet_bench [width|scale [ROUTER]]...
+// Fleets, with their answers asserted: kvsim_fleet_bench [width|scale [ROUTER]|one ROUTER N R]...
 //   width  the same load on each of 1 and of 64 instances: time per iteration, by router
+//   one    the same for R requests on N instances, once (to be profiled)
 //   scale  1,000 instances serve 1,000,000 requests that share prefixes
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -8,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/base/huge_pages.h"
 #include "sim/run/simulate.h"
 #include "sim/scenario/yaml.h"
 
@@ -82,6 +84,12 @@ void width() {
   }
 }
 
+void one(const std::string& router, int instances, std::int64_t requests) {
+  const Measured m = run({instances, router, requests, 8.0 * instances});
+  fmt::print("one    {:<20} {} on {}: {:.1f} ns/iteration, {} iterations\n", router, requests,
+             instances, 1e9 * m.seconds / static_cast<double>(m.iterations), m.iterations);
+}
+
 void scale(const std::string& router) {
   const Measured m = run({1000, router, 1'000'000, 8000});
   fmt::print(
@@ -93,11 +101,14 @@ void scale(const std::string& router) {
 }  // namespace kvsim
 
 int main(int argc, char** argv) {
+  kvsim::prefer_huge_pages();  // as the program does
   std::vector<std::string> wanted(argv + 1, argv + argc);
   if (wanted.empty()) wanted = {"width", "scale", "least-requests", "scale", "prefix-aware"};
   try {
     for (std::size_t i = 0; i < wanted.size(); ++i) {
       if (wanted[i] == "width") kvsim::width();
+      if (wanted[i] == "one" && i + 3 < wanted.size())
+        kvsim::one(wanted[i + 1], std::stoi(wanted[i + 2]), std::stoll(wanted[i + 3]));
       if (wanted[i] == "scale")
         kvsim::scale(i + 1 < wanted.size() ? wanted[i + 1] : "least-requests");
     }

@@ -1,6 +1,7 @@
 // What every autoscaling rule must keep with any bounds, start-up time, cool-down, router, faults
 // and quotas: nobody is lost, the same run twice is the same run, skipping iterations changes
 // nothing, nobody is served by an instance that is off, and the paid time is that of the events.
+// Also of instances that only decode, which scale by themselves.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -89,11 +90,19 @@ Case draw_case(std::uint64_t seed, const Variant& v) {
   }
   e.kv_blocks = e.blocks_for(longest) + up_to(rng.below(2) == 0 ? 20 : 200);
   if (rng.below(3) == 0) f.faults.push_back(draw_fault(rng, f.instances));
-  if (rng.below(3) == 0)
-    f.quotas.push_back(
-        {rng.below(2) == 0 ? std::vector<std::uint32_t>{1} : std::vector<std::uint32_t>{},
-         up_to(2) * (60'000'000'000 / 400), longest + up_to(200), up_to(4),
-         rng.below(2) == 0 ? longest + up_to(static_cast<std::uint64_t>(most)) : 0, true});
+  if (rng.below(3) == 0) {  // draws in a fixed order
+    std::vector<std::uint32_t> tenants;
+    if (rng.below(2) == 0) tenants.push_back(1);
+    const std::int64_t rate = up_to(2) * (60'000'000'000 / 400), burst = longest + up_to(200);
+    const std::int64_t requests = up_to(4);
+    const std::int64_t kv =
+        rng.below(2) == 0 ? longest + up_to(static_cast<std::uint64_t>(most)) : 0;
+    f.quotas.push_back(test::limits(tenants, rate, burst, requests, kv, true));
+  }
+  if (rng.below(3) == 0) {  // those that decode scale by themselves
+    f.decode = 1 + rng.below(4);
+    f.bandwidth = 1e8 * static_cast<double>(1 + rng.below(100));
+  }
   return c;
 }
 
@@ -136,7 +145,8 @@ TEST_P(Scalers, ServeEverybodyTheSameOnBothPaths) {
     ASSERT_EQ(fast.digest, again.digest) << name;
     ASSERT_EQ(fast.digest, exact.digest) << name;
     ASSERT_EQ(fast.requests.size(), c.requests.size()) << name;
-    const Timeline t(fast, c.fleet.instances);
+    const std::size_t instances = c.fleet.instances + c.fleet.decode;
+    const Timeline t(fast, instances);
     ASSERT_EQ(fast.instance_ns, t.paid) << name;
     for (const RequestOutcome& r : fast.requests) {
       ASSERT_TRUE(r.outcome == Outcome::finished || c.fleet.engine.request_timeout > Duration{0})
@@ -147,8 +157,11 @@ TEST_P(Scalers, ServeEverybodyTheSameOnBothPaths) {
     }
     for (const ScaleEvent& e : fast.scaling) {
       started += e.kind == ScaleEvent::Kind::start;
-      ASSERT_LE(e.up + e.starting + e.draining, static_cast<std::int64_t>(c.fleet.instances));
-      ASSERT_GE(e.wanted, e.at == Time{} ? 0 : c.fleet.scaling->least);
+      ASSERT_LE(e.up + e.starting + e.draining, static_cast<std::int64_t>(instances));
+      const auto decode = static_cast<std::int64_t>(c.fleet.decode);
+      const bool decodes = e.instance >= c.fleet.instances;
+      const std::int64_t least = c.fleet.scaling->least;
+      ASSERT_GE(e.wanted, e.at == Time{} ? 0 : decodes ? std::min(least, decode) : least);
     }
   }
   EXPECT_GT(finished, 3000);

@@ -41,7 +41,9 @@ std::vector<Variant> variants() {
            {"lpm", {{"max_wait", "3 us"}}},
            {"lamps", {{"error", "0.5"}, {"pause_error", "1"}, {"starve_after", "5 us"}}},
            {"nested-wait", {{"segments", "3 9 30"}, {"groups", "1 3 2 2"}, {"max_wait", "9 us"}}},
+           {"nested-wait", {{"segments", "5 20"}, {"groups", ""}, {"max_wait", "20 us"}}},
            {"priority-switches", {{"every", "2 us"}, {"stays", "0.5"}}},
+           {"apt-serve", {{"ttft", "3 us"}, {"gap", "1 us"}}},
        })
     all.push_back(more);
   return all;
@@ -130,6 +132,8 @@ Case draw_case(std::uint64_t seed, const Variant& v) {
   }
   if (!e.keeps_copies && (!e.swap || e.copies != EngineConfig::Copies::waited))
     e.gives_tails = rng.below(3) == 0;
+  if (e.gives_tails && e.swap && !e.prefix_caching)
+    e.part_layers = static_cast<std::int64_t>(rng.below(9));
   return c;
 }
 

@@ -21,7 +21,10 @@ const std::map<std::string, Layer> kLayers{
     {"sim/base", {{}, {}}},
     // Vulkan shows in one header, for the files that drive a device.
     {"kernels", {{"sim/base"}, {"Eigen", "vulkan", "hwy"}, {"vulkan/vulkan.h"}}},
-    {"sim/state", {{"sim/base"}, {"boost"}, {"boost/unordered/unordered_flat_map.hpp"}}},
+    {"sim/state",
+     {{"sim/base"},
+      {"boost"},
+      {"boost/unordered/unordered_flat_map.hpp", "boost/unordered/unordered_flat_set.hpp"}}},
     {"models", {{"sim/base"}, {}}},
     {"hardware", {{"sim/base"}, {"Eigen", "boost", "zlib.h", "zstd.h"}}},
     {"traces", {{"sim/base"}, {"simdjson.h", "zlib.h", "zstd.h"}}},

@@ -21,12 +21,16 @@ struct FleetScaling {
   Duration every{1000}, start{}, up_cooldown{}, down_cooldown{};
   bool migrates = false;
   std::optional<Duration> ttft{};
-  [[nodiscard]] ScalingPlan plan() const {
+  // Of `count` instances from `from` on, as far as there are as many.
+  [[nodiscard]] ScalingPlan plan(std::size_t from, std::size_t count) const {
     Tree tree = Tree::map();
     for (const auto& [key, value] : params) tree.set(key, Tree::scalar(value));
+    const auto most = static_cast<std::int64_t>(count);
     return {Registry::instance().make<Scaler>(rule, tree, {ttft}),
-            least,
-            first,
+            static_cast<std::uint32_t>(from),
+            static_cast<std::uint32_t>(count),
+            std::min(least, most),
+            std::min(first, most),
             every,
             start,
             up_cooldown,
@@ -34,6 +38,41 @@ struct FleetScaling {
             migrates,
             Duration{700},
             ttft};
+  }
+};
+
+// The quota `limits`, 0 = none of each.
+inline QuotaPlan limits(std::vector<std::uint32_t> tenants, std::int64_t per_minute,
+                        std::int64_t burst, std::int64_t requests, std::int64_t kv_tokens,
+                        bool delays) {
+  Tree tree = Tree::map();
+  tree.set("tokens_per_minute", Tree::scalar(std::to_string(per_minute)));
+  tree.set("burst", Tree::scalar(std::to_string(per_minute > 0 ? burst : 0)));
+  tree.set("requests", Tree::scalar(std::to_string(requests)));
+  tree.set("kv_share", Tree::scalar(kv_tokens > 0 ? "50 %" : "100 %"));
+  return {std::move(tenants),
+          [tree, kv_tokens] {
+            return Registry::instance().make<Quota>("limits", tree, {2 * kv_tokens});
+          },
+          delays};
+}
+
+// Memory that instances lend each other over the fleet's links.
+struct FleetLending {
+  std::string rule = "on-demand";
+  RouterParams params{};
+  Duration every{10'000};
+  double keep = 0.1, query_bytes = 1, answer_bytes = 1;
+  std::int64_t chunk_blocks = 4, layers = 1;
+  [[nodiscard]] LendingPlan plan(std::int64_t block_tokens) const {
+    return {
+        Registry::instance().make<LendingPolicy>(rule, Tree::map(), {block_tokens, chunk_blocks}),
+        every,
+        keep,
+        chunk_blocks,
+        layers,
+        query_bytes,
+        answer_bytes};
   }
 };
 
@@ -49,6 +88,7 @@ struct Fleet {
   std::int64_t decisions = 0;
   std::vector<FaultPlan> faults{};
   std::optional<FleetScaling> scaling{};
+  std::optional<FleetLending> lending{};
   std::vector<QuotaPlan> quotas{};
   bool pushes = false;  // KV goes as it is computed
   std::optional<RoleRules>
@@ -68,7 +108,9 @@ struct Fleet {
     options.record_decisions = decisions;
     options.faults = faults;
     options.quotas = quotas;
-    if (scaling) options.scaling = scaling->plan();
+    if (scaling) options.scaling.push_back(scaling->plan(0, instances));
+    if (scaling && decode > 0) options.scaling.push_back(scaling->plan(instances, decode));
+    if (lending) options.lending = lending->plan(engine.block_tokens);
     options.roles = roles;
     if (decode > 0) options.decode = {decode, make_router("least-requests", decode), local_prefill};
     if (bandwidth > 0) {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <optional>
+#include <string>
 #include <unordered_map>
 
 #include "sim/base/hash.h"
@@ -35,6 +36,7 @@ class Mooncake final : public RecordSource {
     std::optional<std::int64_t> input, output, priority;
     std::uint64_t session = 0;
     bool has_ids = false, has_delay = false;
+    std::string adapter;
     std::vector<std::uint64_t> images;  // as they stand: hash, first token, tokens of each
   };
 
@@ -64,6 +66,8 @@ class Mooncake final : public RecordSource {
       if (!v.is_null())
         f.session = session_of_name(v.is_text() ? std::string(v.text())
                                                 : fmt::to_string(v.whole(0, INT64_MAX)));
+    } else if (key == "adapter") {
+      if (!v.is_null()) f.adapter = v.text();
     } else if (key == "delay" || key == "delay_ms") {
       f.has_delay = true;
     }
@@ -88,11 +92,19 @@ class Mooncake final : public RecordSource {
     else
       set_unknown_content(out, salt_, ++unknown_);
     set_images(f.images, out);
+    set_adapter(f.adapter, out);
     if (f.session != 0) {
       out.session = f.session;
       out.turn = turns_[f.session]++;
     }
     return true;
+  }
+
+  static void set_adapter(const std::string& name, Request& out) {
+    for (const char c : name)
+      if (c < ' ' || c == '"' || c == '\\' || name.size() > 256)
+        throw BadRecord{"adapter", "expected a name of at most 256 letters, without quotes"};
+    out.adapter = name;
   }
 
   void set_images(const std::vector<std::uint64_t>& given, Request& out) const {

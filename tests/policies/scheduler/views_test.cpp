@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "policies/scheduler/fluid.h"
 #include "policies/scheduler/job_size.h"
 #include "tests/support/engine_fixture.h"
 
@@ -17,6 +18,8 @@ class Hits final : public SchedulerRank {
   std::int64_t hit_tokens(std::uint32_t slot) override { return tokens_.at(slot); }
   [[nodiscard]] std::int64_t running() const override { return 1; }
   [[nodiscard]] std::optional<Duration> host_copy(std::int64_t) const override { return {}; }
+  [[nodiscard]] Room room_of(std::uint32_t) const override { return {}; }
+  [[nodiscard]] std::int64_t free_blocks() const override { return 0; }
 
  private:
   std::vector<std::int64_t> tokens_;
@@ -263,6 +266,37 @@ TEST(Mlfq, TellsWhenItsTurnEnds) {
   const Scheduler::Turn turn = mlfq->turn(r, Time{Duration{513us}});
   EXPECT_EQ(turn.length, 17us);
   EXPECT_EQ(turn.promotion, 500us);
+}
+
+// Ten requests a second with prompts of 1,000 tokens; half of the outputs have 100 tokens, half
+// 300. An iteration takes 10 ms, 1 us more for a token of KV, and a prompt 15 ms more than one of
+// no tokens: b = 10 ms + b 10/s (1 us (200 * 1000 + 50,000 / 2) + 15 ms) has no solution; at 2/s it
+// is 10 ms / 0.52.
+TEST(Fluid, EquilibriumByHand) {
+  class Steps final : public StepEstimator {
+   public:
+    [[nodiscard]] Duration prefill(std::int64_t, std::int64_t to) const override {
+      return 10ms + Duration{15'000 * to};
+    }
+    [[nodiscard]] Duration project(std::int64_t) const override { return {}; }
+    [[nodiscard]] Duration decode(std::int64_t context) const override {
+      return 10ms + Duration{1000 * (context - 1)};
+    }
+  } steps;
+  const auto model = [&](std::int64_t gap_ms) {
+    FluidModel m({200, 1000}, &steps);
+    for (std::int64_t i = 0; i < 101; ++i) m.arrived(1000, Time{Duration{i * gap_ms * 1'000'000}});
+    for (int i = 0; i < 100; ++i) m.ended(i % 2 == 0 ? 100 : 300);
+    return m;
+  };
+  EXPECT_NEAR(model(500).iteration(), 0.010 / (1 - 2 * (1e-6 * 225'000 + 0.015)), 1e-9);
+  EXPECT_NEAR(model(100).iteration(), 20 * 0.010, 1e-9);
+  EXPECT_EQ(model(500).group(0, 64), 1);
+  // 1,000 a second enter 200 at a time, half of them the second segment, nobody the third.
+  EXPECT_EQ(model(1).group(0, 1000), 200);
+  EXPECT_EQ(model(1).group(1, 1000), 100);
+  EXPECT_EQ(model(1).group(2, 1000), 1);
+  EXPECT_EQ(model(1).group(0, 64), 64);
 }
 
 }  // namespace

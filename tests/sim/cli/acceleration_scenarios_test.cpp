@@ -91,6 +91,22 @@ TEST(AccelerationScenarios, GroupsThatShareTheContextHoldMoreOfIt) {
   EXPECT_GT(value(ring, "tpot_ms", "mean"), 4 * value(eight, "tpot_ms", "mean"));
 }
 
+// More drafts a verification bring more tokens: by formula 1 + 0.82 (1 + 0.57 (1 + 0.35)) and
+// 1 + 0.6 (1 + 0.45 (1 + 0.35)).
+TEST(AccelerationScenarios, ATreeBringsMoreThanAChain) {
+  const SimulateResult tree = run("draft-tree"),
+                       chain = run("draft-tree", {"engine.speculative={tokens: 3, acceptance: "
+                                                  "[0.6, 0.45, 0.35], draft_time: 300 us}"});
+  EXPECT_NEAR(value(tree, "tokens_per_verification"), 1 + 0.82 * (1 + 0.57 * 1.35), 0.03);
+  EXPECT_NEAR(value(chain, "tokens_per_verification"), 1 + 0.6 * (1 + 0.45 * 1.35), 0.03);
+}
+
+TEST(AccelerationScenarios, AdaptersOfATraceAreLoaded) {
+  const SimulateResult two = run("lora-trace"), three = run("lora-trace", {"engine.lora.slots=3"});
+  EXPECT_EQ(value(three, "adapter_loads"), 3);
+  EXPECT_GT(value(two, "adapter_loads"), 3);
+}
+
 TEST(AccelerationScenarios, WhatCannotBePricedIsRefused) {
   const auto says = [](const std::string& name, const std::vector<std::string>& sets,
                        const std::string& what) {
@@ -108,6 +124,15 @@ TEST(AccelerationScenarios, WhatCannotBePricedIsRefused) {
   says("speculative-draft", {"engine.speculative.draft=llama-3.2-1bb"}, "llama-3.2-1b");
   says("speculative-ngram", {"engine.speculative.token=3"}, "tokens");
   says("speculative-ngram", {"cache.token_policies=[h2o]"}, "token policies change");
+  says("speculative-ngram", {"engine.speculative.acceptance=[0.5, [0.4, 0.7]]"},
+       "sum to 1 or less");
+  says("speculative-ngram", {"engine.speculative.acceptance=[0.5, [0.4, 0.1]]"}, "no branches");
+  says("draft-tree", {"engine.speculative.tree=[8, 8]"}, "more than 64 drafts");
+  says("draft-tree", {"engine.speculative.tokens=3"}, "the tree has 20");
+  says("lora-trace", {"engine.lora.names=[sql, sumary, support]"}, "did you mean 'sumary'?");
+  says("lora-trace", {"engine.lora.names=[sql, sql]"}, "stands there twice");
+  says("lora-trace", {"engine.lora.names=[]"}, "adapters are drawn");
+  says("draft-tree", {"engine.speculative=null", "engine.lora={names: [a]}"}, "generate names no");
   says("pipeline-batches", {"cost.model=pipelined"}, "cuts every batch up itself");
   says("pipeline-batches", {"deployment.parallel={tensor: 4}", "engine.pipeline_batches=4"},
        "4 batches in flight need stages");

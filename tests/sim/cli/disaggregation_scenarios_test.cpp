@@ -2,7 +2,7 @@
 // (routing_scenarios_test.cpp runs them).
 #include <set>
 
-#include "sim/run/build.h"
+#include "sim/run/simulate.h"
 #include "tests/sim/cli/cli_fixture.h"
 
 namespace kvsim {
@@ -35,6 +35,45 @@ TEST(DisaggregationScenarios, CoverRolesAndModes) {
   EXPECT_EQ(roles.size(), enum_names(PoolRole{}).size());
   EXPECT_EQ(modes.size(), enum_names(HandoverMode{}).size());
   EXPECT_TRUE(switches);
+}
+
+// Documents that no instance has the memory for are served with that of others, and refused
+// without.
+TEST(DisaggregationScenarios, BorrowedMemoryServesDocuments) {
+  const auto run = [](const std::vector<std::string>& sets) {
+    Diagnostics d;
+    BuiltRun built = build_run(
+        load_scenario(cli_test::scenario("disaggregation/borrowed-memory.yaml"), sets, d), true, d);
+    d.throw_if_any();
+    return simulate(built, {});
+  };
+  const auto count = [](const SimulateResult& r, const char* name) {
+    for (const Metric& m : r.metrics)
+      if (m.name == name && m.scope == "run") return m.value;
+    return 0.0;
+  };
+  const SimulateResult lent = run({}), alone = run({"deployment.lending=null"});
+  EXPECT_EQ(count(lent, "failed"), 0);
+  EXPECT_GT(count(alone, "failed"), 5);
+  EXPECT_GT(count(lent, "loans"), count(alone, "failed"));
+  const std::pair<const char*, const char*> wrong[] = {
+      {"deployment.replicas=1", "does not go with one instance"},
+      {"cache.prefix.index=hash", "a block has one owner"},
+      {"router=llumnix", "routers that move or copy KV"},
+      {"engine.preemption=swap", "KV in host memory"},
+      {"engine.preset=sglang", "memory that is set aside for output"},
+      {"deployment.lending.policy=gredy", "did you mean 'greedy'?"},
+      {"deployment.pools=[{name: a}, {name: b}]", "lend no memory"},
+      {"deployment.lending.chunks=3", "did you mean 'chunk'?"}};
+  for (const auto& [set, message] : wrong) {
+    Diagnostics d;
+    build_run(load_scenario(cli_test::scenario("disaggregation/borrowed-memory.yaml"), {set}, d),
+              false, d);
+    ASSERT_FALSE(d.empty()) << set;
+    std::string all;
+    for (const Diagnostic& one : d.all()) all += to_string(one) + "\n";
+    EXPECT_NE(all.find(message), std::string::npos) << all;
+  }
 }
 
 // What pools may not have, said at the place of the pools.

@@ -41,6 +41,28 @@ TEST(Adapters, PopularityFollowsZipf) {
   for (std::uint64_t i = 0; i < 100; ++i) EXPECT_EQ(a.of(i, 7), a.of(0, 7));  // of a session
 }
 
+TEST(Adapters, ATraceMayNameThem) {
+  AdapterRules r = rules(2, 2);
+  r.names = {"sql", "summary"};
+  const Adapters named(r);
+  Request q = test::request(0, 4, 4);
+  EXPECT_EQ(named.of(q), 0U);  // the base model
+  q.adapter = "summary";
+  EXPECT_EQ(named.of(q), 2U);
+  q.adapter = "summery";
+  const auto says = [&](const Adapters& a, const char* message, const char* hint) {
+    try {
+      (void)a.of(q);
+      ADD_FAILURE() << "accepted";
+    } catch (const InputError& e) {
+      EXPECT_NE(std::string(e.what()).find(message), std::string::npos) << e.what();
+      EXPECT_NE(e.all()[0].hint.find(hint), std::string::npos) << e.all()[0].hint;
+    }
+  };
+  says(named, "request 0 of the trace names adapter 'summery'", "summary");
+  says(Adapters(rules(2, 2)), "but adapters are drawn", "engine.lora.names");
+}
+
 TEST(Adapters, LeastRecentlyUsedSlotIsTaken) {
   const Adapters a(rules(5, 2));
   AdapterSlots s(a.rules());

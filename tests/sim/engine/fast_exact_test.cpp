@@ -1,6 +1,7 @@
 // The fast decode path and the engine's own sequence-by-sequence order give the same bytes.
 #include <gtest/gtest.h>
 
+#include "sim/run/hidden_forms.h"
 #include "tests/support/node_pools.h"
 #include "tests/support/random_forms.h"
 #include "tests/support/tier_fixture.h"
@@ -286,10 +287,56 @@ TEST(FastExact, SameBytesWithCompressedKv) {
   EXPECT_GT(finished, 10'000);
 }
 
+// Requests that keep hidden states where their scheduler says so, at random prices and sizes.
+TEST(FastExact, SameBytesWithHiddenStates) {
+  std::int64_t hidden = 0, plain = 0, preemptions = 0, finished = 0;
+  for (std::uint64_t seed = 0; seed < 1500; ++seed) {
+    Scenario s = random_scenario(seed, false);
+    EngineConfig& e = s.engine;
+    Rng rng(seed, "hidden");
+    e.prefix_caching = false;
+    e.make_scheduler =
+        test::make_scheduler("apt-serve", {{"ttft", rng.below(2) == 0 ? "3 us" : "1 s"},
+                                           {"gap", "2 us"},
+                                           {"weigh_again", rng.below(2) == 0 ? "true" : "false"}});
+    HiddenForms forms(e.block_tokens,
+                      e.block_tokens + static_cast<std::int64_t>(rng.below(
+                                           static_cast<std::uint64_t>(2 * e.block_tokens))),
+                      rng.uniform() * 3);
+    e.forms = &forms;
+    if (rng.below(3) == 0) {
+      draw_host(s, rng);
+      e.swap = true;
+      e.copies = static_cast<EngineConfig::Copies>(rng.below(3));
+    }
+    e.batch.order = static_cast<BatchOrder>(rng.below(3));
+    if (e.batch.order != BatchOrder::running) e.batch.reserve = BatchReserve::prompt;
+    const RunOutcome fast = s.run(false), exact = s.run(true);
+    expect_same(fast, exact, seed);
+    if (HasFatalFailure()) return;
+    for (std::size_t r = 0; r < fast.ranks.size(); ++r) {
+      const KvFormTotals &x = fast.ranks[r].forms, &y = exact.ranks[r].forms;
+      ASSERT_EQ(x.hidden, y.hidden) << "seed " << seed;
+      ASSERT_EQ(x.restore_ns, y.restore_ns) << "seed " << seed;
+      hidden += x.hidden;
+      plain += x.turned - x.hidden;
+    }
+    for (const RequestOutcome& r : fast.requests) {
+      preemptions += r.preemptions;
+      finished += r.outcome == Outcome::finished;
+    }
+  }
+  EXPECT_GT(hidden, 1000);
+  EXPECT_GT(plain, 10'000);
+  EXPECT_GT(preemptions, 100);
+  EXPECT_GT(finished, 10'000);
+}
+
 // Preempted requests that keep their KV until it must go, whole or from the end, given up or copied
 // when it must, at once, or ahead of need; under orders that displace and that do not.
 TEST(FastExact, SameBytesWithKvThatStays) {
-  static const std::vector<std::string> kOrders{"fcfs", "srtf", "mlfq", "priority-switches"};
+  static const std::vector<std::string> kOrders{"fcfs", "srtf", "mlfq", "priority-switches",
+                                                "apt-serve"};
   std::int64_t preemptions = 0, swapped = 0, kept = 0, recomputed = 0, finished = 0, stalled = 0;
   for (std::uint64_t seed = 0; seed < 3000; ++seed) {
     Scenario s = random_scenario(seed, false);
@@ -303,8 +350,14 @@ TEST(FastExact, SameBytesWithKvThatStays) {
       e.copies = static_cast<EngineConfig::Copies>(1 + rng.below(2));
       e.idle_blocks = static_cast<std::int64_t>(rng.below(20));
       e.keeps_copies = rng.below(3) == 0;
+      e.copy_layers = static_cast<std::int64_t>(rng.below(5));
     }
     e.gives_tails = !e.swap || (!e.keeps_copies && e.pool.share_blocks == 1 && rng.below(2) == 0);
+    if (e.gives_tails && e.swap && rng.below(2) == 0) {
+      e.part_layers = 1 + static_cast<std::int64_t>(rng.below(9));
+      e.prefix_caching = false;
+      e.pool = {};
+    }
     e.make_scheduler = test::make_scheduler(kOrders[rng.below(kOrders.size())]);
     e.batch.order = static_cast<BatchOrder>(rng.below(3));
     // As engines have it that compute pieces of prompts apart: those of two might wait for ever.

@@ -21,7 +21,7 @@ RunOutcome run(test::Fleet fleet, const std::vector<Request>& requests, bool exa
 // 60 tokens a minute, a burst of 100: 70 pass at once, 40 more when 10 have come, which takes 10 s.
 TEST(Gateway, TheBucketFillsEvenly) {
   test::Fleet f;
-  f.quotas = {{{}, 60, 100, 0, 0, true}};
+  f.quotas = {test::limits({}, 60, 100, 0, 0, true)};
   const RunOutcome o = run(f, {of_tenant(0, 0, 60, 10), of_tenant(0, 5, 30, 10),
                                of_tenant(0, 6, 1, 1), of_tenant(0, 7, 100, 1)});
   EXPECT_EQ(o.requests[0].held_ns, 0);
@@ -35,7 +35,8 @@ TEST(Gateway, TheBucketFillsEvenly) {
 
 TEST(Gateway, RejectsWhoIsOver) {
   test::Fleet f;
-  f.quotas = {{{1}, 60, 100, 0, 0, false}, {{2}, 0, 0, 1, 0, false}, {{3}, 0, 0, 0, 50, false}};
+  f.quotas = {test::limits({1}, 60, 100, 0, 0, false), test::limits({2}, 0, 0, 1, 0, false),
+              test::limits({3}, 0, 0, 0, 50, false)};
   const RunOutcome o =
       run(f, {of_tenant(1, 0, 60, 10), of_tenant(1, 5, 30, 10), of_tenant(2, 6, 10, 10),
               of_tenant(2, 7, 10, 10), of_tenant(3, 8, 30, 10), of_tenant(3, 9, 30, 10),
@@ -57,9 +58,9 @@ TEST(Gateway, KeepsEveryQuota) {
     test::Fleet f;
     f.instances = 1 + rng.below(3);
     const std::int64_t per_minute = 60'000'000'000 / static_cast<std::int64_t>(10 + rng.below(400));
-    const QuotaPlan q{{0, 1}, per_minute,       250, 1 + static_cast<std::int64_t>(rng.below(4)),
-                      300,    rng.below(2) == 0};
-    f.quotas = {q};
+    const std::int64_t most_requests = 1 + static_cast<std::int64_t>(rng.below(4));
+    const bool delays = rng.below(2) == 0;
+    f.quotas = {test::limits({0, 1}, per_minute, 250, most_requests, 300, delays)};
     std::vector<Request> requests;
     std::int64_t at = 0;
     for (int i = 0; i < 60; ++i) {
@@ -90,8 +91,8 @@ TEST(Gateway, KeepsEveryQuota) {
           ++inside;
           kv += r.prompt_tokens + r.output_tokens;
         }
-        ASSERT_LE(inside, q.requests) << seed;
-        ASSERT_LE(kv, q.kv_tokens) << seed;
+        ASSERT_LE(inside, most_requests) << seed;
+        ASSERT_LE(kv, 300) << seed;
         for (std::size_t k = i; k < in.size(); ++k) {
           tokens += in[k].second->prompt_tokens + in[k].second->output_tokens;
           const double filled = static_cast<double>(per_minute) / 6e10 *
@@ -101,13 +102,30 @@ TEST(Gateway, KeepsEveryQuota) {
       }
     }
     for (const RequestOutcome& r : o.requests) {
-      if (r.tenant == 2 || q.delays) {
+      if (r.tenant == 2 || delays) {
         ASSERT_EQ(r.outcome, Outcome::finished) << seed;
       }
     }
   }
   EXPECT_GT(held, 500);
   EXPECT_GT(refused, 300);
+}
+
+// 100 tokens a millisecond: what is left of one window is lost, and the next begins anew.
+TEST(Gateway, WindowsBeginAnew) {
+  Tree tree = Tree::map();
+  tree.set("tokens", Tree::scalar("100"));
+  tree.set("window", Tree::scalar("1 ms"));
+  test::Fleet f;
+  f.quotas = {{{}, [tree] { return Registry::instance().make<Quota>("window", tree, {}); }, true}};
+  const RunOutcome o = run(f, {of_tenant(0, 900'000, 60, 10), of_tenant(0, 900'005, 30, 10),
+                               of_tenant(0, 900'006, 50, 10), of_tenant(0, 900'007, 10, 10),
+                               of_tenant(0, 900'008, 100, 1)});
+  EXPECT_EQ(o.requests[0].held_ns, 0);
+  EXPECT_EQ(o.requests[1].held_ns, 1'000'000 - 900'005);
+  EXPECT_EQ(o.requests[2].held_ns, 1'000'000 - 900'006) << "40 and 60 tokens fill the second";
+  EXPECT_EQ(o.requests[3].held_ns, 2'000'000 - 900'007);
+  EXPECT_STREQ(o.requests[4].reason, "asks for more tokens than its tenant has in a window");
 }
 
 }  // namespace

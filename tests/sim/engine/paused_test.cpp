@@ -89,6 +89,37 @@ TEST(Paused, ATailIsSwapped) {
   EXPECT_EQ(out.requests[1].recomputed_tokens, 0);
 }
 
+// Of its last layers as many as make room for a block: two blocks of four layers, of which two go,
+// out and back.
+TEST(Paused, LayersAreSwapped) {
+  EngineConfig e = engine(4, Copies::beside);
+  e.prefix_caching = false;
+  e.gives_tails = true;
+  e.part_layers = 4;
+  const RunOutcome out = run(e, pair(30));
+  EXPECT_EQ(at(out.requests[0].last_token), 31 * kStep);
+  EXPECT_EQ(at(out.requests[1].last_token), (31 + 1 + 3) * kStep);
+  EXPECT_EQ(out.ranks[0].to_host_bytes, 2'000'000 * 2 / 4);
+  EXPECT_EQ(out.ranks[0].from_host_bytes, 2'000'000 * 2 / 4);
+  EXPECT_EQ(out.requests[1].recomputed_tokens, 0);
+  EXPECT_EQ(out.requests[1].swaps, 1U);
+  // One layer is all there is: the whole request goes.
+  e.part_layers = 1;
+  EXPECT_EQ(run(e, pair(30)).ranks[0].to_host_bytes, 2'000'000);
+}
+
+// Where host memory is full, layers cannot be given up alone.
+TEST(Paused, LayersThatFindNoRoomTakeAllWithThem) {
+  EngineConfig e = engine(4, Copies::beside);
+  e.prefix_caching = false;
+  e.gives_tails = true;
+  e.part_layers = 4;
+  e.host_blocks = 0;
+  const RunOutcome out = run(e, pair(30));
+  EXPECT_EQ(out.requests[1].recomputed_tokens, 32);
+  EXPECT_EQ(out.ranks[0].to_host_bytes, 0);
+}
+
 // Two urgent requests of three tokens displace one after the other who runs alone; its two blocks
 // stay, or leave while they run and come back after.
 TEST(Paused, IdleBlocksDecideWhetherItStays) {

@@ -50,6 +50,46 @@ TEST(Speculation, AcceptanceByPosition) {
   }
 }
 
+// Levels of 3, 6 and 6 drafts: those that follow each other count, in whole levels.
+TEST(Speculation, OfATreeEveryLevelBringsOneAtMost) {
+  SpeculationRules r = rules(15, {0.9, 0.6, 0.5});
+  r.levels = {3, 6, 6};
+  const Speculation s(r);
+  EXPECT_DOUBLE_EQ(s.expected_tokens(15), 1 + 0.9 + 0.9 * 0.6 + 0.9 * 0.6 * 0.5);
+  EXPECT_DOUBLE_EQ(s.expected_tokens(14), 1 + 0.9 + 0.9 * 0.6);
+  EXPECT_DOUBLE_EQ(s.expected_tokens(3), 1.9);
+  EXPECT_DOUBLE_EQ(s.expected_tokens(2), 1);
+  constexpr int kDraws = 40'000;
+  double sum = 0;
+  for (int i = 0; i < kDraws; ++i) {
+    const std::int64_t n = s.accepted(static_cast<std::uint64_t>(i % 50), i / 50, 15);
+    ASSERT_LE(n, 3);
+    ASSERT_EQ(s.accepted(static_cast<std::uint64_t>(i % 50), i / 50, 8),
+              std::min<std::int64_t>(n, 1));
+    sum += static_cast<double>(1 + n);
+  }
+  EXPECT_NEAR(sum / kDraws, s.expected_tokens(15), 0.03);
+}
+
+// Everything right: a request alone takes a level's tokens each iteration, and all drafts are paid.
+TEST(Speculation, ATreeIsVerifiedAsAWhole) {
+  SpeculationRules r = rules(6, {1});
+  r.levels = {2, 4};
+  r.draft_time = Duration{7};
+  const Speculation s(r);
+  EngineConfig e;
+  e.kv_blocks = 100;
+  e.async_scheduling = false;
+  e.speculation = &s;
+  test::LinearCost cost(1000, 10, 1);
+  const RunOutcome run = test::simulate(e, {test::request(0, 40, 10)}, cost);
+  std::int64_t ns = 1000 + 10 * 40;
+  for (const std::int64_t context : {41, 44, 47}) ns += 1000 + 10 * (1 + 6) + context + 2 * 7;
+  EXPECT_EQ(to_ns(run.requests[0].last_token), ns);
+  EXPECT_EQ(run.ranks[0].speculation.drafted, 18);
+  EXPECT_EQ(run.ranks[0].speculation.accepted, 6);
+}
+
 TEST(Speculation, NothingIsDraftedInLargeBatchesOrWithoutAProposal) {
   SpeculationRules r = rules(3, {0.5});
   r.most_running = 4;

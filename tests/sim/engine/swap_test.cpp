@@ -72,6 +72,17 @@ TEST(Swap, TheIterationWaitsForTheCopies) {
   EXPECT_EQ(out.links[0].bytes, 2'000'000);
 }
 
+// Two blocks take X = 2 ms, an iteration Y = 1 ms; in four layers T = max(X/4 + Y, X + Y/4).
+TEST(Swap, LayersWaitForTheirOwnCopies) {
+  EngineConfig e = tight_engine(2);
+  e.copy_layers = 4;
+  const RunOutcome out = run(e, pair(40));
+  EXPECT_EQ(at(out.requests[0].last_token), 40 * kStep + 5 * kStep / 4);
+  EXPECT_EQ(after(out.requests[1], Interval::load_stall), 5 * kStep / 4);
+  EXPECT_EQ(out.ranks[0].stall_ns, 10 * kStep / 4);
+  EXPECT_EQ(out.ranks[0].to_host_bytes, 2'000'000);
+}
+
 // A needs only a third block and takes B's last; B's first is still cached when it returns.
 TEST(Swap, WhatIsStillCachedNeedNotComeBack) {
   const RunOutcome out = run(tight_engine(2), pair(30));
