@@ -25,17 +25,7 @@ TimingRules rules_for(const Threads& threads, const ProbeRules& rules) {
 }
 Rate rate_of(const Timing& t, double amount) { return {amount / t.median, amount / t.best, t}; }
 
-// A call touches one of `kSlices` parts of the array: short enough to stay quiet on a busy machine,
-// and the other parts push it out of the caches.
 constexpr std::size_t kSlices = 64;
-struct Slice {
-  std::size_t first = 0, bytes = 0;
-};
-Slice slice_of(std::size_t total, std::int64_t call) {
-  const std::size_t bytes = std::max<std::size_t>(total / kSlices / kGrain, 1) * kGrain;
-  return {static_cast<std::size_t>(call) % kSlices * bytes, bytes};
-}
-std::size_t whole_slices(std::size_t total) { return slice_of(total, 0).bytes * kSlices; }
 
 void read_all(Threads& threads, std::span<const std::byte> data) {
   threads.run([&](int thread) {
@@ -46,39 +36,52 @@ void read_all(Threads& threads, std::span<const std::byte> data) {
 
 }  // namespace
 
-Rate probe_read(Threads& threads, const ProbeRules& rules) {
-  const Arena arena(whole_slices(rules.bytes));
-  const Slice slice = slice_of(rules.bytes, 0);
-  const Timing t = time_calls(rules_for(threads, rules), [&](std::int64_t call) {
-    read_all(threads, arena.bytes().subspan(slice_of(rules.bytes, call).first, slice.bytes));
+MemoryProbe::MemoryProbe(Threads& threads, std::size_t bytes, bool reads_only)
+    : threads_(threads),
+      slice_(std::max<std::size_t>(bytes / kSlices / kGrain, 1) * kGrain),
+      from_(slice_ * kSlices),
+      to_(reads_only ? 0 : slice_ * kSlices) {}
+
+std::size_t MemoryProbe::first_byte(std::int64_t call) const {
+  return static_cast<std::size_t>(call) % kSlices * slice_;
+}
+
+void MemoryProbe::read(std::int64_t call) {
+  read_all(threads_, from_.bytes().subspan(first_byte(call), slice_));
+}
+
+template <class Copy>
+void MemoryProbe::copy(std::int64_t call, const Copy& one) {
+  threads_.run([&](int thread) {
+    const auto [first, end] = threads_.part(static_cast<std::int64_t>(slice_), thread, kGrain);
+    const std::size_t at = first_byte(call) + static_cast<std::size_t>(first);
+    one(from_.bytes().data() + at, to_.bytes().data() + at, static_cast<std::size_t>(end - first));
   });
-  return rate_of(t, static_cast<double>(slice.bytes));
+}
+void MemoryProbe::copy_non_temporal(std::int64_t call) {
+  copy(call,
+       [](const std::byte* a, std::byte* b, std::size_t n) { cpu::copy_non_temporal(a, b, n); });
+}
+void MemoryProbe::copy_memcpy(std::int64_t call) {
+  copy(call, [](const std::byte* a, std::byte* b, std::size_t n) { std::memcpy(b, a, n); });
+}
+
+Rate probe_read(Threads& threads, const ProbeRules& rules) {
+  MemoryProbe probe(threads, rules.bytes, true);
+  const Timing t =
+      time_calls(rules_for(threads, rules), [&](std::int64_t call) { probe.read(call); });
+  return rate_of(t, probe.bytes_read());
 }
 
 CopyRates probe_copy(Threads& threads, const ProbeRules& rules) {
-  const Arena from(whole_slices(rules.bytes)), to(whole_slices(rules.bytes));
-  const double moved = 2.0 * static_cast<double>(slice_of(rules.bytes, 0).bytes);
+  MemoryProbe probe(threads, rules.bytes);
   // The two kinds take turns on slices far from each other: what one has read would be near for the
   // other.
-  const auto copy = [&](std::int64_t first_slice, auto&& one) {
-    return [&, first_slice, one](std::int64_t call) {
-      const Slice slice = slice_of(rules.bytes, first_slice + call);
-      threads.run([&](int thread) {
-        const auto [first, end] =
-            threads.part(static_cast<std::int64_t>(slice.bytes), thread, kGrain);
-        const std::size_t at = slice.first + static_cast<std::size_t>(first);
-        one(from.bytes().data() + at, to.bytes().data() + at,
-            static_cast<std::size_t>(end - first));
-      });
-    };
-  };
   const std::vector<Timing> t = time_in_turn(
       rules_for(threads, rules),
-      {copy(0, [](const std::byte* a, std::byte* b, std::size_t n) { std::memcpy(b, a, n); }),
-       copy(kSlices / 2, [](const std::byte* a, std::byte* b, std::size_t n) {
-         cpu::copy_non_temporal(a, b, n);
-       })});
-  return {rate_of(t[0], moved), rate_of(t[1], moved)};
+      {[&](std::int64_t call) { probe.copy_memcpy(call); },
+       [&](std::int64_t call) { probe.copy_non_temporal(call + std::int64_t{kSlices / 2}); }});
+  return {rate_of(t[0], probe.bytes_copied()), rate_of(t[1], probe.bytes_copied())};
 }
 
 std::vector<SweepPoint> probe_sweep(Threads& threads, std::size_t largest,

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/arena.h"
 #include "kernels/timing.h"
 
 namespace kvsim::kernels {
@@ -24,10 +25,35 @@ struct ProbeRules {
   double budget = 4;  // seconds per probe
 };
 
+// Large arrays of which each call moves another part: short enough to stay quiet on a busy machine,
+// and the parts of later calls push it out of the caches.
+class MemoryProbe {
+ public:
+  // `bytes` of each array, of which there are two unless `reads_only`.
+  MemoryProbe(Threads&, std::size_t bytes, bool reads_only = false);
+  // Four streams per thread: what decode attention can reach at most.
+  void read(std::int64_t call);
+  // Past the caches, or by the C library.
+  void copy_non_temporal(std::int64_t call);
+  void copy_memcpy(std::int64_t call);
+  // Of one call; copies: read plus written, without the line that a plain store reads first.
+  [[nodiscard]] double bytes_read() const { return static_cast<double>(slice_); }
+  [[nodiscard]] double bytes_copied() const { return 2 * static_cast<double>(slice_); }
+
+ private:
+  template <class Copy>
+  void copy(std::int64_t call, const Copy&);
+  [[nodiscard]] std::size_t first_byte(std::int64_t call) const;
+
+  Threads& threads_;
+  std::size_t slice_;  // bytes of a call
+  Arena from_, to_;
+};
+
 // Reads an array, four streams per thread: what decode attention can reach at most.
 Rate probe_read(Threads&, const ProbeRules& = {});
 
-// Copies: bytes read plus bytes written, without the line that a plain store reads first.
+// Copies: bytes read plus bytes written.
 struct CopyRates {
   Rate memcpy, non_temporal;
 };

@@ -1,7 +1,7 @@
 #include "kernels/harness/bench.h"
 
-#include <cmath>
 #include <limits>
+#include <memory>
 
 #include "kernels/bandwidth.h"
 #include "kernels/threads.h"
@@ -11,12 +11,16 @@ namespace kvsim::kernels {
 namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+constexpr std::size_t kProbeBytes = std::size_t{512} << 20;
 
-Timing time_bound(Bound& bound, const Operation& op, const NamedTarget& t, const BenchOptions& o) {
-  if (t.target.cpu != nullptr)
-    return time_calls({.threads = t.target.cpu->count(), .calls = o.calls, .budget = o.budget},
-                      [&](std::int64_t i) { bound.run(i % op.copies()); });
-  // A device with a clock of its own: what the host does meanwhile does not matter.
+// What a row is measured beside: nothing when empty.
+struct Beside {
+  MemoryProbe* memory = nullptr;
+  double flops = 0;
+};
+
+// A device with a clock of its own: what the host does meanwhile does not matter.
+Timing time_device(Bound& bound, const Operation& op, const BenchOptions& o) {
   std::vector<double> seconds;
   bound.run(0);
   double spent = 0;
@@ -28,16 +32,47 @@ Timing time_bound(Bound& bound, const Operation& op, const NamedTarget& t, const
   return summarise(std::move(seconds), 0);
 }
 
-void fill_rates(BenchRow& row, const Operation::Traffic& traffic, const MachineRates& machine) {
+// On a CPU, in turn with the probe, so that what slows the machine slows both.
+void time_cpu(Bound& bound, const Operation& op, const NamedTarget& t, const BenchOptions& o,
+              MemoryProbe* memory, BenchRow& row) {
+  const Operation::Traffic traffic = op.traffic();
+  const bool writes = traffic.bytes_written * 10 >= traffic.bytes_read;
+  std::vector<std::function<void(std::int64_t)>> calls{
+      [&](std::int64_t i) { bound.run(i % op.copies()); }};
+  if (memory != nullptr)
+    calls.emplace_back(
+        [&](std::int64_t i) { writes ? memory->copy_non_temporal(i) : memory->read(i); });
+  const std::vector<Timing> times =
+      time_in_turn({.threads = t.target.cpu->count(), .calls = o.calls, .budget = o.budget}, calls);
+  row.timing = times.front();
+  if (memory != nullptr)
+    row.memory_rate = (writes ? memory->bytes_copied() : memory->bytes_read()) / times[1].median;
+}
+
+BenchRow time_row(const std::string& name, const Tree& shape, const NamedTarget& target,
+                  const BenchOptions& options, const Beside& beside) {
+  const auto op = make_operation(name, shape, {.seed = 1, .footprint = options.footprint});
+  if (target.target.cpu != nullptr) force_isa(target.isa);
+  BenchRow row;
+  row.operation = name;
+  row.shape = shape_text(shape);
+  row.target = target.name;
+  const auto bound = op->bind(target.target, row.skipped_why);
+  if (!bound) return row;
+  row.memory_rate = kNone;
+  if (target.target.cpu != nullptr)
+    time_cpu(*bound, *op, target, options, beside.memory, row);
+  else
+    row.timing = time_device(*bound, *op, options);
+  const Operation::Traffic traffic = op->traffic();
   const double s = row.timing.median;
-  const double bytes = traffic.bytes_read + traffic.bytes_written;
   row.read_rate = traffic.bytes_read / s;
-  row.byte_rate = bytes / s;
+  row.byte_rate = (traffic.bytes_read + traffic.bytes_written) / s;
   row.flop_rate = traffic.flops / s;
   const bool writes = traffic.bytes_written * 10 >= traffic.bytes_read;
-  const double ceiling = writes ? machine.copy : machine.read;
-  row.of_bandwidth = ceiling > 0 ? (writes ? row.byte_rate : row.read_rate) / ceiling : kNone;
-  row.of_peak = machine.flops > 0 && traffic.flops > 0 ? row.flop_rate / machine.flops : kNone;
+  row.of_bandwidth = (writes ? row.byte_rate : row.read_rate) / row.memory_rate;
+  row.of_peak = beside.flops > 0 && traffic.flops > 0 ? row.flop_rate / beside.flops : kNone;
+  return row;
 }
 
 }  // namespace
@@ -45,33 +80,27 @@ void fill_rates(BenchRow& row, const Operation::Traffic& traffic, const MachineR
 MachineRates machine_rates(const NamedTarget& t, double budget) {
   if (t.target.cpu == nullptr) return {};
   force_isa(t.isa);
-  const ProbeRules rules{.bytes = std::size_t{512} << 20, .calls = 9, .budget = budget};
+  const ProbeRules rules{.bytes = kProbeBytes, .calls = 9, .budget = budget};
   const CopyRates copies = probe_copy(*t.target.cpu, rules);
   return {probe_read(*t.target.cpu, rules).median, copies.non_temporal.median,
           probe_fma(*t.target.cpu, rules).median, copies.memcpy.median};
 }
 
 BenchRow time_operation(const std::string& name, const Tree& shape, const NamedTarget& target,
-                        const BenchOptions& options, const MachineRates& machine) {
-  const auto op = make_operation(name, shape, {.seed = 1, .footprint = options.footprint});
-  if (target.target.cpu != nullptr) force_isa(target.isa);
-  BenchRow row;
-  row.operation = name;
-  row.shape = shape_text(shape);
-  row.target = target.name;
-  if (const auto bound = op->bind(target.target, row.skipped_why)) {
-    row.timing = time_bound(*bound, *op, target, options);
-    fill_rates(row, op->traffic(), machine);
-  }
-  return row;
+                        const BenchOptions& options) {
+  return time_row(name, shape, target, options, {});
 }
 
 BenchReport bench_kernels(const BenchOptions& options, const std::vector<NamedTarget>& targets,
                           const std::function<void(const std::string&)>& progress) {
   BenchReport report;
+  std::vector<std::unique_ptr<MemoryProbe>> memory;
   for (const NamedTarget& t : targets) {
     if (progress) progress(t.name + ": what the machine can do");
     report.machines.emplace_back(t.name, machine_rates(t, options.budget));
+    memory.push_back(t.target.cpu == nullptr
+                         ? nullptr
+                         : std::make_unique<MemoryProbe>(*t.target.cpu, kProbeBytes));
   }
   std::vector<std::string> names = options.operations;
   if (names.empty()) names = Registry::instance().names(Operation::kKind);
@@ -83,8 +112,8 @@ BenchReport bench_kernels(const BenchOptions& options, const std::vector<NamedTa
     for (const Tree& shape : shapes) {
       if (progress) progress(name + " " + shape_text(shape));
       for (std::size_t t = 0; t < targets.size(); ++t)
-        report.rows.push_back(
-            time_operation(name, shape, targets[t], options, report.machines[t].second));
+        report.rows.push_back(time_row(name, shape, targets[t], options,
+                                       {memory[t].get(), report.machines[t].second.flops}));
     }
   }
   force_isa(Isa::best);

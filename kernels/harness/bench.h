@@ -16,7 +16,7 @@ struct BenchOptions {
   std::int64_t footprint = std::int64_t{512} << 20;
 };
 
-// Of a device, just before the rows that it stands beside. 0 = not known.
+// What a device can do at best. 0 = not known.
 struct MachineRates {
   double read = 0, copy = 0, flops = 0;  // bytes/s, bytes/s (read + written), f32 flops/s
   double memcpy = 0;                     // as copy, by the C library; copy itself skips the caches
@@ -27,10 +27,11 @@ struct BenchRow {
   Timing timing;
   // At the median: bytes read and bytes read + written per second, flops per second.
   double read_rate = 0, byte_rate = 0, flop_rate = 0;
-  // Of the machine's rates: reading operations against `read`, those that write as much as a tenth
-  // of what they read against `copy`; NaN when not known.
-  double of_bandwidth = 0, of_peak = 0;
-  std::string skipped_why;  // then nothing else is filled in
+  // What memory gave in calls that took turns with these, bytes/s: copies past the caches beside
+  // operations that write as much as a tenth of what they read, else reads; NaN when not known.
+  double memory_rate = 0;
+  double of_bandwidth = 0, of_peak = 0;  // of memory_rate, of MachineRates::flops
+  std::string skipped_why;               // then nothing else is filled in
 };
 
 struct BenchReport {
@@ -39,9 +40,10 @@ struct BenchReport {
 };
 
 // One shape on one target: the median second of a call; skipped_why as above. Waits for quiet calls
-// as `options` say; when none was quiet within the budget the timing has calls = 0.
+// as `options` say; when none was quiet within the budget the timing has calls = 0. Nothing is
+// measured beside it.
 BenchRow time_operation(const std::string& name, const Tree& shape, const NamedTarget&,
-                        const BenchOptions&, const MachineRates& = {});
+                        const BenchOptions&);
 // What the target can do at best; `budget` in seconds per probe.
 MachineRates machine_rates(const NamedTarget&, double budget);
 

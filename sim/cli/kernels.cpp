@@ -150,6 +150,7 @@ Tree bench_json(const kernels::BenchRow& r) {
   t.set("read_bytes_per_s", number(r.read_rate));
   t.set("bytes_per_s", number(r.byte_rate));
   t.set("flops_per_s", number(r.flop_rate));
+  t.set("memory_bytes_per_s", number(r.memory_rate));
   t.set("of_bandwidth", number(r.of_bandwidth));
   t.set("of_peak", number(r.of_peak));
   return t;
@@ -168,18 +169,20 @@ void print_bench(const kernels::BenchReport& report) {
           "f32\n",
           name, m.read / 1e9, m.copy / 1e9, m.memcpy / 1e9, m.flops / 1e9);
   TextTable table({"operation", "on", ">us", ">p5", ">p95", ">calls", ">dropped", ">GB/s",
-                   ">of machine", ">GFLOP/s", ">of peak", "shape"});
+                   ">memory", ">of it", ">GFLOP/s", ">of peak", "shape"});
   for (const kernels::BenchRow& r : report.rows) {
     if (!r.skipped_why.empty()) {
-      table.row({r.operation, r.target, "-", "", "", "", "", "", "", "", "",
+      table.row({r.operation, r.target, "-", "", "", "", "", "", "", "", "", "",
                  r.shape + " skipped: " + r.skipped_why});
       continue;
     }
     table.row({r.operation, r.target, fmt::format("{:.1f}", 1e6 * r.timing.median),
                fmt::format("{:.1f}", 1e6 * r.timing.p5), fmt::format("{:.1f}", 1e6 * r.timing.p95),
                std::to_string(r.timing.calls), std::to_string(r.timing.rejected),
-               fmt::format("{:.2f}", r.byte_rate / 1e9), percent(r.of_bandwidth),
-               fmt::format("{:.1f}", r.flop_rate / 1e9), percent(r.of_peak), r.shape});
+               fmt::format("{:.2f}", r.byte_rate / 1e9),
+               std::isfinite(r.memory_rate) ? fmt::format("{:.2f}", r.memory_rate / 1e9) : "-",
+               percent(r.of_bandwidth), fmt::format("{:.1f}", r.flop_rate / 1e9),
+               percent(r.of_peak), r.shape});
   }
   fmt::print("{}", table.text());
 }
