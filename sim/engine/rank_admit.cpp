@@ -64,7 +64,9 @@ bool Rank::is_others_turn(std::uint32_t slot, bool swapped, const Plan& out) con
 }
 
 bool Rank::awaits_other_turn(const Plan& out) {
-  if (!config_.pauses()) return false;
+  if (!config_.pauses() || config_.batch.order != BatchOrder::prompts || nobody_waits())
+    return false;
+  if (is_moving()) collect_candidates(planning_);  // nobody may have asked in this plan
   const Next next = next_waiting();
   return next.queue != nullptr && is_others_turn((*next.queue)[next.at], false, out);
 }
