@@ -158,7 +158,9 @@ void add_text(const std::vector<TextResult>& texts, const std::vector<TextResult
   for (std::size_t i = 0; i < texts.size(); ++i) {
     nll += texts[i].nll;
     scored += static_cast<double>(texts[i].scored);
-    const auto &a = texts[i].generated, &b = full[i].generated;
+    const auto& a = texts[i].generated;
+    if (a.empty()) continue;  // then the whole cache may not have been read again
+    const auto& b = full[i].generated;
     std::size_t same = 0;
     while (same < a.size() && a[same] == b[same]) ++same;
     first += static_cast<double>(same);
