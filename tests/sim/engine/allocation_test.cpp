@@ -11,15 +11,34 @@ namespace {
 std::atomic<std::int64_t> g_allocations{0};
 }
 
-// Counting replacements; memory comes from malloc, so that sanitizers still see it. Not inlined:
-// g++ 12 takes the free() of one for a mistake beside the call of another.
-void* operator new(std::size_t size) {
+namespace {
+void* counted(void* p) {
   g_allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* p = std::malloc(size > 0 ? size : 1)) return p;
-  throw std::bad_alloc();
+  return p;
+}
+void* required(void* p) {
+  if (p == nullptr) throw std::bad_alloc();
+  return p;
+}
+}  // namespace
+
+// Counting replacements; memory comes from malloc, so that sanitizers still see it. Every form of
+// `new` that may end in one of these `delete`s: a sanitizer has its own of those left out. Not
+// inlined: g++ 12 takes the free() of one for a mistake beside the call of another.
+void* operator new(std::size_t size) { return required(counted(std::malloc(size > 0 ? size : 1))); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return counted(std::malloc(size > 0 ? size : 1));
+}
+void* operator new(std::size_t size, std::align_val_t to) {
+  const auto step = static_cast<std::size_t>(to);
+  return required(counted(std::aligned_alloc(step, (size + step - 1) / step * step)));
 }
 [[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t, std::align_val_t) noexcept {
+  std::free(p);
+}
 
 namespace kvsim {
 namespace {
