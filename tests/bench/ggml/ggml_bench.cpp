@@ -150,7 +150,7 @@ Tree shape(std::int64_t context, const char* element, std::int64_t page, bool sh
 void row(const std::string& what, const Timing& ours, const Timing& theirs, double read) {
   fmt::print("{:<34} {:>9.1f} {:>9.1f} {:>7.2f}x {:>5}/{:<5}{}\n", what, ours.median * 1e6,
              theirs.median * 1e6, theirs.median / ours.median, ours.calls, theirs.calls,
-             read > 0 ? fmt::format(" {:.0f} % of the read probe", 100 * read) : "");
+             read > 0 ? fmt::format(" {:.0f} % of the read probe beside", 100 * read) : "");
   std::fflush(stdout);
 }
 
@@ -167,10 +167,8 @@ void cpu_rows(int threads, std::int64_t context, std::int64_t calls) {
   ggml_threadpool* pool = ggml_threadpool_new(&params);
   ggml_backend_cpu_set_threadpool(backend, pool);
   Threads team(threads);
-  const double probe =
-      probe_read(team, {.bytes = std::size_t{512} << 20, .calls = 9, .budget = 5}).median;
-  header(fmt::format("CPU, {} threads, context {}, read probe {:.1f} GB/s", threads, context,
-                     probe / 1e9));
+  MemoryProbe memory(team, std::size_t{512} << 20, true);
+  header(fmt::format("CPU, {} threads, context {}", threads, context));
   const TimingRules rules{.threads = threads, .calls = calls, .budget = 60};
   struct Case {
     const char* name;
@@ -186,7 +184,9 @@ void cpu_rows(int threads, std::int64_t context, std::int64_t calls) {
     Ours ours("decode-attention", shape(context, c.element, c.page, c.shuffled), {&team, nullptr});
     Peer peer(backend, c.type, context);
     const auto times = time_in_turn(
-        rules, {[&](std::int64_t) { ours.bound->run(0); }, [&](std::int64_t) { peer.run(); }});
+        rules, {[&](std::int64_t) { ours.bound->run(0); }, [&](std::int64_t) { peer.run(); },
+                [&](std::int64_t call) { memory.read(call); }});
+    const double probe = memory.bytes_read() / times[2].median;
     row(c.name, times[0], times[1], ours.op->traffic().bytes_read / times[0].median / probe);
   }
   ggml_backend_free(backend);
