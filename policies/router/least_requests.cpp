@@ -14,11 +14,12 @@ class LeastRequests final : public Router {
                    std::span<double> scores) override {
     const std::size_t n = instances.size();
     std::size_t best = kNoInstance;
+    std::int64_t least = std::numeric_limits<std::int64_t>::max();
     for (std::size_t k = 0; k < n; ++k) {
       const std::size_t i = next_ + k < n ? next_ + k : next_ + k - n;
-      if (!instances[i].up) continue;
-      if (!scores.empty()) scores[i] = static_cast<double>(instances[i].in_flight);
-      if (best == kNoInstance || instances[i].in_flight < instances[best].in_flight) best = i;
+      const InstanceView& v = instances[i];
+      if (!scores.empty() && v.up) scores[i] = static_cast<double>(v.in_flight);
+      if (v.in_flight < least && v.up) best = i, least = v.in_flight;
     }
     next_ = best + 1 < n ? best + 1 : 0;
     return best;

@@ -9,7 +9,7 @@
 
 namespace kvsim {
 
-// What happens first within one instant. The only place of this rule is Event::later.
+// What happens first within one instant. The only place of this rule is Event::Later.
 // Requests leave a lost instance when all iterations that end now have, and before anybody plans:
 // those who take them over see them in the plan of this instant, whether it was foreseen or not.
 enum class Phase : std::uint8_t { completion, arrival, control, evacuation, schedule, sample };
@@ -52,16 +52,19 @@ struct Event {
   [[nodiscard]] bool is_by_group() const {
     return kind == EventKind::step_end || kind == EventKind::evacuate;
   }
-  static bool later(const Event& a, const Event& b) {
-    if (a.at != b.at) return a.at > b.at;
-    if (a.phase != b.phase) return a.phase > b.phase;
-    // Ends of iterations and evacuations in the order of their groups: when they were put into the
-    // queue depends on how many iterations were skipped, and must not matter.
-    const bool ends_a = a.is_by_group(), ends_b = b.is_by_group();
-    if (ends_a != ends_b) return ends_b;
-    if (ends_a && a.target != b.target) return a.target > b.target;
-    return a.sequence > b.sequence;
-  }
+  // A type, so that the heap compares without a call for each.
+  struct Later {
+    bool operator()(const Event& a, const Event& b) const {
+      if (a.at != b.at) return a.at > b.at;
+      if (a.phase != b.phase) return a.phase > b.phase;
+      // Ends of iterations and evacuations in the order of their groups: when they were put into
+      // the queue depends on how many iterations were skipped, and must not matter.
+      const bool ends_a = a.is_by_group(), ends_b = b.is_by_group();
+      if (ends_a != ends_b) return ends_b;
+      if (ends_a && a.target != b.target) return a.target > b.target;
+      return a.sequence > b.sequence;
+    }
+  };
 };
 
 class EventQueue {
@@ -69,13 +72,13 @@ class EventQueue {
   void push(Event e) {
     e.sequence = next_++;
     heap_.push_back(e);
-    std::push_heap(heap_.begin(), heap_.end(), Event::later);
+    std::push_heap(heap_.begin(), heap_.end(), Event::Later());
   }
   [[nodiscard]] bool empty() const { return heap_.empty(); }
   [[nodiscard]] std::size_t size() const { return heap_.size(); }
   [[nodiscard]] const Event& top() const { return heap_.front(); }
   Event pop() {
-    std::pop_heap(heap_.begin(), heap_.end(), Event::later);
+    std::pop_heap(heap_.begin(), heap_.end(), Event::Later());
     const Event e = heap_.back();
     heap_.pop_back();
     return e;

@@ -69,7 +69,6 @@ void BlockPool::insert_before(std::uint32_t r, std::uint32_t next) {
   runs_[r].queue_next = next;
   (previous == kNone ? head_ : runs_[previous].queue_next) = r;
   (next == kNone ? tail_ : runs_[next].queue_previous) = r;
-  runs_[r].queued = true;
 }
 
 void BlockPool::enqueue_back(std::uint32_t r) { insert_before(r, kNone); }
@@ -79,7 +78,6 @@ void BlockPool::dequeue(std::uint32_t r) {
   Run& run = runs_[r];
   (run.queue_previous == kNone ? head_ : runs_[run.queue_previous].queue_next) = run.queue_next;
   (run.queue_next == kNone ? tail_ : runs_[run.queue_next].queue_previous) = run.queue_previous;
-  run.queued = false;
 }
 
 // Blank blocks go where freed unhashed blocks go; they melt into a blank run that is already there.
@@ -88,11 +86,11 @@ void BlockPool::add_blank(std::int64_t n) {
   free_ += n;
   const std::uint32_t neighbour = options_.unhashed_first ? head_ : tail_;
   if (neighbour != kNone && runs_[neighbour].node == kNone) {
-    runs_[neighbour].blocks += n;
+    runs_[neighbour].grow(n);
     return;
   }
   const std::uint32_t r = new_run();
-  runs_[r].blocks = n;
+  runs_[r].grow(n);
   options_.unhashed_first ? enqueue_front(r) : enqueue_back(r);
 }
 
@@ -105,15 +103,15 @@ void BlockPool::split(std::uint32_t r, std::int64_t at) {
   Run& b = runs_[s];
   b.node = a.node;
   b.refs = a.refs;
-  b.start = a.start + at;
-  b.blocks = a.blocks - at;
+  b.start = static_cast<std::uint32_t>(a.start + at);
+  b.blocks = static_cast<std::uint32_t>(a.blocks - at);
   b.split_next = a.split_next;
   b.node_next = a.node_next;
-  a.blocks = at;
+  a.blocks = static_cast<std::uint32_t>(at);
   a.split_next = s;
   a.node_next = s;
   if (nodes_[a.node].last == r) nodes_[a.node].last = s;
-  if (a.queued) insert_before(s, r);
+  if (a.refs == 0) insert_before(s, r);
 }
 
 // Appends to found_ what covers blocks [from, end) of the node, as far as it goes without a gap.
@@ -126,12 +124,12 @@ bool BlockPool::find_in_node(const Node& node, std::int64_t from, std::int64_t e
     std::uint32_t r = node.first;
     for (; r != kNone; r = runs_[r].node_next) {
       const Run& run = runs_[r];
-      if (run.start <= at && at < run.start + run.blocks) break;
-      if (run.start > at) until = std::min(until, run.start);  // an older copy takes over there
+      if (run.has(at)) break;
+      if (run.start > at) until = std::min(until, run.first());  // an older copy takes over there
     }
     if (r == kNone) break;
-    until = std::min(until, runs_[r].start + runs_[r].blocks);
-    found_.push_back({r, at - runs_[r].start, until - at});
+    until = std::min(until, runs_[r].end());
+    found_.push_back({r, at - runs_[r].first(), until - at});
     at = until;
   }
   reached = at;
@@ -199,8 +197,8 @@ void BlockPool::take_hit(Hold& hold, std::span<const ContentChunk> content) {
 std::int64_t BlockPool::covered_from(const Node& node, std::int64_t at) const {
   for (std::uint32_t r = node.first; r != kNone;) {
     const Run& run = runs_[r];
-    const bool here = run.start <= at && at < run.start + run.blocks;
-    if (here) at = run.start + run.blocks;
+    const bool here = run.has(at);
+    if (here) at = run.end();
     r = here ? node.first : run.node_next;
   }
   return at;
@@ -218,20 +216,20 @@ void BlockPool::pop(std::int64_t n) {
   while (n > 0) {
     const std::uint32_t r = head_;
     Run& run = runs_[r];
-    const std::int64_t k = std::min(n, run.blocks);
+    const std::int64_t k = std::min<std::int64_t>(n, run.blocks);
     if (run.node != kNone) {
       evicted_ += k;
       cached_free_ -= k;
       if (leaving_) {
         const Node& node = nodes_[run.node];
-        const std::int64_t first = run.start + run.blocks - k;
+        const std::int64_t first = run.end() - k;
         leaving_(node.key, first, k, node.begin + first);
       }
     }
-    run.blocks -= k;  // the last blocks of a run go first
+    run.grow(-k);  // the last blocks of a run go first
     n -= k;
     const std::uint32_t node = run.node;
-    const std::int64_t gone = run.start + run.blocks;
+    const std::int64_t gone = run.end();
     if (run.blocks == 0) {
       dequeue(r);
       if (node != kNone) unlink_from_node(r);
@@ -267,15 +265,15 @@ void BlockPool::publish(Hold& hold, std::span<const ContentChunk> content, std::
       // Grow the sequence's last run when nobody else can tell the difference.
       if (last != kNone && nodes_[node].last == last && runs_[last].node == node &&
           runs_[last].refs == 1 && runs_[last].blocks == hold.pieces.back().blocks &&
-          runs_[last].start + runs_[last].blocks == start) {
-        runs_[last].blocks += n;
+          runs_[last].end() == start) {
+        runs_[last].grow(n);
         hold.pieces.back().blocks += n;
       } else {
         const std::uint32_t r = new_run();
         runs_[r].node = node;
         runs_[r].refs = 1;
-        runs_[r].start = start;
-        runs_[r].blocks = n;
+        runs_[r].start = static_cast<std::uint32_t>(start);
+        runs_[r].grow(n);
         append_to_node(r);
         hold.pieces.push_back({r, n});
       }
@@ -343,8 +341,7 @@ bool BlockPool::reset() {
 void BlockPool::check(std::span<const Hold* const> holders) const {
   std::int64_t queued = 0, cached = 0;
   for (std::uint32_t r = head_; r != kNone; r = runs_[r].queue_next) {
-    KVSIM_CHECK(runs_[r].refs == 0 && runs_[r].queued && runs_[r].blocks > 0,
-                "run {} in the free queue", r);
+    KVSIM_CHECK(runs_[r].refs == 0 && runs_[r].blocks > 0, "run {} in the free queue", r);
     queued += runs_[r].blocks;
     if (runs_[r].node != kNone) cached += runs_[r].blocks;
   }

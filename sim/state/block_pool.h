@@ -44,17 +44,23 @@ class BlockPool final : public KvPool {
 
  private:
   static constexpr std::uint32_t kNone = 0xffffffffU;
-  struct Run {
-    std::uint32_t node = kNone;  // kNone: blank
-    std::uint32_t refs = 0;
-    std::int64_t start = 0, blocks = 0;  // first block within the chunk, and how many
+  // Block counts fit: see the constructor. Half a line of memory, as a node: pools of a fleet do
+  // not stay in the caches.
+  struct alignas(32) Run {
+    std::uint32_t node = kNone;           // kNone: blank
+    std::uint32_t refs = 0;               // 0: in the free queue
+    std::uint32_t start = 0, blocks = 0;  // first block within the chunk, and how many
     std::uint32_t queue_previous = kNone, queue_next = kNone;
     std::uint32_t node_next = kNone;   // runs of one node, in the order of insertion
     std::uint32_t split_next = kNone;  // the part that was split off behind this one
-    bool queued = false;
+    [[nodiscard]] std::int64_t first() const { return start; }
+    [[nodiscard]] std::int64_t end() const { return std::int64_t{start} + blocks; }
+    [[nodiscard]] bool has(std::int64_t block) const { return start <= block && block < end(); }
+    void grow(std::int64_t by) { blocks = static_cast<std::uint32_t>(blocks + by); }
   };
-  // Of a content chunk that was cached here at some time. Block counts fit: see the constructor.
-  struct Node {
+  static_assert(sizeof(Run) == 32);
+  // Of a content chunk that was cached here at some time.
+  struct alignas(32) Node {
     std::uint64_t key = 0;
     std::uint32_t first = kNone, last = kNone;
     std::uint32_t seen = 0;     // blocks of the chunk ever published

@@ -12,31 +12,39 @@ bool before(const PrefixDirectory::Holder& h, std::uint32_t instance) {
 
 void PrefixDirectory::changed(std::uint32_t instance, std::uint64_t key, std::int64_t leading,
                               std::int64_t seen) {
-  std::int64_t& ever = seen_[key];
-  ever = std::max(ever, seen);
+  Entry& entry = entries_[key];
+  entry.seen = std::max(entry.seen, static_cast<std::uint32_t>(seen));
   if (!options_.holders) return;
-  const Change c{key, {instance, static_cast<std::int32_t>(leading)}};
+  const Holder holder{instance, static_cast<std::int32_t>(leading)};
   if (options_.batched) {
-    changes_.push_back(c);
+    changes_.push_back({key, holder});
   } else {
-    apply(c);
+    apply(entry, holder);
   }
 }
 
-void PrefixDirectory::apply(const Change& c) {
-  const auto found = holders_.find(c.key);
-  if (found == holders_.end()) {
-    if (c.holder.blocks > 0) holders_[c.key].push_back(c.holder);
-    return;
+void PrefixDirectory::apply(Entry& entry, const Holder& holder) {
+  if (entry.holders == kNone) {
+    if (holder.blocks == 0) return;
+    if (free_lists_.empty()) {
+      free_lists_.push_back(static_cast<std::uint32_t>(lists_.size()));
+      lists_.emplace_back();
+    }
+    entry.holders = free_lists_.back();
+    free_lists_.pop_back();
   }
-  std::vector<Holder>& all = found->second;
-  const auto at = std::lower_bound(all.begin(), all.end(), c.holder.instance, before);
-  if (at != all.end() && at->instance == c.holder.instance) {
-    at->blocks = c.holder.blocks;
-    if (c.holder.blocks == 0) all.erase(at);
-    if (all.empty()) holders_.erase(found);
-  } else if (c.holder.blocks > 0) {
-    all.insert(at, c.holder);
+  std::vector<Holder>& all = lists_[entry.holders];
+  const auto at = std::lower_bound(all.begin(), all.end(), holder.instance, before);
+  const bool is_there = at != all.end() && at->instance == holder.instance;
+  if (is_there && holder.blocks > 0) {
+    at->blocks = holder.blocks;
+  } else if (holder.blocks > 0) {
+    all.insert(at, holder);
+  } else if (is_there) {
+    all.erase(at);
+    if (!all.empty()) return;
+    free_lists_.push_back(entry.holders);
+    entry.holders = kNone;
   }
 }
 
@@ -70,7 +78,8 @@ void PrefixDirectory::match(std::span<const ContentChunk> content, std::int64_t 
                             std::vector<Holder>& out) {
   while (!batches_.empty() && batches_.front().visible <= now) {
     for (std::size_t i = 0; i < batches_.front().changes; ++i) {
-      apply(changes_.front());
+      const Change& c = changes_.front();
+      apply(entries_[c.key], c.holder);
       changes_.pop_front();
     }
     sealed_ -= batches_.front().changes;
@@ -83,15 +92,16 @@ void PrefixDirectory::match(std::span<const ContentChunk> content, std::int64_t 
     const std::int64_t blocks = std::min(c.end, most) - begin;
     if (begin >= most) break;
     if (blocks == 0) continue;
-    const auto found = holders_.find(c.key);
-    if (found == holders_.end()) break;
+    const auto found = entries_.find(c.key);
+    if (found == entries_.end() || found->second.holders == kNone) break;
+    const std::vector<Holder>& holders = lists_[found->second.holders];
     if (begin == 0) {
-      for (const Holder& h : found->second) {
+      for (const Holder& h : holders) {
         if (h.blocks >= blocks) going_on_.push_back(static_cast<std::uint32_t>(out.size()));
         out.push_back({h.instance, std::min(h.blocks, static_cast<std::int32_t>(blocks))});
       }
     } else {
-      narrow(found->second, blocks, out);
+      narrow(holders, blocks, out);
     }
     if (going_on_.empty()) break;
     begin = c.end;
@@ -101,8 +111,8 @@ void PrefixDirectory::match(std::span<const ContentChunk> content, std::int64_t 
 std::int64_t PrefixDirectory::seen_blocks(std::span<const ContentChunk> content, std::int64_t from,
                                           std::int64_t most) const {
   return seen_blocks_of(content, from, most, [this](std::uint64_t key) {
-    const auto at = seen_.find(key);
-    return at == seen_.end() ? std::int64_t{0} : std::int64_t{at->second};
+    const auto at = entries_.find(key);
+    return at == entries_.end() ? std::int64_t{0} : std::int64_t{at->second.seen};
   });
 }
 

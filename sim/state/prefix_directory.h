@@ -47,12 +47,19 @@ class PrefixDirectory {
     Time visible{};
     std::size_t changes = 0;
   };
-  void apply(const Change&);
+  // Of a chunk. Small, as most chunks of a trace are nobody's: lists of holders lie elsewhere.
+  static constexpr std::uint32_t kNone = 0xffffffffU;
+  struct Entry {
+    std::uint32_t seen = 0;         // blocks that somebody ever had
+    std::uint32_t holders = kNone;  // place in lists_
+  };
+  void apply(Entry&, const Holder&);
   void narrow(const std::vector<Holder>& holders, std::int64_t blocks, std::vector<Holder>& out);
 
   Options options_;
-  boost::unordered_flat_map<std::uint64_t, std::vector<Holder>> holders_;  // by instance
-  boost::unordered_flat_map<std::uint64_t, std::int64_t> seen_;
+  boost::unordered_flat_map<std::uint64_t, Entry> entries_;  // by key
+  std::vector<std::vector<Holder>> lists_;                   // each by instance
+  std::vector<std::uint32_t> free_lists_;                    // of lists_, empty ones
   std::deque<Change> changes_;
   std::deque<Batch> batches_;
   std::size_t sealed_ = 0;               // of changes_, those in batches

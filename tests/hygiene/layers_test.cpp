@@ -18,7 +18,7 @@ struct Layer {
 
 // README.md draws the same picture.
 const std::map<std::string, Layer> kLayers{
-    {"sim/base", {{}, {}}},
+    {"sim/base", {{}, {"boost"}}},
     // Vulkan shows in one header, for the files that drive a device.
     {"kernels", {{"sim/base"}, {"Eigen", "vulkan", "hwy"}, {"vulkan/vulkan.h"}}},
     {"sim/state",
