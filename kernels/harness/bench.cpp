@@ -13,6 +13,10 @@ namespace {
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr std::size_t kProbeBytes = std::size_t{512} << 20;
 
+// What writes as much as a tenth of what it reads is measured against copies, the rest against
+// reads.
+bool is_copy(const Operation::Traffic& t) { return t.bytes_written * 10 >= t.bytes_read; }
+
 // What a row is measured beside: nothing when empty.
 struct Beside {
   MemoryProbe* memory = nullptr;
@@ -35,18 +39,17 @@ Timing time_device(Bound& bound, const Operation& op, const BenchOptions& o) {
 // On a CPU, in turn with the probe, so that what slows the machine slows both.
 void time_cpu(Bound& bound, const Operation& op, const NamedTarget& t, const BenchOptions& o,
               MemoryProbe* memory, BenchRow& row) {
-  const Operation::Traffic traffic = op.traffic();
-  const bool writes = traffic.bytes_written * 10 >= traffic.bytes_read;
+  const bool copies = is_copy(op.traffic());
   std::vector<std::function<void(std::int64_t)>> calls{
       [&](std::int64_t i) { bound.run(i % op.copies()); }};
   if (memory != nullptr)
     calls.emplace_back(
-        [&](std::int64_t i) { writes ? memory->copy_non_temporal(i) : memory->read(i); });
+        [&](std::int64_t i) { copies ? memory->copy_non_temporal(i) : memory->read(i); });
   const std::vector<Timing> times =
       time_in_turn({.threads = t.target.cpu->count(), .calls = o.calls, .budget = o.budget}, calls);
   row.timing = times.front();
   if (memory != nullptr)
-    row.memory_rate = (writes ? memory->bytes_copied() : memory->bytes_read()) / times[1].median;
+    row.memory_rate = (copies ? memory->bytes_copied() : memory->bytes_read()) / times[1].median;
 }
 
 BenchRow time_row(const std::string& name, const Tree& shape, const NamedTarget& target,
@@ -69,8 +72,7 @@ BenchRow time_row(const std::string& name, const Tree& shape, const NamedTarget&
   row.read_rate = traffic.bytes_read / s;
   row.byte_rate = (traffic.bytes_read + traffic.bytes_written) / s;
   row.flop_rate = traffic.flops / s;
-  const bool writes = traffic.bytes_written * 10 >= traffic.bytes_read;
-  row.of_bandwidth = (writes ? row.byte_rate : row.read_rate) / row.memory_rate;
+  row.of_bandwidth = (is_copy(traffic) ? row.byte_rate : row.read_rate) / row.memory_rate;
   row.of_peak = beside.flops > 0 && traffic.flops > 0 ? row.flop_rate / beside.flops : kNone;
   return row;
 }

@@ -164,6 +164,7 @@ Rank::Next Rank::next_waiting() {
         best = &c;
     if (best == nullptr || best->standing.is_held()) return {};
     const auto at = std::find(best->queue->begin(), best->queue->end(), best->slot);
+    KVSIM_CHECK(at != best->queue->end(), "candidate {} waits nowhere: an old list", best->slot);
     return {best->queue, static_cast<std::size_t>(at - best->queue->begin())};
   }
   Next next;
