@@ -44,8 +44,13 @@ class PrefixApproximate final : public Router {
   }
 
  private:
+  struct Used {
+    std::uint64_t use = 0;  // the last one
+    std::int64_t blocks = 0;
+    std::uint32_t place = KvPool::kNoPlace;  // in index_
+  };
   struct Cache {
-    std::unordered_map<std::uint64_t, std::pair<std::uint64_t, std::int64_t>> used;  // looked up
+    std::unordered_map<std::uint64_t, Used> used;               // looked up
     std::deque<std::pair<std::uint64_t, std::uint64_t>> order;  // key and use; stale ones stay
     std::int64_t blocks = 0;
   };
@@ -59,7 +64,7 @@ class PrefixApproximate final : public Router {
     if (most > low + params_.imbalance &&
         static_cast<double>(most) > params_.ratio * static_cast<double>(low))
       return least_requests(instances, scores);
-    index_.match(r.content, r.prompt_tokens / r.block_tokens, r.now, matches_);
+    index_.match(r.content, r.prompt_tokens / r.block_tokens, matches_);
     std::size_t best = kNoInstance;
     std::int64_t blocks = 0;
     for (const PrefixDirectory::Holder& h : matches_) {
@@ -80,14 +85,14 @@ class PrefixApproximate final : public Router {
       const std::int64_t blocks = chunk.end - begin;
       begin = chunk.end;
       if (blocks == 0) continue;
-      auto& [use, had] = c.used[chunk.key];
-      if (had == 0) {
+      Used& used = c.used[chunk.key];
+      if (used.blocks == 0) {
         c.blocks += blocks;
-        had = blocks;
-        index_.changed(static_cast<std::uint32_t>(i), chunk.key, blocks, blocks);
+        used.blocks = blocks;
+        index_.changed(static_cast<std::uint32_t>(i), chunk.key, used.place, blocks, blocks);
       }
-      use = ++uses_;
-      c.order.emplace_back(chunk.key, use);
+      used.use = ++uses_;
+      c.order.emplace_back(chunk.key, used.use);
     }
     forget(c, i, params_.most_tokens / r.block_tokens);
   }
@@ -97,14 +102,14 @@ class PrefixApproximate final : public Router {
       const auto [key, use] = c.order.front();
       c.order.pop_front();
       const auto at = c.used.find(key);
-      if (at == c.used.end() || at->second.first != use) continue;
+      if (at == c.used.end() || at->second.use != use) continue;
       if (c.blocks <= most) {
         c.order.emplace_back(key, use);  // only the stale ones were to go
         continue;
       }
-      c.blocks -= at->second.second;
+      c.blocks -= at->second.blocks;
+      index_.changed(static_cast<std::uint32_t>(i), key, at->second.place, 0, 0);
       c.used.erase(at);
-      index_.changed(static_cast<std::uint32_t>(i), key, 0, 0);
     }
   }
 

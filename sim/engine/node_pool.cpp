@@ -153,14 +153,14 @@ void NodePool::cached(const Span& s) {
   const bool grew = end > k.seen, longer = s.start <= k.leading && end > k.leading;
   if (grew) k.seen = end;
   if (longer) k.leading = end;
-  if (cached_ && (grew || (hears_all_ && longer))) cached_(s.key, k.leading, k.seen);
+  if (cached_ && (grew || (hears_all_ && longer))) cached_(s.key, k.place, k.leading, k.seen);
 }
 
 void NodePool::left(const Span& s) {
   Known& k = known_[s.key];
   if (s.start >= k.leading) return;
   k.leading = s.start;
-  if (hears_all_) cached_(s.key, k.leading, k.seen);
+  if (hears_all_) cached_(s.key, k.place, k.leading, k.seen);
 }
 
 void NodePool::adopt(Hold& hold, ObjectId child) {

@@ -114,6 +114,7 @@ class NodePool : public KvPool {
   // forgotten).
   struct Known {
     std::int64_t seen = 0, leading = 0;
+    std::uint32_t place = kNoPlace;  // of who hears
   };
   boost::unordered_flat_map<std::uint64_t, Known> known_;
   std::int64_t resident_ = 0, tick_ = 0;

@@ -467,12 +467,11 @@ void StepGroup::commit(std::size_t n) {
   if (!carries_.empty()) carry_ = carries_[done_];
 }
 
-bool StepGroup::sync(Time now) {
-  if (!busy_ || silent_ == 0) return false;
+void StepGroup::sync(Time now) {
+  if (!busy_ || silent_ == 0) return;
   std::size_t n = 0;
   while (done_ + n + 1 < silent_ && ends_[done_ + n] <= now) ++n;
   commit(n);
-  return n > 0;
 }
 
 void StepGroup::interrupt(Time now) {

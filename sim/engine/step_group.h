@@ -48,8 +48,8 @@ class StepGroup {
   // A request was enqueued in a rank at `now`: from now on nothing is skipped past the next end of
   // an iteration.
   void interrupt(Time now);
-  // Brings the ranks' state up to `now` without changing what will happen; false: it was.
-  bool sync(Time now);
+  // Brings the ranks' state up to `now` without changing what will happen.
+  void sync(Time now);
   // now == next_end(): accounts for the iteration that ends.
   void complete(Time now);
   // Nothing more is planned; what is planned already still runs.

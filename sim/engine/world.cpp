@@ -23,6 +23,8 @@ World::World(std::vector<InstanceSpec> specs, std::unique_ptr<Router> router, Tr
   const std::size_t entry = instances - options_.decode.instances;
   build_pool(std::move(router), entry);
   for (const InstanceSpec& spec : specs_) {
+    estimators_.push_back(std::make_unique<CostEstimator>(
+        *spec.cost, options_.tiers ? options_.tiers->offload.project_share : 0));
     for (std::size_t i = 0; i < spec.count; ++i) {
       if (instances_.size() == entry)
         build_pool(std::move(options_.decode.router), options_.decode.instances);
@@ -42,14 +44,13 @@ void World::build_instance(const InstanceSpec& spec, Pool& pool) {
   const auto id = static_cast<std::uint32_t>(instances_.size());
   const auto ranks = static_cast<std::size_t>(in.spec.data_parallel);
   instances_.push_back(std::move(owned));
-  estimators_.push_back(std::make_unique<CostEstimator>(
-      *in.spec.cost, options_.tiers ? options_.tiers->offload.project_share : 0));
+  in.steps = estimators_.back().get();
   for (std::size_t r = 0; r < ranks; ++r) {
     const auto seen = [this, &pool, id, r](std::span<const ContentChunk> content, std::int64_t from,
                                            std::int64_t most) {
       // What only its own request may use stands in no directory.
       if (instances_[id]->spec.engine.forms == nullptr)
-        return pool.known.seen_blocks(content, from, most);
+        return pool.directory.seen_blocks(content, from, most);
       std::int64_t best = 0;
       for (std::size_t i = 0; i < instances_.size(); ++i)
         for (std::size_t k = 0; k < instances_[i]->ranks.size(); ++k)
@@ -59,7 +60,7 @@ void World::build_instance(const InstanceSpec& spec, Pool& pool) {
     };
     in.ranks.push_back(std::make_unique<Rank>(
         in.spec.engine, id, static_cast<std::uint32_t>(r),
-        [this](const RequestOutcome& o) { request_done(o); }, seen, out_.itl, *estimators_.back()));
+        [this](const RequestOutcome& o) { request_done(o); }, seen, out_.itl, *in.steps));
     in.ranks.back()->on_first_token([this](const RequestOutcome& o) { first_token(o); });
     in.ranks.back()->attach_peers(*this);
     in.ranks.back()->attach_images(images_);
@@ -76,7 +77,7 @@ void World::build_instance(const InstanceSpec& spec, Pool& pool) {
     in.groups.push_back(groups_.size() + lanes.size() - 1);
     pool.groups.push_back(in.groups.back());
   }
-  pool.steps.push_back(estimators_.back().get());
+  pool.steps.push_back(in.steps);
   InstanceView& view = views_.emplace_back();
   view.kv_tokens =
       in.spec.engine.kv_blocks * in.spec.engine.block_tokens * static_cast<std::int64_t>(ranks);

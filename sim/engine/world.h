@@ -126,6 +126,7 @@ class World final : private Rank::Peers, private Transfers::Listener {
   struct Instance {
     explicit Instance(const InstanceSpec& s) : spec(s) {}
     const InstanceSpec& spec;
+    const StepEstimator* steps = nullptr;
     std::vector<std::unique_ptr<Rank>> ranks;
     std::vector<std::size_t> groups;  // by rank: index of its step group
     // Front end: counts of the ranks as published last, and what was sent since.
@@ -148,12 +149,12 @@ class World final : private Rank::Peers, private Transfers::Listener {
   };
   // Instances behind one router, and what they have in their prefix caches.
   struct Pool {
+    explicit Pool(PrefixDirectory::Options o) : directory(o) {}
     std::uint32_t first = 0, count = 0;
     std::unique_ptr<Router> router;
     Router::Traits traits;
     bool hears = false;                    // of prefix caches at all
-    PrefixDirectory known{{}};             // by rank, what is so
-    std::optional<PrefixDirectory> told;   // what the router has heard of it
+    PrefixDirectory directory;             // by rank
     std::vector<std::uint32_t> instances;  // by rank: its instance within the pool
     std::vector<std::size_t> groups;       // by rank: its step group
     // Of the present request: tokens by instance that the router knows of, and in truth.
@@ -196,7 +197,7 @@ class World final : private Rank::Peers, private Transfers::Listener {
   void find_prefixes(Pool&, const RoutedRequest&);
   void spread(Pool&, std::vector<std::int64_t>& to);
   void judge(const Pool&, const RoutedRequest&, std::size_t chosen);
-  [[nodiscard]] std::vector<DecisionRecord::Alternative> weigh(const Pool&, const RoutedRequest&);
+  void weigh(const Pool&, const RoutedRequest&);
   void begin_ticks();
   void tick(EventKind, std::uint32_t target, Duration after);
   [[nodiscard]] bool goes_on() const;
@@ -362,7 +363,8 @@ class World final : private Rank::Peers, private Transfers::Listener {
   std::int64_t handover_bytes_ = 0, handovers_ = 0, copies_ = 0;
   std::vector<ContentChunk> content_;
   std::vector<PrefixDirectory::Holder> matches_;
-  std::vector<std::unique_ptr<StepEstimator>> estimators_;  // by instance, for policies
+  std::vector<DecisionRecord::Alternative> weighed_;
+  std::vector<std::unique_ptr<StepEstimator>> estimators_;  // by kind of instance, for policies
   FlowNetwork network_;
   Transfers transfers_{network_};
   std::vector<std::unique_ptr<TierStore>> stores_;

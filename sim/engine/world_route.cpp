@@ -15,17 +15,16 @@ constexpr Duration kBefore{1};
 }  // namespace
 
 void World::build_pool(std::unique_ptr<Router> router, std::size_t instances) {
-  Pool& p = *pools_.emplace_back(std::make_unique<Pool>());
+  const Router::Traits traits = router->traits();
+  const bool words = traits.index == Router::Traits::Index::events;
+  const bool truth = traits.index == Router::Traits::Index::exact || options_.record_decisions > 0;
+  Pool& p = *pools_.emplace_back(
+      std::make_unique<Pool>(PrefixDirectory::Options{truth, words, traits.lag}));
   p.first = static_cast<std::uint32_t>(views_.size());
   p.count = static_cast<std::uint32_t>(instances);
   p.router = std::move(router);
-  p.traits = p.router->traits();
-  const bool events = p.traits.index == Router::Traits::Index::events;
-  const bool truth =
-      p.traits.index == Router::Traits::Index::exact || options_.record_decisions > 0;
-  p.hears = events || truth;
-  p.known = PrefixDirectory({truth, false, {}});
-  if (events) p.told.emplace(PrefixDirectory::Options{true, true, p.traits.lag});
+  p.traits = traits;
+  p.hears = words || truth;
   p.promised.assign(instances, 0);
   p.cached.assign(instances, 0);
   p.scores.assign(options_.record_decisions > 0 ? instances : 0, 0);
@@ -35,9 +34,9 @@ void World::hear_caches(Pool& pool, Rank& rank, std::uint32_t instance) {
   const auto number = static_cast<std::uint32_t>(pool.instances.size());
   pool.instances.push_back(instance);
   rank.pool().on_cached(
-      [&pool, number](std::uint64_t key, std::int64_t leading, std::int64_t seen) {
-        pool.known.changed(number, key, leading, seen);
-        if (pool.told) pool.told->changed(number, key, leading, seen);
+      [&pool, number](std::uint64_t key, std::uint32_t& place, std::int64_t leading,
+                      std::int64_t seen) {
+        pool.directory.changed(number, key, place, leading, seen);
       },
       pool.hears);
 }
@@ -60,7 +59,8 @@ void World::begin_ticks() {
   tick(EventKind::sample, 0, options_.sample_every);
   if (loans_) tick(EventKind::lend, 0, loans_->plan().every);
   for (std::uint32_t p = 0; p < pools_.size(); ++p) {
-    if (pools_[p]->told) tick(EventKind::publish, p, pools_[p]->traits.publish);
+    if (pools_[p]->directory.options().words)
+      tick(EventKind::publish, p, pools_[p]->traits.publish);
     if (options_.peers) tick(EventKind::migrate, p, pools_[p]->traits.every);
   }
 }
@@ -70,7 +70,7 @@ void World::on_publish(std::uint32_t p, Time now) {
   for (const std::size_t g : pool.groups) groups_[g]->steps.sync(now - kBefore);
   for (std::uint32_t i = 0; i < pool.count; ++i)
     for (const auto& rank : instances_[pool.first + i]->ranks) rank->catch_up();
-  pool.told->publish(now);
+  pool.directory.publish(now);
   tick(EventKind::publish, p, pool.traits.publish);
 }
 
@@ -132,17 +132,17 @@ void World::spread(Pool& pool, std::vector<std::int64_t>& to) {
 void World::find_prefixes(Pool& pool, const RoutedRequest& r) {
   const std::int64_t most = (r.prompt_tokens - 1) / r.block_tokens;
   late_outputs_.look(r.content);
-  if (pool.known.options().holders) {
+  if (pool.directory.options().holders) {
     // Iterations that were skipped may have evicted what seems to be there.
-    pool.known.match(r.content, most, now_, matches_);
-    bool changed = false;
+    pool.directory.match(r.content, most, matches_);
+    const std::uint64_t before = pool.directory.changes();
     for (const PrefixDirectory::Holder& h : matches_)
-      changed = groups_[pool.groups[h.instance]]->steps.sync(now_ - kBefore) || changed;
-    if (changed) pool.known.match(r.content, most, now_, matches_);
+      groups_[pool.groups[h.instance]]->steps.sync(now_ - kBefore);
+    if (pool.directory.changes() != before) pool.directory.match(r.content, most, matches_);
     spread(pool, pool.cached);
   }
-  if (pool.told) {
-    pool.told->match(r.content, most, now_, matches_);
+  if (pool.directory.options().words) {
+    pool.directory.match_words(r.content, most, now_, matches_);
     spread(pool, pool.promised);
   } else if (pool.traits.index == Router::Traits::Index::exact) {
     pool.promised = pool.cached;
@@ -195,43 +195,37 @@ std::optional<std::size_t> World::route(Pool& pool, RoutedRequest r) {
   return pool.first + i;
 }
 
-// Every instance that is up, as it was in truth.
-std::vector<DecisionRecord::Alternative> World::weigh(const Pool& pool, const RoutedRequest& r) {
-  std::vector<DecisionRecord::Alternative> all;
-  std::int64_t from = -1;
-  const StepEstimator* steps = nullptr;
-  Duration prefill{};
+// Every instance that is up, as it was in truth, to weighed_.
+void World::weigh(const Pool& pool, const RoutedRequest& r) {
+  weighed_.clear();
   for (std::uint32_t i = 0; i < pool.count; ++i) {
     const InstanceView& v = views_[pool.first + i];
     if (!v.up) continue;
-    if (pool.cached[i] != from || r.steps[i] != steps)
-      prefill = (steps = r.steps[i])->prefill(from = pool.cached[i], r.prompt_tokens);
-    all.push_back({pool.first + i, pool.scores[i], v.in_flight, v.pending_tokens, r.hits(i),
-                   pool.cached[i], to_ns(v.pending_work + prefill)});
+    const Duration prefill = r.steps[i]->prefill(pool.cached[i], r.prompt_tokens);
+    weighed_.push_back({pool.first + i, pool.scores[i], v.in_flight, v.pending_tokens, r.hits(i),
+                        pool.cached[i], to_ns(v.pending_work + prefill)});
   }
-  return all;
 }
 
 void World::judge(const Pool& pool, const RoutedRequest& r, std::size_t chosen) {
-  std::vector<DecisionRecord::Alternative> all = weigh(pool, r);
+  weigh(pool, r);
   DecisionRecord& d = out_.decisions.emplace_back();
   d.request = r.index;
   d.at = now_;
-  const auto mine = std::find_if(all.begin(), all.end(),
+  const auto mine = std::find_if(weighed_.begin(), weighed_.end(),
                                  [&](const auto& a) { return a.instance == pool.first + chosen; });
   d.chosen = *mine;
   const auto cheaper = [](const auto& a, const auto& b) {
     return a.cost_ns != b.cost_ns ? a.cost_ns < b.cost_ns : a.instance < b.instance;
   };
-  const auto best = std::min_element(all.begin(), all.end(), cheaper);
+  const auto best = std::min_element(weighed_.begin(), weighed_.end(), cheaper);
   d.best_instance = best->instance;
   d.best_ns = best->cost_ns;
-  all.erase(mine);
-  const auto kept = std::min(all.size(), static_cast<std::size_t>(options_.record_decisions));
-  std::partial_sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(kept), all.end(),
-                    cheaper);
-  all.resize(kept);
-  d.others = std::move(all);
+  weighed_.erase(mine);
+  const auto kept = std::min(weighed_.size(), static_cast<std::size_t>(options_.record_decisions));
+  const auto end = weighed_.begin() + static_cast<std::ptrdiff_t>(kept);
+  std::partial_sort(weighed_.begin(), end, weighed_.end(), cheaper);
+  d.others.assign(weighed_.begin(), end);
 }
 
 }  // namespace kvsim

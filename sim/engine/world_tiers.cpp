@@ -32,7 +32,7 @@ void World::build_tiers() {
       ++i;
       if (levels.empty()) continue;
       rank->attach(t.offload, std::move(levels), transfers_);
-      rank->tiers()->estimate_with(estimators_[rank->totals().instance].get());
+      rank->tiers()->estimate_with(instances_[rank->totals().instance]->steps);
       if (options_.record_transfers)
         rank->tiers()->record_transfers(&out_.transfers, rank->totals().instance,
                                         rank->totals().rank);

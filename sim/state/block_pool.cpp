@@ -1,7 +1,6 @@
 #include "sim/state/block_pool.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "sim/base/check.h"
 #include "sim/state/seen_blocks.h"
@@ -9,8 +8,7 @@
 namespace kvsim {
 
 BlockPool::BlockPool(Options options) : KvPool(options.blocks), options_(options) {
-  KVSIM_CHECK(options.blocks <= std::numeric_limits<std::uint32_t>::max(), "{} blocks in one pool",
-              options.blocks);
+  KVSIM_CHECK(options.blocks < std::int64_t{1} << 30, "{} blocks in one pool", options.blocks);
   add_blank(options.blocks);
 }
 
@@ -27,21 +25,29 @@ std::uint32_t BlockPool::new_run() {
 
 void BlockPool::drop_run(std::uint32_t r) { free_runs_.push_back(r); }
 
-std::uint32_t BlockPool::node_of(std::uint64_t key, std::int64_t begin, bool own) {
+std::uint32_t BlockPool::node_of(std::uint64_t key, std::uint32_t guess, std::int64_t begin,
+                                 bool own) {
+  if (is_node_of(key, guess)) return guess;
   // A place for it first: the index reads its key there.
   const bool reuses = !free_nodes_.empty();
   const auto next = reuses ? free_nodes_.back() : static_cast<std::uint32_t>(nodes_.size());
   if (!reuses) nodes_.emplace_back();
-  nodes_[next] = {key, kNone, kNone, 0, static_cast<std::uint32_t>(begin), 0, own};
-  const auto [at, fresh] = index_.insert(next);
-  if (reuses && fresh) free_nodes_.pop_back();
-  if (!reuses && !fresh) nodes_.pop_back();
-  return *at;
+  Node fresh;
+  fresh.key = key;
+  fresh.begin = static_cast<std::uint32_t>(begin) & 0x3fffffffU;
+  fresh.own = own;
+  nodes_[next] = fresh;
+  const std::uint32_t node = index_.insert(next);
+  const bool is_new = node == next;
+  nodes_[next].listed = is_new;
+  if (reuses && is_new) free_nodes_.pop_back();
+  if (!reuses && !is_new) nodes_.pop_back();
+  return node;
 }
 
 void BlockPool::forget(std::uint32_t node) {
   index_.erase(node);
-  nodes_[node].own = false;
+  nodes_[node].own = nodes_[node].listed = 0;
   free_nodes_.push_back(node);
 }
 
@@ -141,14 +147,15 @@ BlockPool::Hit BlockPool::look_up(std::span<const ContentChunk> content, std::in
   Hit hit;
   if (!options_.caching) return hit;
   std::int64_t begin = 0;
+  std::uint32_t node = kNone;
   for (const ContentChunk& c : content) {
     if (begin >= most) break;
     const std::int64_t end = std::min(c.end, most);
     if (end > begin) {
-      const auto at = index_.find(c.key);
-      if (at == index_.end()) break;
+      node = find(c.key, node + 1);
+      if (node == kNone) break;
       std::int64_t reached = 0;
-      const bool whole = find_in_node(nodes_[*at], 0, end - begin, reached);
+      const bool whole = find_in_node(nodes_[node], 0, end - begin, reached);
       hit.blocks = begin + reached;
       if (!whole) break;
     }
@@ -161,9 +168,9 @@ BlockPool::Hit BlockPool::look_up(std::span<const ContentChunk> content, std::in
 
 std::int64_t BlockPool::seen_blocks(std::span<const ContentChunk> content, std::int64_t from,
                                     std::int64_t most) const {
-  return seen_blocks_of(content, from, most, [this](std::uint64_t key) {
-    const auto at = index_.find(key);
-    return at == index_.end() ? std::int64_t{0} : std::int64_t{nodes_[*at].seen};
+  return seen_blocks_of(content, from, most, [this, node = kNone](std::uint64_t key) mutable {
+    node = find(key, node + 1);
+    return node == kNone ? std::int64_t{0} : std::int64_t{nodes_[node].seen};
   });
 }
 
@@ -207,7 +214,7 @@ std::int64_t BlockPool::covered_from(const Node& node, std::int64_t at) const {
 void BlockPool::tell(Node& node, std::int64_t leading, bool grew) {
   const bool tells = grew || (hears_all_ && leading != node.leading);
   node.leading = static_cast<std::uint32_t>(leading);
-  if (tells) cached_(node.key, leading, node.seen);
+  if (tells) cached_(node.key, node.place, leading, node.seen);
 }
 
 void BlockPool::pop(std::int64_t n) {
@@ -255,8 +262,8 @@ void BlockPool::publish(Hold& hold, std::span<const ContentChunk> content, std::
       const std::uint64_t key = content[hold.chunk].key;
       const std::uint32_t last = hold.pieces.empty() ? kNone : hold.pieces.back().run;
       // Mostly the sequence goes on in the chunk of its last run: no look-up then.
-      const bool goes_on = last != kNone && nodes_[runs_[last].node].key == key;
-      const std::uint32_t node = goes_on ? runs_[last].node : node_of(key, begin, own);
+      std::uint32_t node = last == kNone ? kNone : runs_[last].node;
+      if (node == kNone || nodes_[node].key != key) node = node_of(key, node + 1, begin, own);
       const std::int64_t start = hold.hashed - begin;
       const bool grew = start + n > nodes_[node].seen;
       if (grew) nodes_[node].seen = static_cast<std::uint32_t>(start + n);

@@ -10,11 +10,11 @@
 //
 // Blank blocks (never used, or without a hash) are interchangeable and stand as one run where they
 // touch.
-#include <boost/unordered/unordered_flat_set.hpp>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "sim/state/key_index.h"
 #include "sim/state/kv_pool.h"
 
 namespace kvsim {
@@ -64,28 +64,14 @@ class BlockPool final : public KvPool {
     std::uint64_t key = 0;
     std::uint32_t first = kNone, last = kNone;
     std::uint32_t seen = 0;     // blocks of the chunk ever published
-    std::uint32_t begin = 0;    // blocks of the sequence before the chunk
     std::uint32_t leading = 0;  // blocks from its start that are cached without a gap; kept for who
                                 // hears of it
-    bool own = false;           // of one sequence (Hold::own): forgotten with its last run
+    std::uint32_t place = kNoPlace;  // of who hears
+    std::uint32_t begin : 30 = 0;    // blocks of the sequence before the chunk
+    std::uint32_t own : 1 = 0;       // of one sequence (Hold::own): forgotten with its last run
+    std::uint32_t listed : 1 = 0;    // in the index
   };
   static_assert(sizeof(Node) == 32, "a run remembers millions of them");
-  // Nodes are found by key, and the index holds their numbers alone.
-  struct Hash {
-    using is_transparent = void;
-    const std::vector<Node>* nodes;
-    std::size_t operator()(std::uint64_t key) const { return boost::hash<std::uint64_t>{}(key); }
-    std::size_t operator()(std::uint32_t node) const { return (*this)((*nodes)[node].key); }
-  };
-  struct Equal {
-    using is_transparent = void;
-    const std::vector<Node>* nodes;
-    bool operator()(std::uint32_t a, std::uint32_t b) const {
-      return (*nodes)[a].key == (*nodes)[b].key;
-    }
-    bool operator()(std::uint64_t key, std::uint32_t b) const { return key == (*nodes)[b].key; }
-    bool operator()(std::uint32_t a, std::uint64_t key) const { return key == (*nodes)[a].key; }
-  };
   struct Found {
     std::uint32_t run;
     std::int64_t offset, blocks;  // within the run
@@ -93,7 +79,14 @@ class BlockPool final : public KvPool {
 
   std::uint32_t new_run();
   void drop_run(std::uint32_t);
-  std::uint32_t node_of(std::uint64_t key, std::int64_t begin, bool own);
+  // Chunks that came together mostly have nodes that follow each other: `guess` is tried first.
+  [[nodiscard]] bool is_node_of(std::uint64_t key, std::uint32_t node) const {
+    return node < nodes_.size() && nodes_[node].key == key && nodes_[node].listed;
+  }
+  [[nodiscard]] std::uint32_t find(std::uint64_t key, std::uint32_t guess) const {
+    return is_node_of(key, guess) ? guess : index_.find(key);
+  }
+  std::uint32_t node_of(std::uint64_t key, std::uint32_t guess, std::int64_t begin, bool own);
   void forget(std::uint32_t node);
   void split(std::uint32_t run, std::int64_t at);
   void unlink_from_node(std::uint32_t run);
@@ -113,7 +106,7 @@ class BlockPool final : public KvPool {
   std::vector<std::uint32_t> free_runs_;
   std::vector<Node> nodes_;
   std::vector<std::uint32_t> free_nodes_;
-  boost::unordered_flat_set<std::uint32_t, Hash, Equal> index_{0, Hash{&nodes_}, Equal{&nodes_}};
+  KeyIndex<Node> index_{nodes_};
   std::uint32_t head_ = kNone, tail_ = kNone;
   std::vector<Found> found_;
   std::vector<std::uint32_t> chain_;

@@ -54,8 +54,11 @@ class KvPool {
                                      std::int64_t at)>;
 
   // Hears of the content chunks that are cached: the blocks from the chunk's start without a gap,
-  // and the most of it that was ever cached.
-  using Cached = std::function<void(std::uint64_t key, std::int64_t leading, std::int64_t seen)>;
+  // and the most of it that was ever cached. `place` is the listener's: the pool keeps it with the
+  // chunk, kNoPlace at first.
+  static constexpr std::uint32_t kNoPlace = 0xffffffffU;
+  using Cached = std::function<void(std::uint64_t key, std::uint32_t& place, std::int64_t leading,
+                                    std::int64_t seen)>;
 
   virtual ~KvPool() = default;
   KvPool(const KvPool&) = delete;

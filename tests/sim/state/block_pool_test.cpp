@@ -239,7 +239,9 @@ TEST(BlockPool, GoldenOldFreeOrder) {
 TEST(BlockPool, OwnContentIsForgotten) {
   BlockPool pool({4, true, true});
   std::vector<std::uint64_t> told;
-  pool.on_cached([&](std::uint64_t key, std::int64_t, std::int64_t) { told.push_back(key); }, true);
+  pool.on_cached(
+      [&](std::uint64_t key, std::uint32_t&, std::int64_t, std::int64_t) { told.push_back(key); },
+      true);
   for (const bool own : {false, true}) {
     const std::uint64_t base = own ? 20 : 10;
     const std::vector<ContentChunk> content{{base, 1}, {base + 1, 3}};

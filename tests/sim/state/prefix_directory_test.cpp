@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "sim/base/hash.h"
 #include "sim/base/random.h"
 #include "sim/state/block_pool.h"
@@ -10,7 +12,7 @@
 namespace kvsim {
 namespace {
 
-constexpr std::size_t kPools = 5;
+constexpr std::size_t kPools = 12;  // more than a list of a few
 
 struct Held {
   std::size_t pool = 0;
@@ -39,9 +41,8 @@ TEST(PrefixDirectory, SaysWhatThePoolsSay) {
   for (std::uint32_t p = 0; p < kPools; ++p) {
     pools.push_back(std::make_unique<BlockPool>(BlockPool::Options{40, true, true}));
     pools.back()->on_cached(
-        [&directory, p](std::uint64_t key, std::int64_t leading, std::int64_t seen) {
-          directory.changed(p, key, leading, seen);
-        },
+        [&directory, p](std::uint64_t key, std::uint32_t& place, std::int64_t leading,
+                        std::int64_t seen) { directory.changed(p, key, place, leading, seen); },
         true);
   }
   std::vector<Held> held;
@@ -71,7 +72,7 @@ TEST(PrefixDirectory, SaysWhatThePoolsSay) {
     if (rng.below(500) == 0) pools[rng.below(kPools)]->reset();
     const std::vector<ContentChunk> asked = draw_content(rng);
     const auto most = static_cast<std::int64_t>(rng.below(12));
-    directory.match(asked, most, Time{}, found);
+    directory.match(asked, most, found);
     std::vector<std::int64_t> blocks(kPools, 0);
     for (const PrefixDirectory::Holder& h : found) blocks[h.instance] = h.blocks;
     std::int64_t seen = 0;
@@ -85,22 +86,74 @@ TEST(PrefixDirectory, SaysWhatThePoolsSay) {
   EXPECT_GT(hits, 10'000U);
 }
 
+// Chunks that hardly anybody has, that many have as a whole, that many have in part; fleets wider
+// than a word of bits. The same through words that arrive at once.
+TEST(PrefixDirectory, AgreesWithTheTwinForFleetsOfAnySize) {
+  constexpr std::size_t kChunks = 6;
+  constexpr std::int64_t kBlocks = 4;
+  for (const std::uint64_t instances : {3, 64, 65, 200}) {
+    Rng rng(instances, "fleet");
+    PrefixDirectory d({true, true, {}});
+    std::vector<std::array<std::int64_t, kChunks>> twin(instances);
+    std::vector<std::array<std::uint32_t, kChunks>> places(instances);
+    for (auto& p : places) p.fill(KvPool::kNoPlace);
+    std::vector<ContentChunk> content;
+    for (std::size_t c = 0; c < kChunks; ++c)
+      content.push_back({100 + c * c, kBlocks * static_cast<std::int64_t>(c + 1)});
+    std::vector<PrefixDirectory::Holder> found, heard;
+    std::size_t hits = 0;
+    for (int step = 0; step < 20'000; ++step) {
+      const std::uint64_t i = rng.below(instances), c = rng.below(kChunks);
+      const std::uint64_t kind = rng.below(8);  // mostly all or nothing, phases with little of it
+      const bool rare = step / 2'000 % 2 == 1;
+      const std::int64_t leading = kind == 0               ? static_cast<std::int64_t>(rng.below(5))
+                                   : kind < (rare ? 2 : 6) ? kBlocks
+                                                           : 0;
+      twin[i][c] = leading;
+      d.changed(static_cast<std::uint32_t>(i), content[c].key, places[i][c], leading, kBlocks);
+      d.publish(Time{});
+      const auto most = static_cast<std::int64_t>(rng.below(kBlocks * kChunks + 2));
+      d.match(content, most, found);
+      d.match_words(content, most, Time{}, heard);
+      std::size_t at = 0;
+      for (std::uint32_t k = 0; k < instances; ++k) {
+        std::int64_t reached = 0;
+        for (std::size_t n = 0; n < kChunks && reached == kBlocks * static_cast<std::int64_t>(n);
+             ++n)
+          reached += twin[k][n];
+        reached = std::min(reached, most);
+        if (reached == 0) continue;
+        ASSERT_LT(at, found.size()) << "step " << step;
+        ASSERT_EQ(found[at].instance, k) << "step " << step;
+        ASSERT_EQ(found[at].blocks, reached) << "step " << step;
+        ASSERT_EQ(heard[at].blocks, reached) << "step " << step;
+        ++at;
+      }
+      ASSERT_EQ(at, found.size()) << "step " << step;
+      ASSERT_EQ(at, heard.size()) << "step " << step;
+      hits += at;
+    }
+    EXPECT_GT(hits, 10'000U);
+  }
+}
+
 TEST(PrefixDirectory, HearsLate) {
-  PrefixDirectory d({true, true, Duration{10}});
+  PrefixDirectory d({false, true, Duration{10}});
+  std::uint32_t place = KvPool::kNoPlace;
   const std::vector<ContentChunk> content{{11, 3}};
   std::vector<PrefixDirectory::Holder> found;
   const auto blocks = [&](std::int64_t at) {
-    d.match(content, 9, Time{Duration{at}}, found);
+    d.match_words(content, 9, Time{Duration{at}}, found);
     return found.empty() ? 0 : found.front().blocks;
   };
-  d.changed(0, 11, 2, 2);
+  d.changed(0, 11, place, 2, 2);
   EXPECT_EQ(blocks(100), 0);  // nobody published
   d.publish(Time{Duration{100}});
-  d.changed(0, 11, 3, 3);
+  d.changed(0, 11, place, 3, 3);
   EXPECT_EQ(blocks(109), 0);
   EXPECT_EQ(blocks(110), 2);
   d.publish(Time{Duration{200}});
-  d.changed(0, 11, 0, 3);
+  d.changed(0, 11, place, 0, 3);
   EXPECT_EQ(blocks(205), 2);
   EXPECT_EQ(blocks(1000), 3);
   EXPECT_EQ(d.seen_blocks(content, 0, 9), 3);
