@@ -25,17 +25,25 @@ std::uint32_t BlockPool::new_run() {
 
 void BlockPool::drop_run(std::uint32_t r) { free_runs_.push_back(r); }
 
-std::uint32_t BlockPool::node_of(std::uint64_t key, std::uint32_t guess, std::int64_t begin,
+std::uint32_t BlockPool::node_of(std::uint64_t key, std::uint32_t before, std::int64_t begin,
                                  bool own) {
-  if (is_node_of(key, guess)) return guess;
-  // A place for it first: the index reads its key there.
-  const bool reuses = !free_nodes_.empty();
-  const auto next = reuses ? free_nodes_.back() : static_cast<std::uint32_t>(nodes_.size());
-  if (!reuses) nodes_.emplace_back();
+  if (is_node_of(key, before + 1)) return before + 1;
   Node fresh;
   fresh.key = key;
   fresh.begin = static_cast<std::uint32_t>(begin) & 0x3fffffffU;
   fresh.own = own;
+  // A key is chained: whoever asks for this one comes from `before`, which is there for good.
+  if (!own && before != kNone && !nodes_[before].own && before + 1 == nodes_.size()) {
+    const std::uint32_t other = index_.find(key);
+    if (other != kNone) return other;
+    fresh.listed = 1;
+    nodes_.push_back(fresh);
+    return before + 1;
+  }
+  // A place for it first: the index reads its key there.
+  const bool reuses = !free_nodes_.empty();
+  const auto next = reuses ? free_nodes_.back() : static_cast<std::uint32_t>(nodes_.size());
+  if (!reuses) nodes_.emplace_back();
   nodes_[next] = fresh;
   const std::uint32_t node = index_.insert(next);
   const bool is_new = node == next;
@@ -152,7 +160,7 @@ BlockPool::Hit BlockPool::look_up(std::span<const ContentChunk> content, std::in
     if (begin >= most) break;
     const std::int64_t end = std::min(c.end, most);
     if (end > begin) {
-      node = find(c.key, node + 1);
+      node = find(c.key, node);
       if (node == kNone) break;
       std::int64_t reached = 0;
       const bool whole = find_in_node(nodes_[node], 0, end - begin, reached);
@@ -168,8 +176,15 @@ BlockPool::Hit BlockPool::look_up(std::span<const ContentChunk> content, std::in
 
 std::int64_t BlockPool::seen_blocks(std::span<const ContentChunk> content, std::int64_t from,
                                     std::int64_t most) const {
-  return seen_blocks_of(content, from, most, [this, node = kNone](std::uint64_t key) mutable {
-    node = find(key, node + 1);
+  std::uint32_t node = kNone;
+  std::int64_t begin = 0;
+  for (const ContentChunk& c : content) {  // those that are not asked for lead to the others
+    if (c.end > from) break;
+    if (c.end > begin) node = find(c.key, node);
+    begin = c.end;
+  }
+  return seen_blocks_of(content, from, most, [&](std::uint64_t key) {
+    node = find(key, node);
     return node == kNone ? std::int64_t{0} : std::int64_t{nodes_[node].seen};
   });
 }
@@ -263,7 +278,7 @@ void BlockPool::publish(Hold& hold, std::span<const ContentChunk> content, std::
       const std::uint32_t last = hold.pieces.empty() ? kNone : hold.pieces.back().run;
       // Mostly the sequence goes on in the chunk of its last run: no look-up then.
       std::uint32_t node = last == kNone ? kNone : runs_[last].node;
-      if (node == kNone || nodes_[node].key != key) node = node_of(key, node + 1, begin, own);
+      if (node == kNone || nodes_[node].key != key) node = node_of(key, node, begin, own);
       const std::int64_t start = hold.hashed - begin;
       const bool grew = start + n > nodes_[node].seen;
       if (grew) nodes_[node].seen = static_cast<std::uint32_t>(start + n);

@@ -69,7 +69,7 @@ class BlockPool final : public KvPool {
     std::uint32_t place = kNoPlace;  // of who hears
     std::uint32_t begin : 30 = 0;    // blocks of the sequence before the chunk
     std::uint32_t own : 1 = 0;       // of one sequence (Hold::own): forgotten with its last run
-    std::uint32_t listed : 1 = 0;    // in the index
+    std::uint32_t listed : 1 = 0;    // not forgotten
   };
   static_assert(sizeof(Node) == 32, "a run remembers millions of them");
   struct Found {
@@ -79,14 +79,15 @@ class BlockPool final : public KvPool {
 
   std::uint32_t new_run();
   void drop_run(std::uint32_t);
-  // Chunks that came together mostly have nodes that follow each other: `guess` is tried first.
+  // Nodes are sought from the one of the chunk before (kNone: there is none). Chunks that came
+  // together have nodes that follow each other, and only the first of such is in the index.
   [[nodiscard]] bool is_node_of(std::uint64_t key, std::uint32_t node) const {
     return node < nodes_.size() && nodes_[node].key == key && nodes_[node].listed;
   }
-  [[nodiscard]] std::uint32_t find(std::uint64_t key, std::uint32_t guess) const {
-    return is_node_of(key, guess) ? guess : index_.find(key);
+  [[nodiscard]] std::uint32_t find(std::uint64_t key, std::uint32_t before) const {
+    return is_node_of(key, before + 1) ? before + 1 : index_.find(key);
   }
-  std::uint32_t node_of(std::uint64_t key, std::uint32_t guess, std::int64_t begin, bool own);
+  std::uint32_t node_of(std::uint64_t key, std::uint32_t before, std::int64_t begin, bool own);
   void forget(std::uint32_t node);
   void split(std::uint32_t run, std::int64_t at);
   void unlink_from_node(std::uint32_t run);

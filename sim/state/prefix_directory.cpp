@@ -151,6 +151,8 @@ std::uint32_t PrefixDirectory::find(std::uint64_t key, std::uint32_t guess) cons
 
 void PrefixDirectory::changed(std::uint32_t instance, std::uint64_t key, std::uint32_t& place,
                               std::int64_t leading, std::int64_t seen) {
+  if (place == kNone && last_ + 1 < entries_.size() && entries_[last_ + 1].key == key)
+    place = last_ + 1;  // they come as they came
   if (place == kNone) {
     const auto next = static_cast<std::uint32_t>(entries_.size());
     entries_.push_back({key, 0});
@@ -159,6 +161,7 @@ void PrefixDirectory::changed(std::uint32_t instance, std::uint64_t key, std::ui
   }
   ++changes_;
   instances_ = std::max(instances_, std::size_t{instance} + 1);
+  last_ = place;
   Entry& entry = entries_[place];
   entry.seen = std::max(entry.seen, static_cast<std::uint32_t>(seen));
   const Holder holder{instance, static_cast<std::int32_t>(leading)};

@@ -125,6 +125,7 @@ class PrefixDirectory {
   std::size_t sealed_ = 0;     // of words_, those in batches
   std::size_t instances_ = 0;  // heard of
   std::uint64_t changes_ = 0;
+  std::uint32_t last_ = kNone;  // place of the last change
   // Of a match: who has something, who has all so far, what the others have.
   Bits found_, going_on_, next_;
   std::vector<std::int32_t> reached_;  // by instance
