@@ -17,7 +17,8 @@ class CostEstimator final : public StepEstimator {
       : cost_(cost), project_share_(project_share) {}
   [[nodiscard]] Duration prefill(std::int64_t from, std::int64_t to) const override {
     if (to <= from) return Duration{0};
-    Price& p = prices_[static_cast<std::size_t>(from * 31 + to) % prices_.size()];
+    Price& p =
+        prices_[(static_cast<std::size_t>(from) * 31 + static_cast<std::size_t>(to)) % kPrices];
     if (p.from == from && p.to == to) return p.takes;
     const PrefillPiece piece{to - from, from, false};
     StepShape shape;
@@ -45,7 +46,8 @@ class CostEstimator final : public StepEstimator {
   CostModel& cost_;
   double project_share_;
   // A router asks for every instance of a fleet, and most have the same of a prompt.
-  mutable std::array<Price, 256> prices_{};
+  static constexpr std::size_t kPrices = 256;
+  mutable std::array<Price, kPrices> prices_{};
 };
 
 }  // namespace kvsim

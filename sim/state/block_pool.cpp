@@ -1,6 +1,7 @@
 #include "sim/state/block_pool.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "sim/base/check.h"
 #include "sim/state/seen_blocks.h"
@@ -8,7 +9,8 @@
 namespace kvsim {
 
 BlockPool::BlockPool(Options options) : KvPool(options.blocks), options_(options) {
-  KVSIM_CHECK(options.blocks < std::int64_t{1} << 30, "{} blocks in one pool", options.blocks);
+  KVSIM_CHECK(options.blocks <= std::numeric_limits<std::uint32_t>::max(), "{} blocks in one pool",
+              options.blocks);
   add_blank(options.blocks);
 }
 
@@ -28,9 +30,11 @@ void BlockPool::drop_run(std::uint32_t r) { free_runs_.push_back(r); }
 std::uint32_t BlockPool::node_of(std::uint64_t key, std::uint32_t before, std::int64_t begin,
                                  bool own) {
   if (is_node_of(key, before + 1)) return before + 1;
+  constexpr std::uint32_t kLongest = 0x3fffffffU;  // ten times the tokens of the longest request
+  KVSIM_CHECK(begin <= kLongest, "a sequence goes on behind {} blocks", begin);
   Node fresh;
   fresh.key = key;
-  fresh.begin = static_cast<std::uint32_t>(begin) & 0x3fffffffU;
+  fresh.begin = static_cast<std::uint32_t>(begin) & kLongest;
   fresh.own = own;
   // A key is chained: whoever asks for this one comes from `before`, which is there for good.
   if (!own && before != kNone && !nodes_[before].own && before + 1 == nodes_.size()) {

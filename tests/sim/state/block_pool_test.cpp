@@ -234,6 +234,20 @@ TEST(BlockPool, GoldenOldFreeOrder) {
   EXPECT_EQ(pool.look_up(kThreeBlocks, 3).blocks, 2);
 }
 
+// The largest pool that a scenario may ask for, less the null block.
+TEST(BlockPool, CountsBillionsOfBlocks) {
+  const std::int64_t all = (std::int64_t{1} << 32) - 1;
+  BlockPool pool({all, true, true});
+  BlockPool::Hold a, b;
+  pool.take(a, 3);
+  pool.publish(a, kThreeBlocks, 3);
+  pool.take(b, all - 3);
+  EXPECT_EQ(pool.free(), 0);
+  pool.release(b);
+  EXPECT_EQ(pool.look_up(kThreeBlocks, 3).blocks, 3);
+  EXPECT_EQ(pool.free(), all - 3);
+}
+
 // Chunks of one sequence alone: hit while they are there, told to nobody, forgotten when they
 // leave.
 TEST(BlockPool, OwnContentIsForgotten) {
