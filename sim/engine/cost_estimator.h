@@ -1,6 +1,5 @@
 #pragma once
-// What a restore policy asks, answered by the cost model of instances that are alike: one
-// sequence alone.
+// What policies ask, answered by the cost model of instances that are alike: one sequence alone.
 #include <array>
 #include <cmath>
 #include <cstdint>

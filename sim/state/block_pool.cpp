@@ -30,7 +30,7 @@ void BlockPool::drop_run(std::uint32_t r) { free_runs_.push_back(r); }
 std::uint32_t BlockPool::node_of(std::uint64_t key, std::uint32_t before, std::int64_t begin,
                                  bool own) {
   if (is_node_of(key, before + 1)) return before + 1;
-  constexpr std::uint32_t kLongest = 0x3fffffffU;  // ten times the tokens of the longest request
+  constexpr std::uint32_t kLongest = 0x3fffffffU;  // ten times kMaxTokens of a request
   KVSIM_CHECK(begin <= kLongest, "a sequence goes on behind {} blocks", begin);
   Node fresh;
   fresh.key = key;
