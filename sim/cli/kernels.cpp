@@ -1,11 +1,13 @@
 // kvsim kernels: the real kernels, compared with their references and timed on this machine
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <string_view>
 
 #include "kernels/harness/bench.h"
+#include "kernels/harness/check.h"
 #include "sim/base/diagnostics.h"
 #include "sim/cli/command.h"
 #include "sim/cli/kernel_targets.h"
@@ -160,31 +162,81 @@ std::string percent(double share) {
   return std::isfinite(share) ? fmt::format("{:.0f} %", 100 * share) : "-";
 }
 
-void print_bench(const kernels::BenchReport& report) {
-  for (const auto& [name, m] : report.machines)
-    if (m.read > 0)
-      fmt::print(
-          "{}: reads {:.1f} GB/s, copies {:.1f} GB/s (read + written; memcpy {:.1f}), {:.0f} "
-          "GFLOP/s in "
-          "f32\n",
-          name, m.read / 1e9, m.copy / 1e9, m.memcpy / 1e9, m.flops / 1e9);
-  TextTable table({"operation", "on", ">us", ">p5", ">p95", ">calls", ">dropped", ">GB/s",
-                   ">memory", ">of it", ">GFLOP/s", ">of peak", "shape"});
-  for (const kernels::BenchRow& r : report.rows) {
+// Rows of one operation on one target.
+using BenchRows = std::vector<const kernels::BenchRow*>;
+
+std::vector<BenchRows> grouped_rows(const std::vector<kernels::BenchRow>& rows) {
+  std::vector<BenchRows> groups;
+  for (const kernels::BenchRow& r : rows) {
+    const auto group = std::find_if(groups.begin(), groups.end(), [&](const BenchRows& g) {
+      return g.front()->operation == r.operation && g.front()->target == r.target;
+    });
+    if (group == groups.end())
+      groups.push_back({&r});
+    else
+      group->push_back(&r);
+  }
+  return groups;
+}
+
+void print_bench_rows(const BenchRows& rows) {
+  // What most rows have stands above them, what differs beside them: 20 fields are no table.
+  std::vector<Tree> shapes;
+  for (const kernels::BenchRow* r : rows) {
+    Diagnostics d;
+    shapes.push_back(parse_yaml(r->shape, "shape", d));
+    d.throw_if_any();
+  }
+  Tree usual = Tree::map();
+  const Tree first = shapes.front();  // shapes lose entries below
+  for (const Tree::Entry& e : first.entries()) {
+    const auto have = [&](const std::string& value) {
+      return std::count_if(shapes.begin(), shapes.end(), [&](const Tree& shape) {
+        const Tree* own = shape.find(e.key);
+        return own != nullptr && own->text() == value;
+      });
+    };
+    const auto most = std::find_if(shapes.begin(), shapes.end(), [&](const Tree& shape) {
+      const Tree* own = shape.find(e.key);
+      return own != nullptr && 2 * have(own->text()) > std::ssize(shapes);
+    });
+    if (most == shapes.end()) continue;
+    const Tree& set = usual.set(e.key, *most->find(e.key));
+    for (Tree& shape : shapes)
+      if (const Tree* own = shape.find(e.key); own != nullptr && own->text() == set.text())
+        shape.erase(e.key);
+  }
+  fmt::print("\n{}\n", wrapped(fmt::format("{} on {}, {}", rows.front()->operation,
+                                           rows.front()->target, kernels::shape_text(usual)),
+                               kTerminalWidth, 2));
+  TextTable table({">us", ">p5", ">p95", ">calls", ">dropped", ">GB/s", ">memory", ">of it",
+                   ">GFLOP/s", ">of peak", rows.size() > 1 ? "otherwise" : ""});
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const kernels::BenchRow& r = *rows[i];
+    const std::string shape = shapes[i].entries().empty() ? "" : kernels::shape_text(shapes[i]);
     if (!r.skipped_why.empty()) {
-      table.row({r.operation, r.target, "-", "", "", "", "", "", "", "", "", "",
-                 r.shape + " skipped: " + r.skipped_why});
+      table.row({"-", "", "", "", "", "", "", "", "", "", shape + " skipped: " + r.skipped_why});
       continue;
     }
-    table.row({r.operation, r.target, fmt::format("{:.1f}", 1e6 * r.timing.median),
+    table.row({fmt::format("{:.1f}", 1e6 * r.timing.median),
                fmt::format("{:.1f}", 1e6 * r.timing.p5), fmt::format("{:.1f}", 1e6 * r.timing.p95),
                std::to_string(r.timing.calls), std::to_string(r.timing.rejected),
                fmt::format("{:.2f}", r.byte_rate / 1e9),
                std::isfinite(r.memory_rate) ? fmt::format("{:.2f}", r.memory_rate / 1e9) : "-",
                percent(r.of_bandwidth), fmt::format("{:.1f}", r.flop_rate / 1e9),
-               percent(r.of_peak), r.shape});
+               percent(r.of_peak), shape});
   }
   fmt::print("{}", table.text());
+}
+
+void print_bench(const kernels::BenchReport& report) {
+  for (const auto& [name, m] : report.machines)
+    if (m.read > 0)
+      fmt::print(
+          "{}: reads {:.1f} GB/s, copies {:.1f} GB/s (read + written; memcpy {:.1f}), {:.0f} "
+          "GFLOP/s in f32\n",
+          name, m.read / 1e9, m.copy / 1e9, m.memcpy / 1e9, m.flops / 1e9);
+  for (const BenchRows& rows : grouped_rows(report.rows)) print_bench_rows(rows);
 }
 
 int run_bench(const po::variables_map& v) {

@@ -78,43 +78,64 @@ void TextTable::row(std::vector<std::string> cells) {
   rows_.push_back(std::move(cells));
 }
 
-std::string TextTable::text(std::size_t indent) const {
-  std::vector<std::size_t> widths;
-  bool heading = false;
+std::vector<std::size_t> TextTable::widths(std::size_t room) const {
+  std::vector<std::size_t> widths, least;  // least: what wrapping cannot go below
   for (std::size_t c = 0; c < columns_.size(); ++c) {
-    std::size_t width = display_width(plain_name(columns_[c]));
-    heading = heading || width > 0;
-    for (const auto& row : rows_) width = std::max(width, display_width(row[c]));
-    widths.push_back(width);
-  }
-  std::size_t before_last = indent;
-  for (std::size_t c = 0; c + 1 < widths.size(); ++c) before_last += widths[c] + 2;
-  const std::size_t room = before_last + 20 < kTerminalWidth ? kTerminalWidth - before_last : 20;
-  std::string out;
-  const auto print = [&](const std::vector<std::string>& cells, bool names) {
-    std::string line(indent, ' ');
-    for (std::size_t c = 0; c < cells.size(); ++c) {
-      const std::string_view cell = names ? plain_name(cells[c]) : std::string_view(cells[c]);
-      const bool last = c + 1 == cells.size(), right = columns_[c].starts_with('>');
-      const std::size_t width = last ? std::min(widths[c], room) : widths[c];
-      const std::string blanks(width - std::min(width, display_width(cell)), ' ');
-      if (last && !right) {
-        bool first = true;
-        for (const std::string& part : wrap_lines(cell, room)) {
-          if (!first) line += "\n" + std::string(before_last, ' ');
-          line += part;
-          first = false;
-        }
-      } else {
-        line += right ? blanks + std::string(cell) : std::string(cell) + blanks;
-        if (!last) line += "  ";
+    widths.push_back(display_width(plain_name(columns_[c])));
+    std::size_t longest_word = widths[c];
+    for (const auto& row : rows_)
+      for (const std::string_view line : lines_of(row[c])) {
+        widths[c] = std::max(widths[c], display_width(line));
+        for (const std::string& word : wrap_lines(line, 1))
+          longest_word = std::max(longest_word, display_width(word));
       }
+    const bool wraps = c > 0 && !columns_[c].starts_with('>');
+    least.push_back(wraps ? std::min(widths[c], std::max<std::size_t>(20, longest_word))
+                          : widths[c]);
+  }
+  std::size_t total = 2 * (widths.size() - 1);
+  for (const std::size_t w : widths) total += w;
+  for (; total > room; --total) {
+    std::size_t widest = widths.size();
+    for (std::size_t c = 0; c < widths.size(); ++c)
+      if (widths[c] > least[c] && (widest == widths.size() || widths[c] > widths[widest]))
+        widest = c;
+    if (widest == widths.size()) break;
+    --widths[widest];
+  }
+  return widths;
+}
+
+std::string TextTable::text(std::size_t indent) const {
+  const std::vector<std::size_t> width = widths(kTerminalWidth - std::min(indent, kTerminalWidth));
+  std::string out;
+  const auto print = [&](const std::vector<std::string>& cells) {
+    std::vector<std::vector<std::string>> lines;
+    std::size_t height = 0;
+    for (std::size_t c = 0; c < cells.size(); ++c) {
+      lines.push_back(wrap_lines(cells[c], width[c]));
+      height = std::max(height, lines.back().size());
     }
-    trim_right(line);
-    out += line + "\n";
+    for (std::size_t i = 0; i < height; ++i) {
+      std::string line(indent, ' ');
+      for (std::size_t c = 0; c < cells.size(); ++c) {
+        const std::string cell = i < lines[c].size() ? lines[c][i] : "";
+        const std::string blanks(width[c] - std::min(width[c], display_width(cell)), ' ');
+        line += columns_[c].starts_with('>') ? blanks + cell : cell + blanks;
+        line += "  ";
+      }
+      trim_right(line);
+      out += line + "\n";
+    }
   };
-  if (heading) print(columns_, true);
-  for (const auto& row : rows_) print(row, false);
+  std::vector<std::string> names;
+  bool heading = false;
+  for (const std::string& c : columns_) {
+    names.emplace_back(plain_name(c));
+    heading = heading || !names.back().empty();
+  }
+  if (heading) print(names);
+  for (const auto& row : rows_) print(row);
   return out;
 }
 

@@ -10,8 +10,10 @@ namespace kvsim {
 
 inline constexpr std::size_t kTerminalWidth = 100;
 
-// Columns as wide as their widest cell, two blanks between them; the last column is wrapped at
-// kTerminalWidth (never narrower than 20). Columns whose name begins with '>' are set to the right.
+// Columns as wide as their widest cell, two blanks between them. Columns whose name begins with '>'
+// are set to the right. What is wider than kTerminalWidth takes the room from the widest columns,
+// whose cells are wrapped: never to fewer than 20 characters nor within a word, and neither the
+// first column nor one set to the right.
 class TextTable {
  public:
   explicit TextTable(std::vector<std::string> columns) : columns_(std::move(columns)) {}
@@ -22,6 +24,9 @@ class TextTable {
   [[nodiscard]] std::string text(std::size_t indent = 0) const;
 
  private:
+  // Of each column, in a table of `room` characters.
+  [[nodiscard]] std::vector<std::size_t> widths(std::size_t room) const;
+
   std::vector<std::string> columns_;
   std::vector<std::vector<std::string>> rows_;
 };

@@ -17,6 +17,19 @@ TEST(TextTable, AlignsAndWraps) {
   cli_test::expect_width(t.text(4));
 }
 
+TEST(TextTable, TakesRoomFromTheWidestColumns) {
+  std::string words;
+  for (int i = 0; i < 60; ++i) words += (i > 0 ? " " : "") + std::string("word");
+  TextTable t({"name", "parameters", "text"});
+  t.row({"a", words, "a text of " + std::string(20, 'x') + " and " + std::string(20, 'y')});
+  t.row({"b", "-", "short"});
+  const std::string text = t.text();
+  cli_test::expect_width(text);
+  // 92 characters for the two: 46 each.
+  EXPECT_EQ(text.substr(0, text.find('\n')), "name  parameters" + std::string(38, ' ') + "text");
+  EXPECT_NE(text.find("\nb     -"), std::string::npos);
+}
+
 TEST(TextTable, EmptyNamesNoHeadingAndMissingCells) {
   TextTable t({"", ""});
   EXPECT_TRUE(t.empty());
