@@ -86,7 +86,7 @@ class DecodeWorker {
         const TileGroup next = i + 1 < count ? group_of(piece_of(i + 1), g)
                                : g + 1 < end ? group_of(piece_of(0), g + 1)
                                              : first_of_next();
-        reader_.prefetch(next, prefetcher_);
+        reader_.prefetch(group, next, prefetcher_);
         attend_to(group, visible_in(group, plan_->items[piece_of(i).item].range), heads_[i]);
         group = next;
       }

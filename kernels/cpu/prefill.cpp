@@ -89,7 +89,7 @@ class PrefillWorker {
     TileGroup group = group_at(0);
     for (std::int32_t g = 0; group.tiles > 0; ++g) {
       const TileGroup next = group_at(g + 1);
-      reader_.prefetch(next, prefetcher_);
+      reader_.prefetch(group, next, prefetcher_);
       KeyTiles keys;
       ValueTiles values;
       reader_.read(group, visible_in(group, range_), keys, values);

@@ -15,61 +15,78 @@ namespace kvsim::kernels::cpu {
 inline constexpr int kGroupTiles = 4;
 inline constexpr int kGroupTokens = 64;
 
-// Memory to bring near while passes compute, walked once in the given order: sequential runs let
-// the processor's own prefetchers help.
+// Memory to bring near while passes compute. The processor's own prefetchers follow a stream per
+// page of 4 KiB, and one stream alone does not keep enough lines in flight: long runs and scattered
+// pieces are fetched side by side, at most four at a time.
 class Prefetcher {
  public:
+  using Lanes = std::array<const std::byte*, 4>;
+
   // Forgets what was planned.
-  void clear() {
-    parts_ = part_ = 0;
-    at_ = end_ = nullptr;
-  }
+  void clear() { rounds_ = round_ = 0, at_ = end_ = 0; }
+  // `bytes` from each of four places.
+  void plan(const Lanes& from, std::size_t bytes) { add(from, kLine, bytes); }
   void plan(const std::byte* begin, std::size_t bytes) {
-    if (parts_ > 0 && planned_[last()].end == begin) {
-      planned_[last()].end += bytes;
-    } else {
-      ++parts_;
-      planned_[last()] = {begin, begin + bytes};
-    }
+    const std::size_t streams = bytes >= 4 * kPage ? 4 : bytes >= 2 * kPage ? 2 : 1;
+    const std::size_t length = (bytes + streams - 1) / streams;
+    Lanes from{};
+    for (std::size_t i = 0; i < from.size(); ++i)
+      from[i] = begin + i % streams * length + i / streams * kLine;
+    add(from, from.size() / streams * kLine, length);
   }
   // The next pass makes `steps` calls of step() and fetches at least 1 / `passes_left` of what is
   // left.
   void start(int steps, int passes_left) {
-    if (at_ == end_) next_part();
-    std::ptrdiff_t lines = (end_ - at_) / kLine;
-    for (int p = part_; p < parts_; ++p) lines += lines_of(planned_[static_cast<std::size_t>(p)]);
-    const std::ptrdiff_t shares = std::ptrdiff_t{steps} * passes_left;
-    per_step_ = shares <= 0 ? 0 : static_cast<int>((lines * kUnit + shares - 1) / shares);
+    if (at_ == end_) next_round();
+    std::size_t bursts = (end_ - at_) / stride_;
+    for (std::size_t r = round_; r < rounds_; ++r) bursts += planned_[r].end / planned_[r].stride;
+    const std::int64_t due = static_cast<std::int64_t>(bursts) * kUnit;
+    const std::int64_t shares = std::int64_t{steps} * passes_left;
+    per_step_ = shares <= 0 ? 0 : static_cast<int>((due + shares - 1) / shares);
     due_ = kUnit - 1;
   }
-  // A line or two each time, between the arithmetic: lines asked for in bursts wait for each other.
-  void step() {
+  // Between the arithmetic, a burst of four lines now and then: few instructions for each, as they
+  // take turns with multiply-adds that fill the core. Inline, all of it: a call would cost the loop
+  // its registers.
+  [[gnu::always_inline]] void step() {
     for (due_ += per_step_; due_ >= kUnit && at_ != end_; due_ -= kUnit) {
-      __builtin_prefetch(at_, 0, 2);
-      at_ += kLine;
-      if (at_ == end_) next_part();
+      __builtin_prefetch(from_[0] + at_, 0, 3);
+      __builtin_prefetch(from_[1] + at_, 0, 3);
+      __builtin_prefetch(from_[2] + at_, 0, 3);
+      __builtin_prefetch(from_[3] + at_, 0, 3);
+      at_ += stride_;
+      if (at_ == end_) next_round();
     }
   }
 
  private:
-  struct Part {
-    const std::byte *begin = nullptr, *end = nullptr;
+  // Lines from[i], from[i] + stride .. from[i] + end - stride.
+  struct Round {
+    Lanes from{};
+    std::size_t stride = 0, end = 0;
   };
-  static constexpr std::ptrdiff_t kLine = 64;
-  static constexpr int kUnit = 1 << 12;  // a line, in per_step_ and due_
-  static constexpr std::size_t kParts = 5 * kGroupTiles;  // keys, values and their scales
-  static std::ptrdiff_t lines_of(const Part& p) { return (p.end - p.begin + kLine - 1) / kLine; }
-  [[nodiscard]] std::size_t last() const { return static_cast<std::size_t>(parts_ - 1); }
-  void next_part() {
-    if (part_ == parts_) return;
-    const Part& p = planned_[static_cast<std::size_t>(part_++)];
-    at_ = p.begin;
-    end_ = at_ + lines_of(p) * kLine;
+  static constexpr std::size_t kLine = 64, kPage = 4096;
+  static constexpr int kUnit = 1 << 12;  // a burst, in per_step_ and due_
+  // Keys, their scales tile by tile, values, their scales and zeros.
+  static constexpr std::size_t kRounds = 4 + kGroupTiles;
+
+  void add(const Lanes& from, std::size_t stride, std::size_t bytes) {
+    planned_[rounds_++] = {from, stride, (bytes + stride - 1) / stride * stride};
+  }
+  [[gnu::always_inline]] void next_round() {
+    if (round_ == rounds_) return;
+    const Round& next = planned_[round_++];
+    from_ = next.from;
+    stride_ = next.stride;
+    end_ = next.end;
+    at_ = 0;
   }
 
-  std::array<Part, kParts> planned_{};
-  int parts_ = 0, part_ = 0, per_step_ = 0, due_ = 0;
-  const std::byte *at_ = nullptr, *end_ = nullptr;  // the part being fetched
+  std::array<Round, kRounds> planned_{};
+  std::size_t rounds_ = 0, round_ = 0;
+  int per_step_ = 0, due_ = 0;
+  Lanes from_{};  // the round being fetched
+  std::size_t at_ = 0, end_ = 0, stride_ = kLine;
 };
 
 // Keys of a group: tiles of [k_dim][16 tokens]. `tiles` of them hold tokens; the other pointers

@@ -82,30 +82,52 @@ void TileReader::read(const TileGroup& g, std::uint64_t visible, CodeTiles& out)
   }
 }
 
-void TileReader::prefetch(const TileGroup& g, Prefetcher& prefetcher) const {
+namespace {
+
+// Four tiles of a group.
+void plan_tiles(const Prefetcher::Lanes& tile, std::size_t bytes, Prefetcher& prefetcher) {
+  const auto step = static_cast<std::ptrdiff_t>(bytes);
+  const bool is_run =
+      tile[1] == tile[0] + step && tile[2] == tile[1] + step && tile[3] == tile[2] + step;
+  if (is_run)
+    prefetcher.plan(tile[0], bytes * tile.size());
+  else
+    prefetcher.plan(tile, bytes);
+}
+
+}  // namespace
+
+void TileReader::prefetch_keys(const TileGroup& g, Prefetcher& prefetcher) const {
+  if (g.tiles == 0) return;
+  plan_tiles({keys_at(g, 0), keys_at(g, 1), keys_at(g, 2), keys_at(g, 3)}, key_tile_, prefetcher);
+  if (!is_quantised(format_.element)) return;
+  const auto bytes = static_cast<std::size_t>(format_.k_dim) * 4;
+  const auto scales_at = [&](std::size_t c) {
+    return g.head_page[c] + key_scales_offset_ +
+           static_cast<std::size_t>(g.slot[c] / format_.group_tokens) * bytes;
+  };
+  for (std::size_t c = 0; c < static_cast<std::size_t>(g.tiles); ++c)
+    if (c == 0 || scales_at(c) != scales_at(c - 1)) prefetcher.plan(scales_at(c), bytes);
+}
+
+void TileReader::prefetch_values(const TileGroup& g, Prefetcher& prefetcher) const {
+  if (g.tiles == 0 || format_.values_in_keys) return;
+  plan_tiles({values_at(g, 0), values_at(g, 1), values_at(g, 2), values_at(g, 3)}, value_tile_,
+             prefetcher);
+  if (!is_quantised(format_.element)) return;
+  Prefetcher::Lanes scales{};
+  for (std::size_t c = 0; c < scales.size(); ++c)
+    scales[c] = g.head_page[c] + value_scales_offset_ + static_cast<std::ptrdiff_t>(g.slot[c]) * 2;
+  prefetcher.plan(scales, 1);
+  for (const std::byte*& s : scales) s += static_cast<std::ptrdiff_t>(format_.page_tokens) * 2;
+  prefetcher.plan(scales, 1);
+}
+
+void TileReader::prefetch(const TileGroup& group, const TileGroup& next,
+                          Prefetcher& prefetcher) const {
   prefetcher.clear();
-  // Page by page, in the order of memory.
-  const auto tiles = static_cast<std::size_t>(g.tiles);
-  const bool has_scales = is_quantised(format_.element);
-  const auto scales = static_cast<std::size_t>(format_.k_dim) * 4;
-  for (std::size_t first = 0, c = 0; first < tiles; first = c) {
-    const std::byte* page = g.head_page[first];
-    for (; c < tiles && g.head_page[c] == page; ++c) prefetcher.plan(keys_at(g, c), key_tile_);
-    const auto group_of = [&](std::size_t i) {
-      return static_cast<std::size_t>(g.slot[i] / format_.group_tokens);
-    };
-    for (std::size_t i = first; has_scales && i < c; ++i)
-      if (i == first || group_of(i) != group_of(i - 1))
-        prefetcher.plan(page + key_scales_offset_ + group_of(i) * scales, scales);
-    if (format_.values_in_keys) continue;
-    for (std::size_t i = first; i < c; ++i) prefetcher.plan(values_at(g, i), value_tile_);
-    if (!has_scales) continue;
-    const std::byte* tile_scales =
-        page + value_scales_offset_ + static_cast<std::ptrdiff_t>(g.slot[first]) * 2;
-    prefetcher.plan(tile_scales, (c - first) * kTileTokens * 2);
-    prefetcher.plan(tile_scales + static_cast<std::ptrdiff_t>(format_.page_tokens) * 2,
-                    (c - first) * kTileTokens * 2);
-  }
+  prefetch_values(values_come_late() ? group : next, prefetcher);
+  prefetch_keys(next, prefetcher);
 }
 
 }  // namespace kvsim::kernels::cpu

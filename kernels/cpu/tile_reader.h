@@ -30,10 +30,17 @@ class TileReader {
   void read(const TileGroup&, std::uint64_t visible, KeyTiles&, ValueTiles&);
   // Codes in place; requires reads_codes_in_place().
   void read(const TileGroup&, std::uint64_t visible, CodeTiles&) const;
-  // Plans what read() of this group and the passes after it will touch.
-  void prefetch(const TileGroup&, Prefetcher&) const;
+  // Plans what the passes over `group` should fetch: what they themselves still come to, and what
+  // those over `next` begin with.
+  void prefetch(const TileGroup& group, const TileGroup& next, Prefetcher&) const;
 
  private:
+  // Not touched by read(), but by the pass after the scores.
+  [[nodiscard]] bool values_come_late() const {
+    return values_in_place_ || reads_codes_in_place(format_);
+  }
+  void prefetch_keys(const TileGroup&, Prefetcher&) const;
+  void prefetch_values(const TileGroup&, Prefetcher&) const;
   [[nodiscard]] const std::byte* keys_at(const TileGroup&, std::size_t tile) const;
   [[nodiscard]] const std::byte* values_at(const TileGroup&, std::size_t tile) const;
 
