@@ -13,71 +13,18 @@
 #include "kernels/cpu/key_loader.inc"
 #include "kernels/cpu/lanes.inc"
 #include "kernels/cpu/softmax.inc"
+#include "kernels/cpu/tile_reader.h"
 #include "kernels/threads.h"
 #include "sim/base/check.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvsim::kernels::cpu::HWY_NAMESPACE {
 
-// Scores of `heads` queries against one tile of keys [k_dim][16]: out[h * stride + 0 .. 15].
-template <int Heads>
-HWY_INLINE void score_tile(const float* keys, std::size_t k_dim, const float* q, float scale,
-                           float* out, std::size_t stride) {
-  const Wide d;
-  for (std::size_t i = 0; i < 16; i += hn::Lanes(d)) {
-    hn::Vec<Wide> sum[Heads];
-    for (auto& s : sum) s = hn::Zero(d);
-    for (std::size_t j = 0; j < k_dim; ++j) {
-      const auto key = hn::LoadU(d, keys + j * 16 + i);
-      for (std::size_t h = 0; h < Heads; ++h)
-        sum[h] = hn::MulAdd(key, hn::Set(d, q[h * k_dim + j]), sum[h]);
-    }
-    for (std::size_t h = 0; h < Heads; ++h)
-      hn::StoreU(hn::Mul(sum[h], hn::Set(d, scale)), d, out + h * stride + i);
-  }
-}
-
-void score_tile_all(const float* keys, std::size_t k_dim, const float* q, std::size_t heads,
-                    float scale, float* out, std::size_t stride) {
-  std::size_t h = 0;
-  for (; h + 4 <= heads; h += 4)
-    score_tile<4>(keys, k_dim, q + h * k_dim, scale, out + h * stride, stride);
-  for (; h < heads; ++h) score_tile<1>(keys, k_dim, q + h * k_dim, scale, out + h * stride, stride);
-}
-
-// All queries of sequence s against the tiles of kv head `head`.
-void score_head(const KeyScores& a, std::size_t s, int head) {
-  const KvFormat& f = a.cache.format;
-  const auto k_dim = static_cast<std::size_t>(f.k_dim);
-  const auto columns = static_cast<std::size_t>(a.columns);
-  const auto group = static_cast<std::size_t>(a.q_heads / f.kv_heads);
-  const std::int32_t length = a.table.lengths[s];
-  std::vector<float> keys(k_dim * 16), out(group * 16);
-  for (std::int32_t token = 0; token < length; token += kTileTokens) {
-    load_key_tile(a.cache, a.table.page_of(s, token / f.page_tokens), head,
-                  token % f.page_tokens / kTileTokens, keys.data());
-    const auto valid = static_cast<std::size_t>(std::min(kTileTokens, length - token));
-    for (std::int32_t i = a.starts[s]; i < a.starts[s + 1]; ++i) {
-      const std::size_t row = static_cast<std::size_t>(i) * static_cast<std::size_t>(a.q_heads) +
-                              static_cast<std::size_t>(head) * group;
-      score_tile_all(keys.data(), k_dim, &a.q[row * k_dim], group, a.scale, out.data(), 16);
-      for (std::size_t h = 0; h < group; ++h)
-        std::copy_n(&out[h * 16], valid, &a.out[(row + h) * columns] + token);
-    }
-  }
-  for (std::int32_t i = a.starts[s]; i < a.starts[s + 1]; ++i) {
-    const auto seen = static_cast<std::size_t>(std::max(0, length - (a.starts[s + 1] - 1 - i)));
-    for (std::size_t h = 0; h < group; ++h) {
-      float* row =
-          a.out.data() + (static_cast<std::size_t>(i) * static_cast<std::size_t>(a.q_heads) +
-                          static_cast<std::size_t>(head) * group + h) *
-                             columns;
-      if (a.softmax && seen > 0)
-        map_row(row, 1 / exp_row(row, row_max(row, seen), row, seen), 0, row, seen);
-      std::fill(row + seen, row + columns,
-                a.softmax ? 0.0F : -std::numeric_limits<float>::infinity());
-    }
-  }
+// Scores of the tokens that a query sees, the first `seen` of `columns`, in their final form.
+void finish_row(float* row, std::size_t seen, std::size_t columns, bool softmax) {
+  if (softmax && seen > 0)
+    map_row(row, 1 / exp_row(row, row_max(row, seen), row, seen), 0, row, seen);
+  std::fill(row + seen, row + columns, softmax ? 0.0F : -std::numeric_limits<float>::infinity());
 }
 
 // Sums of combined heads over the queries first .. queries - 1.
@@ -202,19 +149,83 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace kvsim::kernels::cpu {
 
-HWY_EXPORT(score_head);
+HWY_EXPORT(finish_row);
 HWY_EXPORT(sum_heads);
 HWY_EXPORT(pool);
 HWY_EXPORT(summarize);
 HWY_EXPORT(score_pages_of);
 
+namespace {
+
+// One kv head of one sequence at a time. Kept by a thread: fresh memory costs page faults.
+class KeyScorer {
+ public:
+  void run(const KeyScores& a, std::size_t s, int head) {
+    const KvFormat& f = a.cache.format;
+    const std::int32_t length = a.table.lengths[s];
+    const auto group_heads = static_cast<std::size_t>(a.q_heads / f.kv_heads);
+    const auto k_dim = static_cast<std::size_t>(f.k_dim);
+    const std::int32_t first = a.starts[s], end = a.starts[s + 1];
+    const auto rows = static_cast<std::size_t>(end - first) * group_heads;
+    const auto row_of = [&](std::size_t r) {
+      return (static_cast<std::size_t>(first) + r / group_heads) *
+                 static_cast<std::size_t>(a.q_heads) +
+             static_cast<std::size_t>(head) * group_heads + r % group_heads;
+    };
+    const auto out_of = [&](std::size_t r) {
+      return a.out.data() + row_of(r) * static_cast<std::size_t>(a.columns);
+    };
+    float* q = q_.at_least(rows * k_dim);
+    for (std::size_t r = 0; r < rows; ++r)
+      std::transform(&a.q[row_of(r) * k_dim], &a.q[row_of(r) * k_dim] + k_dim, q + r * k_dim,
+                     [&](float x) { return x * a.scale; });
+    float* scores = scores_.at_least(rows * kGroupTokens);
+    reader_.open(f);
+    const std::int32_t tiles = (length + kTileTokens - 1) / kTileTokens;
+    const auto group_at = [&](std::int32_t g) {
+      return g * kGroupTiles < tiles
+                 ? tile_group(
+                       a.cache, a.table, s, head, tiles, [](std::int32_t i) { return i; }, g)
+                 : TileGroup{};
+    };
+    TileGroup group = group_at(0);
+    for (std::int32_t g = 0; group.tiles > 0; ++g) {
+      const TileGroup next = group_at(g + 1);
+      prefetcher_.clear(1);
+      reader_.prefetch_keys(next, prefetcher_);
+      KeyTiles keys;
+      reader_.read_keys(group, keys);
+      score(keys, q, static_cast<int>(rows), scores, prefetcher_);
+      const std::int32_t token = g * kGroupTokens;
+      const auto valid = static_cast<std::size_t>(std::min(kGroupTokens, length - token));
+      for (std::size_t r = 0; r < rows; ++r)
+        std::copy_n(scores + r * kGroupTokens, valid, out_of(r) + token);
+      group = next;
+    }
+    for (std::size_t r = 0; r < rows; ++r) {
+      const auto later = end - 1 - first - static_cast<std::int32_t>(r / group_heads);
+      HWY_DYNAMIC_DISPATCH(finish_row)
+      (out_of(r), static_cast<std::size_t>(std::max(0, length - later)),
+       static_cast<std::size_t>(a.columns), a.softmax);
+    }
+  }
+
+ private:
+  TileReader reader_;
+  Prefetcher prefetcher_;
+  Scratch q_, scores_;
+};
+
+}  // namespace
+
 void score_keys(const KeyScores& a, Threads& threads) {
   const int heads = a.cache.format.kv_heads;
   KVSIM_CHECK(a.q_heads % heads == 0, "{} query heads of {} kv heads", a.q_heads, heads);
   threads.run([&](int thread) {
+    static thread_local KeyScorer scorer;
     const auto [first, end] = threads.part((std::ssize(a.starts) - 1) * heads, thread);
-    for (std::int64_t i = first; i < end; ++i) HWY_DYNAMIC_DISPATCH(score_head)
-    (a, static_cast<std::size_t>(i / heads), static_cast<int>(i % heads));
+    for (std::int64_t i = first; i < end; ++i)
+      scorer.run(a, static_cast<std::size_t>(i / heads), static_cast<int>(i % heads));
   });
 }
 

@@ -96,7 +96,7 @@ template <class Load>
 void ScoreAll(const KeyTiles& keys, const float* q, int rows, float* scores,
               Prefetcher& prefetcher) {
   const int blocks = (rows + kRows - 1) / kRows;
-  prefetcher.start(blocks * (kGroupTokens / kLanes / kColumns) * keys.k_dim, 2);
+  prefetcher.start(blocks * (kGroupTokens / kLanes / kColumns) * keys.k_dim);
   for (int b = 0; b < blocks; ++b) {
     const int first = rows * b / blocks, count = rows * (b + 1) / blocks - first;
     const float* from = q + first * keys.k_dim;
@@ -229,7 +229,7 @@ void AccumulateAll(const ValueTiles& values, const float* weights, int rows, con
   const int blocks = (rows + kRows - 1) / kRows;
   const int per_row =
       values.v_dim / (kColumns * kLanes) + values.v_dim % (kColumns * kLanes) / kLanes;
-  prefetcher.start(blocks * per_row * (kGroupTokens / kGroupTiles * values.tiles), 1);
+  prefetcher.start(blocks * per_row * (kGroupTokens / kGroupTiles * values.tiles));
   for (int b = 0; b < blocks; ++b) {
     const int first = rows * b / blocks, count = rows * (b + 1) / blocks - first;
     const float* w = weights + first * kGroupTokens;

@@ -4,6 +4,7 @@
 // pass are fetched. One core's memory rate is limited by the lines it has in flight, and four pages
 // read together keep more in flight than one. Scores are in log2 units: callers multiply queries by
 // scale * log2(e).
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -22,8 +23,8 @@ class Prefetcher {
  public:
   using Lanes = std::array<const std::byte*, 4>;
 
-  // Forgets what was planned.
-  void clear() { rounds_ = round_ = 0, at_ = end_ = 0; }
+  // Forgets what was planned; what is planned now is for so many passes.
+  void clear(int passes) { rounds_ = round_ = 0, at_ = end_ = 0, passes_left_ = passes; }
   // `bytes` from each of four places.
   void plan(const Lanes& from, std::size_t bytes) { add(from, kLine, bytes); }
   void plan(const std::byte* begin, std::size_t bytes) {
@@ -34,14 +35,13 @@ class Prefetcher {
       from[i] = begin + i % streams * length + i / streams * kLine;
     add(from, from.size() / streams * kLine, length);
   }
-  // The next pass makes `steps` calls of step() and fetches at least 1 / `passes_left` of what is
-  // left.
-  void start(int steps, int passes_left) {
+  // The next pass makes `steps` calls of step() and fetches its share of what is left.
+  void start(int steps) {
     if (at_ == end_) next_round();
     std::size_t bursts = (end_ - at_) / stride_;
     for (std::size_t r = round_; r < rounds_; ++r) bursts += planned_[r].end / planned_[r].stride;
     const std::int64_t due = static_cast<std::int64_t>(bursts) * kUnit;
-    const std::int64_t shares = std::int64_t{steps} * passes_left;
+    const std::int64_t shares = std::int64_t{steps} * std::max(1, passes_left_--);
     per_step_ = shares <= 0 ? 0 : static_cast<int>((due + shares - 1) / shares);
     due_ = kUnit - 1;
   }
@@ -84,7 +84,7 @@ class Prefetcher {
 
   std::array<Round, kRounds> planned_{};
   std::size_t rounds_ = 0, round_ = 0;
-  int per_step_ = 0, due_ = 0;
+  int passes_left_ = 0, per_step_ = 0, due_ = 0;
   Lanes from_{};  // the round being fetched
   std::size_t at_ = 0, end_ = 0, stride_ = kLine;
 };

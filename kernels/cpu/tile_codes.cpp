@@ -215,14 +215,11 @@ HWY_INLINE float FindSteps(const float* q, int k_dim, int row, float largest,
 template <int B, int R>
 HWY_INLINE void RoundQueries(const float* q, int k_dim, int row, CodeScratch& scratch) {
   const F d;
-  const I di;
   V inverse[R], zeros[R], exact[R];
-  VI rounded[R];
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
     inverse[r] = hn::Set(d, 1 / scratch.step[static_cast<std::size_t>(row + r)]);
     zeros[r] = exact[r] = hn::Zero(d);
-    rounded[r] = hn::Zero(di);
   }
   for (int k = 0; k < k_dim; k += kLanes) {
     const V scale = hn::LoadU(d, scratch.scales.data() + k);
@@ -373,8 +370,8 @@ template <int B>
 void ScoreAll(const CodeTiles& tiles, const float* q, float* scores, CodeScratch& scratch,
               Prefetcher& prefetcher) {
   const int blocks = (scratch.rows + kRows - 1) / kRows;
-  prefetcher.start(
-      blocks * (16 / kLanes) * kGroupTiles / kColumns * (tiles.k_dim / 2 / Code<B>::kPairs), 2);
+  prefetcher.start(blocks * (16 / kLanes) * kGroupTiles / kColumns *
+                   (tiles.k_dim / 2 / Code<B>::kPairs));
   for (int first = 0, end = 0; first < tiles.tiles; first = end) {
     const std::byte* scales = tiles.key_scales[static_cast<std::size_t>(first)];
     while (end < tiles.tiles && tiles.key_scales[static_cast<std::size_t>(end)] == scales) ++end;
@@ -509,7 +506,7 @@ void SumAll(const CodeTiles& tiles, const Running* running, float* out, const Co
   constexpr int kWide = std::max(1, kColumns / Code<B>::kPlanes);
   const int row_bytes = tiles.v_dim / Code<B>::kPlanes;
   const int blocks = (scratch.rows + kRows - 1) / kRows;
-  prefetcher.start(blocks * (row_bytes / (kWide * kLanes)) * (kTileTokens / 2) * tiles.tiles, 1);
+  prefetcher.start(blocks * (row_bytes / (kWide * kLanes)) * (kTileTokens / 2) * tiles.tiles);
   InRowBlocks(scratch.rows, [&](int row, auto rows) HWY_ATTR {
     constexpr int kCount = decltype(rows)::value;
     int byte = 0;

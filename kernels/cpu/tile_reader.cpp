@@ -27,35 +27,50 @@ const std::byte* TileReader::values_at(const TileGroup& g, std::size_t tile) con
          static_cast<std::size_t>(g.slot[tile] / kTileTokens) * value_tile_;
 }
 
-void TileReader::read(const TileGroup& g, std::uint64_t visible, KeyTiles& keys,
-                      ValueTiles& values) {
+void TileReader::read_keys(const TileGroup& g, KeyTiles& keys) {
   keys.element = keys_in_place_ ? format_.element : Element::f32;
   keys.k_dim = format_.k_dim;
+  const std::size_t numbers = static_cast<std::size_t>(format_.k_dim) * kTileTokens;
+  float* stage = keys_in_place_ ? nullptr : keys_.at_least(numbers * kGroupTiles);
+  for (std::size_t c = 0; c < kGroupTiles; ++c) {
+    if (keys_in_place_) {
+      keys.tile[c] = keys_at(g, c);
+      continue;
+    }
+    const bool repeats = static_cast<int>(c) >= g.tiles;
+    if (!repeats) stage_keys(format_, g.head_page[c], g.slot[c], stage + c * numbers);
+    keys.tile[c] = reinterpret_cast<const std::byte*>(repeats ? stage : stage + c * numbers);
+  }
+}
+
+void TileReader::read(const TileGroup& g, std::uint64_t visible, KeyTiles& keys,
+                      ValueTiles& values) {
+  read_keys(g, keys);
   values.element = values_in_place_ ? format_.element : Element::f32;
   values.v_dim = format_.v_dim;
   limit_rows(values, g.tiles, visible);
   const std::size_t key_numbers = static_cast<std::size_t>(format_.k_dim) * kTileTokens;
   const std::size_t value_numbers = static_cast<std::size_t>(format_.v_dim) * kTileTokens;
-  const bool needs_keys = !keys_in_place_ || format_.values_in_keys;
-  float* key_stage = needs_keys ? keys_.at_least(key_numbers * kGroupTiles) : nullptr;
-  float* value_stage = values_in_place_ ? nullptr : values_.at_least(value_numbers * kGroupTiles);
-  for (std::size_t c = 0; c < kGroupTiles; ++c) {
-    const bool repeats = static_cast<int>(c) >= g.tiles;
-    float* staged = needs_keys ? key_stage + c * key_numbers : nullptr;
-    if (needs_keys && !repeats) stage_keys(format_, g.head_page[c], g.slot[c], staged);
-    keys.tile[c] = keys_in_place_
-                       ? keys_at(g, c)
-                       : reinterpret_cast<const std::byte*>(repeats ? key_stage : staged);
-    if (repeats) continue;
+  // Values that are part of the keys are taken from these as f32.
+  const bool stages_keys_again = format_.values_in_keys && keys_in_place_;
+  float* stage = values_in_place_ ? nullptr : values_.at_least(value_numbers * kGroupTiles);
+  for (std::size_t c = 0; c < static_cast<std::size_t>(g.tiles); ++c) {
     if (values_in_place_) {
       values.tile[c] = values_at(g, c);
       continue;
     }
-    float* to = value_stage + c * value_numbers;
-    if (format_.values_in_keys)
+    float* to = stage + c * value_numbers;
+    if (format_.values_in_keys) {
+      const auto* staged = reinterpret_cast<const float*>(keys.tile[c]);
+      if (stages_keys_again) {
+        float* one = keys_.at_least(key_numbers);
+        stage_keys(format_, g.head_page[c], g.slot[c], one);
+        staged = one;
+      }
       stage_values_in_keys(staged, format_.v_dim, to);
-    else
+    } else {
       stage_values(format_, g.head_page[c], g.slot[c], to);
+    }
     values.tile[c] = reinterpret_cast<const std::byte*>(to);
   }
 }
@@ -125,7 +140,7 @@ void TileReader::prefetch_values(const TileGroup& g, Prefetcher& prefetcher) con
 
 void TileReader::prefetch(const TileGroup& group, const TileGroup& next,
                           Prefetcher& prefetcher) const {
-  prefetcher.clear();
+  prefetcher.clear(2);
   prefetch_values(values_come_late() ? group : next, prefetcher);
   prefetch_keys(next, prefetcher);
 }

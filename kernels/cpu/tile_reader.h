@@ -28,18 +28,20 @@ class TileReader {
   void open(const KvFormat& format);
   // The results point into the cache or into the reader, until the next call.
   void read(const TileGroup&, std::uint64_t visible, KeyTiles&, ValueTiles&);
+  void read_keys(const TileGroup&, KeyTiles&);
   // Codes in place; requires reads_codes_in_place().
   void read(const TileGroup&, std::uint64_t visible, CodeTiles&) const;
   // Plans what the passes over `group` should fetch: what they themselves still come to, and what
   // those over `next` begin with.
   void prefetch(const TileGroup& group, const TileGroup& next, Prefetcher&) const;
+  // What read_keys() of this group and the pass after it will touch. Nothing of an empty group.
+  void prefetch_keys(const TileGroup&, Prefetcher&) const;
 
  private:
   // Not touched by read(), but by the pass after the scores.
   [[nodiscard]] bool values_come_late() const {
     return values_in_place_ || reads_codes_in_place(format_);
   }
-  void prefetch_keys(const TileGroup&, Prefetcher&) const;
   void prefetch_values(const TileGroup&, Prefetcher&) const;
   [[nodiscard]] const std::byte* keys_at(const TileGroup&, std::size_t tile) const;
   [[nodiscard]] const std::byte* values_at(const TileGroup&, std::size_t tile) const;
