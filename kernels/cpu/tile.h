@@ -2,8 +2,8 @@
 // Arithmetic on a group of up to 64 tokens of one kv head, the unit in which the attention twins
 // walk a cache: four tiles are worked on together, row by row, and meanwhile the lines of the next
 // pass are fetched. One core's memory rate is limited by the lines it has in flight, and four pages
-// read together keep more in flight than one. Scores are in log2 units: callers multiply queries by
-// scale * log2(e).
+// read together keep more in flight than one. weigh() takes scores in log2 units: its callers
+// multiply queries by scale * log2(e).
 #include <algorithm>
 #include <array>
 #include <cstddef>

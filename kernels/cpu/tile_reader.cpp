@@ -51,8 +51,10 @@ void TileReader::read(const TileGroup& g, std::uint64_t visible, KeyTiles& keys,
   limit_rows(values, g.tiles, visible);
   const std::size_t key_numbers = static_cast<std::size_t>(format_.k_dim) * kTileTokens;
   const std::size_t value_numbers = static_cast<std::size_t>(format_.v_dim) * kTileTokens;
-  // Values that are part of the keys are taken from these as f32.
-  const bool stages_keys_again = format_.values_in_keys && keys_in_place_;
+  // Values that are part of the keys are taken from these as f32: staged here, a tile at a time,
+  // where the scores read them in place.
+  float* tile_keys =
+      format_.values_in_keys && keys_in_place_ ? keys_.at_least(key_numbers) : nullptr;
   float* stage = values_in_place_ ? nullptr : values_.at_least(value_numbers * kGroupTiles);
   for (std::size_t c = 0; c < static_cast<std::size_t>(g.tiles); ++c) {
     if (values_in_place_) {
@@ -61,13 +63,10 @@ void TileReader::read(const TileGroup& g, std::uint64_t visible, KeyTiles& keys,
     }
     float* to = stage + c * value_numbers;
     if (format_.values_in_keys) {
-      const auto* staged = reinterpret_cast<const float*>(keys.tile[c]);
-      if (stages_keys_again) {
-        float* one = keys_.at_least(key_numbers);
-        stage_keys(format_, g.head_page[c], g.slot[c], one);
-        staged = one;
-      }
-      stage_values_in_keys(staged, format_.v_dim, to);
+      if (tile_keys != nullptr) stage_keys(format_, g.head_page[c], g.slot[c], tile_keys);
+      stage_values_in_keys(
+          tile_keys != nullptr ? tile_keys : reinterpret_cast<const float*>(keys.tile[c]),
+          format_.v_dim, to);
     } else {
       stage_values(format_, g.head_page[c], g.slot[c], to);
     }
