@@ -2,6 +2,7 @@
 #include "kernels/merge.h"
 
 #include <functional>
+#include <numbers>
 #include <numeric>
 
 #include "kernels/cases/plain_case.h"
@@ -155,6 +156,31 @@ class MergeLayersCase final : public MergeCase {
     return {8.0 * static_cast<double>(n_), 4.0 * static_cast<double>(n_) + 12.0 * p_.tokens,
             14.0 * static_cast<double>(n_)};
   }
+  void poison() override {
+    PlainCase::poison();
+    for (auto& side : sides_) std::fill(side.begin(), side.end(), NAN);
+  }
+  void reference() override {
+    PlainCase::reference();
+    want_sides_ = sides_;
+  }
+  // Directions and lengths relative to themselves, angles in radians. Between nearly opposite rows
+  // an error in the last place grows by 1 / sin(angle), whatever computes it.
+  [[nodiscard]] Difference difference() const override {
+    double worst = 0;
+    const auto dim = static_cast<std::size_t>(p_.dim);
+    for (std::size_t t = 0; t < want_sides_[2].size(); ++t) {
+      const double angle = want_sides_[2][t];
+      const double direction = worst_relative_l2(out_[0].subspan(t * dim, dim),
+                                                 std::span(want_).subspan(t * dim, dim), dim);
+      worst = std::max(worst, direction * (angle > std::numbers::pi / 2 ? std::sin(angle) : 1));
+      const double turned = std::abs(static_cast<double>(sides_[2][t]) - angle);
+      worst = std::max(worst, std::isnan(turned) ? INFINITY : turned);
+    }
+    for (std::size_t side : {0, 1})
+      worst = std::max(worst, worst_relative_l2(sides_[side], want_sides_[side], 1));
+    return {worst / 2e-5, fmt::format("off by {:.1e} of 2e-05", worst)};
+  }
 
  private:
   void call(std::int64_t copy, const Where& where) override {
@@ -163,7 +189,7 @@ class MergeLayersCase final : public MergeCase {
     where.run(a, cpu::merge_layers, reference::merge_layers);
   }
   Copies<float> other_;
-  std::array<std::vector<float>, 3> sides_;  // lengths of both, angle
+  std::array<std::vector<float>, 3> sides_, want_sides_;  // lengths of both, angle
 };
 
 const Register<NeighbourCase> kNeighbours{"neighbour-similarity", "cos(x[t], x[t + 1])",

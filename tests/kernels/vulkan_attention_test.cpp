@@ -175,6 +175,27 @@ TEST_F(VulkanAttention, DecodeOfRandomShapesEqualsTheReference) {
     }
 }
 
+// Values that lie within keys are unpacked otherwise than values of their own.
+TEST_F(VulkanAttention, DecodeWithValuesWithinKeysEqualsTheReference) {
+  Rng rng(7, "vulkan mla");
+  for (const auto& [element, name] : enum_names(Element{}))
+    for (const KeyOrder order : {KeyOrder::chunk_major, KeyOrder::dim_major}) {
+      const KvFormat f{.element = element,
+                       .kv_heads = 1,
+                       .k_dim = 192,
+                       .v_dim = 128,
+                       .page_tokens = 32,
+                       .group_tokens = 32,
+                       .key_order = order,
+                       .values_in_keys = true};
+      Batch batch(f, {100, 33}, rng);
+      const std::vector<float> q = draw(z(2 * 4 * f.k_dim), rng);
+      std::vector<float> out(z(2 * 4 * f.v_dim));
+      expect_same(DecodeAttention{batch.cache(), batch.table(), 4, 0.1F, {}, {}, q, out}, device(),
+                  text(f, 4));
+    }
+}
+
 // Chunks of prompts behind what is cached, sequences without queries, windows, block masks.
 TEST_F(VulkanAttention, PrefillOfRandomShapesEqualsTheReference) {
   Rng root(7, "vulkan prefill");

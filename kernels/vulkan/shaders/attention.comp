@@ -159,14 +159,15 @@ void load_unit(uint base, int j, int u, out vec4 low, out vec4 high) {
     low = codes(w.x, 8 * IN_ROW);
     high = codes(w.y, 8 * IN_ROW);
   } else if (BITS == 4) {
+    // Each branch has shifts of its own: Mesa 22.3's lavapipe computes wrong vectors from a choice by a
+    // constant of the pipeline.
     const uint w = pages1[base * 4 + at];
-    low = codes(w, (VALUES_IN_KEYS != 0 ? 4 : 8) * IN_ROW);
-    high = codes(w, VALUES_IN_KEYS != 0 ? 16 + 4 * IN_ROW : 4 + 8 * IN_ROW);
+    low = VALUES_IN_KEYS != 0 ? codes(w, 4 * IN_ROW) : codes(w, 8 * IN_ROW);
+    high = VALUES_IN_KEYS != 0 ? codes(w, 16 + 4 * IN_ROW) : codes(w, 4 + 8 * IN_ROW);
   } else {
     const uint w = pages1[base * 4 + (at >> 1)] >> (16 * (at & 1));
-    const uvec4 shifts = VALUES_IN_KEYS != 0 ? 2 * IN_ROW : uvec4(0, 8, 2, 10);
-    low = codes(w, shifts);
-    high = codes(w, shifts + (VALUES_IN_KEYS != 0 ? 8 : 4));
+    low = VALUES_IN_KEYS != 0 ? codes(w, 2 * IN_ROW) : codes(w, uvec4(0, 8, 2, 10));
+    high = VALUES_IN_KEYS != 0 ? codes(w, 8 + 2 * IN_ROW) : codes(w, uvec4(4, 12, 6, 14));
   }
 }
 int dim_of(int u, int i) {
