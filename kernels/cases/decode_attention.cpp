@@ -61,7 +61,7 @@ class DecodeCase final : public AttentionCase<DecodeAttention> {
     q_.resize(rows * static_cast<std::size_t>(p.k_dim));
     out_.resize(rows * static_cast<std::size_t>(p.v_dim));
     Rng rng(c.seed, "decode-attention/queries");
-    for (float& x : q_) x = static_cast<float>(rng.normal() / p.key_size);
+    draw_normals(rng, q_, 1 / p.key_size);
     if (p.peak > 0) aim_queries(rng);
     if (p.shared > 0) shared_.push_back({0, p.batch, p.shared});
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 
 namespace kvsim::kernels {
 
@@ -12,6 +13,13 @@ std::int32_t pages_for(std::int32_t tokens, const KvFormat& f) {
   return (tokens + f.page_tokens - 1) / f.page_tokens;
 }
 }  // namespace
+
+void draw_normals(Rng& rng, std::span<float> out, double deviation) {
+  constexpr std::size_t kDrawn = 262147;
+  for (std::size_t i = 0; i < std::min(kDrawn, out.size()); ++i)
+    out[i] = static_cast<float>(rng.normal() * deviation);
+  for (std::size_t i = kDrawn; i < out.size(); ++i) out[i] = out[i - kDrawn];
+}
 
 KvInputs::KvInputs(KvInputsShape shape, const Rng& rng) : shape_(std::move(shape)) {
   shape_.format.check();
@@ -60,8 +68,8 @@ void KvInputs::draw_head_page(std::byte* page, int head, int tokens, Rng rng) co
   const auto k = static_cast<std::size_t>(f.k_dim), v = static_cast<std::size_t>(f.v_dim);
   const auto n = static_cast<std::size_t>(f.page_tokens);
   std::vector<float> keys(n * k), values(n * v);
-  for (float& x : keys) x = static_cast<float>(rng.normal() * shape_.key_size);
-  for (float& x : values) x = static_cast<float>(rng.normal() * shape_.value_size);
+  draw_normals(rng, keys, shape_.key_size);
+  draw_normals(rng, values, shape_.value_size);
   if (is_quantised(f.element)) return quantize_page(f, page, head, tokens, keys, values);
   for (std::size_t t = 0; t < static_cast<std::size_t>(tokens); ++t)
     store_token(f, page, head, static_cast<int>(t), std::span(keys).subspan(t * k, k),
@@ -73,19 +81,19 @@ void KvInputs::fill(const Rng& rng) {
   const KvFormat& f = shape_.format;
   const auto heads = static_cast<std::size_t>(f.kv_heads);
   const std::size_t size = f.head_page_bytes();
-  std::fill(pages_.bytes().begin(), pages_.bytes().end(), std::byte{0xff});
-  std::vector<std::size_t> drawn;  // full head pages to copy from
+  std::map<int, std::vector<std::size_t>> drawn;  // by tokens in them: head pages to copy from
   for (std::size_t i = 0; i < used_.size() * heads; ++i) {
-    std::byte* page = pages_.bytes().data() + i / heads * f.page_bytes();
+    std::byte* head_page = pages_.bytes().data() + i * size;
     const int tokens = used_[i / heads];
-    const bool is_full = tokens == f.page_tokens;
-    if (copies_ > 1 && is_full && drawn.size() >= kDrawn) {
-      std::memcpy(page + i % heads * size, pages_.bytes().data() + drawn[i * 7 % kDrawn] * size,
-                  size);
+    std::vector<std::size_t>& like = drawn[tokens];
+    if (shape_.footprint > 0 && like.size() >= kDrawn) {
+      std::memcpy(head_page, pages_.bytes().data() + like[i * 7 % kDrawn] * size, size);
       continue;
     }
-    if (is_full) drawn.push_back(i);
-    draw_head_page(page, static_cast<int>(i % heads), tokens, rng.at(i));
+    like.push_back(i);
+    std::memset(head_page, 0xff, size);
+    draw_head_page(pages_.bytes().data() + i / heads * f.page_bytes(), static_cast<int>(i % heads),
+                   tokens, rng.at(i));
   }
 }
 

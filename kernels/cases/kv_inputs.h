@@ -1,5 +1,5 @@
 #pragma once
-// Random paged caches for the attention operations: pages, tables and the memory they lie in.
+// Random numbers and paged caches for the operations: pages, tables and the memory they lie in.
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -10,19 +10,23 @@
 
 namespace kvsim::kernels {
 
+// Normal numbers; what follows the first 262,147 repeats them (a prime: rows stay different),
+// because drawing a large matrix takes longer than timing it.
+void draw_normals(Rng&, std::span<float> out, double deviation = 1);
+
 struct KvInputsShape {
   KvFormat format;
   std::vector<std::int32_t> lengths;
   bool is_shuffled = false;             // pages of all copies mixed
   std::int32_t prefix_tokens = 0;       // that all sequences share (same pages)
   double key_size = 1, value_size = 1;  // standard deviations
-  std::int64_t footprint = 0;           // bytes that all copies fill together; 0 = one copy
+  std::int64_t footprint = 0;  // bytes that all copies fill together; 0 = one copy, for checks
 };
 
 class KvInputs {
  public:
-  // Unused slots are filled with NaN (codes: 255). With one copy all numbers are independent; with
-  // several, head pages repeat a few drawn ones, because drawing a gigabyte takes minutes.
+  // Unused slots are filled with NaN (codes: 255). For checks all numbers are independent; to fill
+  // a footprint head pages repeat a few drawn ones, because drawing a gigabyte takes minutes.
   KvInputs(KvInputsShape, const Rng&);
 
   [[nodiscard]] std::int64_t copies() const { return copies_; }

@@ -170,10 +170,6 @@ class PlainCase : public Operation {
   double bound_ = 0;
 };
 
-inline void draw_normals(Rng& rng, std::span<float> out, double deviation = 1) {
-  for (float& x : out) x = static_cast<float>(rng.normal() * deviation);
-}
-
 inline void draw_bytes(Rng& rng, std::span<std::byte> out) {
   std::uint64_t word = 0;
   for (std::size_t i = 0; i < out.size(); ++i, word >>= 8) {

@@ -65,7 +65,7 @@ class PrefillCase final : public AttentionCase<PrefillAttention> {
     q_.resize(rows * static_cast<std::size_t>(p.k_dim));
     out_.resize(rows * static_cast<std::size_t>(p.v_dim));
     Rng rng(c.seed, "prefill-attention/queries");
-    for (float& x : q_) x = static_cast<float>(2 * rng.normal() / p.key_size);
+    draw_normals(rng, q_, 2 / p.key_size);
     if (p.density < 1) draw_mask(rng);
   }
 
