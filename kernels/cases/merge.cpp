@@ -177,7 +177,7 @@ class MergeLayersCase final : public MergeCase {
       const double turned = std::abs(static_cast<double>(sides_[2][t]) - angle);
       worst = std::max(worst, std::isnan(turned) ? INFINITY : turned);
     }
-    for (std::size_t side : {0, 1})
+    for (const std::size_t side : {0U, 1U})
       worst = std::max(worst, worst_relative_l2(sides_[side], want_sides_[side], 1));
     return {worst / 2e-5, fmt::format("off by {:.1e} of 2e-05", worst)};
   }
