@@ -171,13 +171,14 @@ class Report {
                          "million output tokens",
                          figure(e, "price_per_hour"), parts, figure(e, "cost_per_million_tokens"),
                          figure(e, "cost_per_million_output_tokens")));
-    out += line(
-        "energy",
-        fmt::format("{:.4f} kWh per million tokens, {:.3f} per million output tokens; {:.2f} kW "
-                    "on average, {} of it idle GPUs",
-                    figure(e, "energy_per_million_tokens"),
-                    figure(e, "energy_per_million_output_tokens"), figure(e, "power") / 1000,
-                    percent(figure(e, "idle_energy") / figure(e, "energy"))));
+    if (figure(e, "energy") > 0)
+      out += line(
+          "energy",
+          fmt::format("{:.4f} kWh per million tokens, {:.3f} per million output tokens; {:.2f} kW "
+                      "on average, {} of it idle GPUs",
+                      figure(e, "energy_per_million_tokens"),
+                      figure(e, "energy_per_million_output_tokens"), figure(e, "power") / 1000,
+                      percent(figure(e, "idle_energy") / figure(e, "energy"))));
     if (e.figures.contains("drive_life"))
       out += line("drives", fmt::format("last {:.2f} years at this rate of writing",
                                         figure(e, "drive_life")));

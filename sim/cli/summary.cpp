@@ -330,13 +330,19 @@ std::string tier_lines(const std::vector<Metric>& m, const RunOutcome& o) {
 // What an hour costs, and what a million tokens cost and draw.
 std::string cost_line(const std::vector<Metric>& m) {
   if (!find(m, "cost_per_million_output_tokens")) return "";
-  const double idle = find(m, "idle_energy").value_or(0) / find(m, "energy").value_or(1);
-  return fmt::format(
-      "cost       {} USD/h, {} USD per million output tokens ({} of all tokens); {} kWh, {} per "
-      "million output tokens, {} of it in idle GPUs\n",
-      number(find(m, "price_per_hour"), 2), number(find(m, "cost_per_million_output_tokens"), 3),
-      number(find(m, "cost_per_million_tokens"), 3), number(find(m, "energy"), 3),
-      number(find(m, "energy_per_million_output_tokens"), 3), percent(idle));
+  const double price = find(m, "price_per_hour").value_or(0);
+  const double energy = find(m, "energy").value_or(0);
+  if (price == 0 && energy == 0)
+    return "cost       not known: the hardware has no price and no power\n";
+  std::string out =
+      fmt::format("cost       {} USD/h, {} USD per million output tokens ({} of all tokens)",
+                  number(price, 2), number(find(m, "cost_per_million_output_tokens"), 3),
+                  number(find(m, "cost_per_million_tokens"), 3));
+  if (energy > 0)
+    out += fmt::format("; {} kWh, {} per million output tokens, {} of it in idle GPUs",
+                       number(energy, 3), number(find(m, "energy_per_million_output_tokens"), 3),
+                       percent(find(m, "idle_energy").value_or(0) / energy));
+  return out + '\n';
 }
 
 }  // namespace
