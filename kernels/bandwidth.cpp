@@ -132,12 +132,30 @@ MemoryLevels levels_of(const std::vector<SweepPoint>& points, std::size_t l2_byt
   return found;
 }
 
+namespace {
+// What sysconf says of a size in bytes; 0 when it does not know.
+std::size_t cache_bytes(int name) {
+  const long bytes = sysconf(name);
+  return bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
+}
+}  // namespace
+
 std::size_t l2_cache_bytes() {
-  long bytes = 0;
 #ifdef _SC_LEVEL2_CACHE_SIZE
-  bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  if (const std::size_t bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE); bytes > 0) return bytes;
 #endif
-  return bytes > 0 ? static_cast<std::size_t>(bytes) : std::size_t{1} << 20;
+  return std::size_t{1} << 20;
+}
+
+std::size_t bytes_beyond_caches() {
+  constexpr std::size_t kLeast = std::size_t{512} << 20, kMost = std::size_t{2} << 30;
+  std::size_t wanted = kLeast;
+#ifdef _SC_LEVEL3_CACHE_SIZE
+  wanted = std::max(wanted, 4 * cache_bytes(_SC_LEVEL3_CACHE_SIZE));
+#endif
+  const auto memory = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
+                      static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
+  return std::min({wanted, kMost, std::max(kLeast, memory / 16)});
 }
 
 Rate probe_fma(Threads& threads, const ProbeRules& rules) {

@@ -76,6 +76,11 @@ MemoryLevels levels_of(const std::vector<SweepPoint>&, std::size_t l2_bytes);
 // Of one core's L2, as the system says; 1 MiB when it says nothing.
 std::size_t l2_cache_bytes();
 
+// How much data to walk through so that every call reads memory: four times the last-level cache
+// (of 1.7 times a cache that replaces lines at random, a third is still there), 512 MiB to 2 GiB
+// and no more than a sixteenth of the machine's memory beyond 512 MiB.
+std::size_t bytes_beyond_caches();
+
 // Multiply-adds of f32 in registers, with the instruction set in use (isa.h); flops/s.
 Rate probe_fma(Threads&, const ProbeRules& = {});
 

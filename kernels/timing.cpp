@@ -39,12 +39,11 @@ double quantile(std::vector<double>& values, double p) {
 
 Timing summarise(std::vector<double> seconds, std::int64_t rejected) {
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-  if (seconds.empty()) return {kNone, kNone, kNone, kNone, kNone, 0, rejected};
+  if (seconds.empty()) return {kNone, kNone, kNone, kNone, 0, rejected};
   return {quantile(seconds, 0.5),
           quantile(seconds, 0.05),
           quantile(seconds, 0.95),
           seconds.front(),
-          quantile(seconds, 0.25),
           static_cast<std::int64_t>(seconds.size()),
           rejected};
 }

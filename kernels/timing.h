@@ -13,8 +13,6 @@ namespace kvsim::kernels {
 // Seconds per call; NaN when no call counted.
 struct Timing {
   double median = 0, p5 = 0, p95 = 0, best = 0;
-  double quartile =
-      0;  // a quarter of the calls are faster: what others do on the memory bus only adds time
   std::int64_t calls = 0;     // that counted
   std::int64_t rejected = 0;  // preempted
 };

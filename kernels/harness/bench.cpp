@@ -11,7 +11,6 @@ namespace kvsim::kernels {
 namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-constexpr std::size_t kProbeBytes = std::size_t{512} << 20;
 
 // What writes as much as a tenth of what it reads is measured against copies, the rest against
 // reads.
@@ -54,7 +53,9 @@ void time_cpu(Bound& bound, const Operation& op, const NamedTarget& t, const Ben
 
 BenchRow time_row(const std::string& name, const Tree& shape, const NamedTarget& target,
                   const BenchOptions& options, const Beside& beside) {
-  const auto op = make_operation(name, shape, {.seed = 1, .footprint = options.footprint});
+  const std::int64_t footprint =
+      options.footprint > 0 ? options.footprint : static_cast<std::int64_t>(bytes_beyond_caches());
+  const auto op = make_operation(name, shape, {.seed = 1, .footprint = footprint});
   if (target.target.cpu != nullptr) force_isa(target.isa);
   BenchRow row;
   row.operation = name;
@@ -82,7 +83,7 @@ BenchRow time_row(const std::string& name, const Tree& shape, const NamedTarget&
 MachineRates machine_rates(const NamedTarget& t, double budget) {
   if (t.target.cpu == nullptr) return {};
   force_isa(t.isa);
-  const ProbeRules rules{.bytes = kProbeBytes, .calls = 9, .budget = budget};
+  const ProbeRules rules{.bytes = bytes_beyond_caches(), .calls = 9, .budget = budget};
   const CopyRates copies = probe_copy(*t.target.cpu, rules);
   return {probe_read(*t.target.cpu, rules).median, copies.non_temporal.median,
           probe_fma(*t.target.cpu, rules).median, copies.memcpy.median};
@@ -102,7 +103,7 @@ BenchReport bench_kernels(const BenchOptions& options, const std::vector<NamedTa
     report.machines.emplace_back(t.name, machine_rates(t, options.budget));
     memory.push_back(t.target.cpu == nullptr
                          ? nullptr
-                         : std::make_unique<MemoryProbe>(*t.target.cpu, kProbeBytes));
+                         : std::make_unique<MemoryProbe>(*t.target.cpu, bytes_beyond_caches()));
   }
   std::vector<std::string> names = options.operations;
   if (names.empty()) names = Registry::instance().names(Operation::kKind);

@@ -13,7 +13,7 @@ struct BenchOptions {
   std::vector<Tree> shapes;             // empty = each operation's own list
   std::int64_t calls = 21;              // wanted per row, quiet ones (timing.h)
   double budget = 2;                    // seconds per row
-  std::int64_t footprint = std::int64_t{512} << 20;
+  std::int64_t footprint = 0;           // bytes of all copies of the inputs; 0: beyond the caches
 };
 
 // What a device can do at best. 0 = not known.

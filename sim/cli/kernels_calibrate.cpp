@@ -131,19 +131,32 @@ int run_kernel_loop_verb(const po::variables_map& v) {
   if (shape.context < 1 || shape.context > 1 << 20)
     throw InputError("--context: expected 1 to 1048576");
   if (shape.steps < 1 || shape.steps > 100000) throw InputError("--steps: expected 1 to 100000");
-  const LoopReport report = run_kernel_loop(run.model, *run.cost, shape, kernel_progress);
+  const LocalDevice local("cpu", shape.threads);
+  const TimeKernels time_kernels = [&] {
+    DeviceSpec now = run.device;
+    measure_decodes(needs_of(*run.work), shape.batch, local.target(), now, timings,
+                    kernel_progress);
+    return Registry::instance().make<CostModel>(
+        "kernels", run.scenario.cost.params,
+        {run.work.get(), &now, &run.interconnect, run.parallel, run.base_dir, &run.node,
+         &run.storage, static_cast<double>(bits(run.precision.kv))});
+  };
+  const LoopReport report =
+      run_kernel_loop(run.model, *run.cost, time_kernels, shape, kernel_progress);
   end_kernel_progress();
   if (!std::isfinite(report.measured))
     throw InputError("no iteration had its cores to itself", "try when fewer other programs run");
   fmt::print(
-      "{} on {}, {} thread{}: {} sequences, contexts from {}, {} iterations ({} dropped: "
-      "others used the cores)\n",
+      "{} on {}, {} thread{}: {} sequences, contexts from {}, {} iterations of {} "
+      "({} calls dropped: others used the cores)\n",
       run.model.name, run.device.kernels->device, shape.threads, shape.threads > 1 ? "s" : "",
-      shape.batch, shape.context, shape.steps, report.dropped);
-  fmt::print(
-      "an iteration, lower quartile: measured {:.2f} ms, simulated {:.2f} ms, difference {:+.1f} "
-      "%\n",
-      1e3 * report.measured, 1e3 * report.simulated, 100 * report.difference());
+      shape.batch, shape.context, report.quiet, shape.steps, report.disturbed);
+  fmt::print("measured                                    {:8.2f} ms an iteration (median)\n",
+             1e3 * report.measured);
+  fmt::print("simulated, kernels timed between iterations {:+8.1f} %\n",
+             100 * report.law_difference);
+  fmt::print("simulated, kernels of the profile           {:+8.1f} %, {:.2f} ms\n",
+             100 * report.difference(), 1e3 * report.simulated);
   const double then = run.device.bandwidth.value, now = report.read_rate;
   if (std::isfinite(now) && then > 0)
     fmt::print("memory reads {:.1f} GB/s now, {:.1f} when the profile was measured\n", now / 1e9,

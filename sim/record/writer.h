@@ -19,7 +19,7 @@ namespace kvsim {
 // A kernel measured on this machine before the run, for its cost model.
 struct KernelTiming {
   std::string operation, shape, target;
-  double seconds = 0;      // lower quartile of a call
+  double seconds = 0;      // median of a call
   std::int64_t calls = 0;  // that counted
 };
 

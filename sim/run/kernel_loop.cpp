@@ -95,7 +95,7 @@ class Decoder {
                           threads_);
   }
   double read_rate() {
-    return kernels::probe_read(threads_, {.bytes = std::size_t{512} << 20}).median;
+    return kernels::probe_read(threads_, {.bytes = kernels::bytes_beyond_caches()}).median;
   }
   [[nodiscard]] float sample() const { return logits_.front(); }
 
@@ -216,41 +216,59 @@ void check_model(const ModelSpec& m, const LoopShape& shape) {
         "choose a smaller model, batch or context");
 }
 
-double quartile(std::vector<double> values) {
-  return values.empty() ? std::nan("") : kernels::quantile(values, 0.25);
+constexpr int kAttempts = 8;  // at an iteration that others disturb
+constexpr std::int64_t kRounds = 5;
+
+double median(std::vector<double> values) {
+  return values.empty() ? std::nan("") : kernels::quantile(values, 0.5);
+}
+
+StepShape decodes(const LoopShape& shape, std::int64_t context) {
+  StepShape s;
+  s.decodes = s.padded_decodes = shape.batch;
+  s.decode_context_sum = shape.batch * context;
+  s.decode_context_max = context;
+  return s;
 }
 
 }  // namespace
 
-LoopReport run_kernel_loop(const ModelSpec& m, CostModel& cost, const LoopShape& shape,
+LoopReport run_kernel_loop(const ModelSpec& m, CostModel& profile, const TimeKernels& time_kernels,
+                           const LoopShape& shape,
                            const std::function<void(const std::string&)>& progress) {
   check_model(m, shape);
   if (progress) progress("drawing weights");
   Decoder decoder(m, shape);
   decoder.step(shape.context + 1);  // touches everything once
   LoopReport report;
-  std::vector<double> simulated, measured;
-  for (std::int64_t i = 0; i < shape.steps; ++i) {
-    const std::int64_t context = shape.context + 1 + i;
-    if (progress) progress(fmt::format("iteration {} of {}", i + 1, shape.steps));
-    if (i == shape.steps / 2) report.read_rate = decoder.read_rate();
-    StepShape s;
-    s.decodes = s.padded_decodes = shape.batch;
-    s.decode_context_sum = shape.batch * context;
-    s.decode_context_max = context;
-    LoopStep one{context, to_seconds(cost.decode_line(s).at(s)),
-                 kernels::time_once(shape.threads, [&] { decoder.step(context); })};
-    KVSIM_CHECK(std::isfinite(decoder.sample()), "the loop computes finite logits");
-    if (one.measured < 0) {
-      ++report.dropped;
-    } else {
-      simulated.push_back(one.simulated);
-      measured.push_back(one.measured);
+  std::vector<double> simulated, measured, law;
+  const std::int64_t rounds = std::min(kRounds, shape.steps);
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    const std::unique_ptr<CostModel> now = time_kernels();
+    if (round == rounds / 2) report.read_rate = decoder.read_rate();
+    std::vector<double> simulated_now, measured_now;
+    for (std::int64_t i = shape.steps * round / rounds; i < shape.steps * (round + 1) / rounds;
+         ++i) {
+      const std::int64_t context = shape.context + 1 + i;
+      if (progress) progress(fmt::format("iteration {} of {}", i + 1, shape.steps));
+      double seconds = -1;
+      for (int attempt = 0; attempt < kAttempts && seconds < 0; ++attempt) {
+        seconds = kernels::time_once(shape.threads, [&] { decoder.step(context); });
+        KVSIM_CHECK(std::isfinite(decoder.sample()), "the loop computes finite logits");
+        ++(seconds < 0 ? report.disturbed : report.quiet);
+      }
+      if (seconds < 0) continue;
+      const StepShape s = decodes(shape, context);
+      simulated.push_back(to_seconds(profile.decode_line(s).at(s)));
+      simulated_now.push_back(to_seconds(now->decode_line(s).at(s)));
+      measured.push_back(seconds);
+      measured_now.push_back(seconds);
     }
-    report.steps.push_back(one);
+    if (!measured_now.empty()) law.push_back(median(simulated_now) / median(measured_now) - 1);
   }
-  report.simulated = quartile(simulated);
-  report.measured = quartile(measured);
+  report.simulated = median(simulated);
+  report.measured = median(measured);
+  report.law_difference = median(law);
   return report;
 }
 

@@ -4,8 +4,8 @@
 // with it.
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
-#include <vector>
 
 #include "hardware/cost_model.h"
 #include "models/model.h"
@@ -19,26 +19,27 @@ struct LoopShape {
   int threads = 1;
 };
 
-struct LoopStep {
-  std::int64_t context = 0;  // of each sequence, the token being computed included
-  double simulated = 0;      // seconds
-  double measured = 0;       // seconds; < 0: the call did not have its cores to itself
-};
-
+// Seconds are medians over the iterations that had their cores to themselves; NaN: none had.
 struct LoopReport {
-  std::vector<LoopStep> steps;
-  double simulated = 0, measured = 0;  // lower quartiles over the steps that counted, seconds
-  std::int64_t dropped = 0;
+  double simulated = 0, measured = 0;
+  // simulated / measured - 1 with kernels that were timed between the iterations, the median of the
+  // rounds: what is wrong with the law, where difference() also has what changed since the profile.
+  double law_difference = 0;
+  std::int64_t quiet = 0, disturbed = 0;  // calls; a disturbed one is made again, a few times
   // Bytes per second that memory gave in the middle of the loop (bandwidth.h): on a machine that
   // others use it changes by the minute.
   double read_rate = 0;
   [[nodiscard]] double difference() const { return simulated / measured - 1; }
 };
 
-// Weights in f16, KV in f16. Throws InputError for models that the loop cannot run (other than
-// dense Llama-like decoders with head widths of a multiple of 16), and when weights and KV exceed
-// half of the memory.
-LoopReport run_kernel_loop(const ModelSpec&, CostModel&, const LoopShape&,
+// Times the kernels that the iterations call, now.
+using TimeKernels = std::function<std::unique_ptr<CostModel>()>;
+
+// Weights in f16, KV in f16. In a few rounds: the kernels, then a share of the iterations. Throws
+// InputError for models that the loop cannot run (other than dense Llama-like decoders with head
+// widths of a multiple of 16), and when weights and KV exceed half of the memory.
+LoopReport run_kernel_loop(const ModelSpec&, CostModel& profile, const TimeKernels&,
+                           const LoopShape&,
                            const std::function<void(const std::string&)>& progress);
 
 }  // namespace kvsim

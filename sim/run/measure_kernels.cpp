@@ -24,7 +24,9 @@ using kernels::NamedTarget;
 // ones goes on.
 constexpr double kLongestCall = 1.0;
 constexpr std::int64_t kCalls = 15;
-constexpr double kBudget = 0.7;  // seconds per point
+constexpr double kBudget = 0.7, kShortBudget = 0.1;  // seconds per point
+const std::vector<std::int64_t> kRows{1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
+const std::vector<std::int64_t> kSequences{1, 4, 16, 64};
 
 // A software device is thirty times slower than the CPU it runs on: smaller matrices and batches.
 bool is_software(const NamedTarget& t) {
@@ -40,26 +42,26 @@ Tree shape_of(std::initializer_list<std::pair<const char*, std::string>> values)
 class Meter {
  public:
   Meter(const NamedTarget& target, std::vector<KernelTiming>& timings,
-        const std::function<void(const std::string&)>& progress)
-      : target_(target), timings_(timings), progress_(progress) {}
+        const std::function<void(const std::string&)>& progress, double budget)
+      : target_(target), timings_(timings), progress_(progress), budget_(budget) {}
 
-  // Lower quartile of the seconds of a call: what others do on the memory bus only adds. Tries
+  // Median of the seconds of a call. (Lower quartiles of many short calls add up to less than an
+  // iteration that is made of such calls ever takes, since what disturbs them is spread.) Tries
   // again with more time when other processes kept the cores busy.
   double seconds(const std::string& operation, const Tree& shape) {
     if (progress_) progress_(fmt::format("{} {}", operation, kernels::shape_text(shape)));
     kernels::BenchOptions options;
     options.calls = kCalls;
-    options.footprint = is_software(target_) ? std::int64_t{64} << 20 : std::int64_t{512} << 20;
-    for (double budget = kBudget; budget < 60; budget *= 4) {
+    options.footprint = is_software(target_) ? std::int64_t{64} << 20 : 0;
+    for (double budget = budget_; budget < 60; budget *= 4) {
       options.budget = budget;
       const kernels::BenchRow row = kernels::time_operation(operation, shape, target_, options);
       if (!row.skipped_why.empty())
         throw InputError(fmt::format("{} cannot be measured on {}: {}", operation, target_.name,
                                      row.skipped_why));
       if (row.timing.calls == 0) continue;
-      timings_.push_back(
-          {operation, row.shape, target_.name, row.timing.quartile, row.timing.calls});
-      return row.timing.quartile;
+      timings_.push_back({operation, row.shape, target_.name, row.timing.median, row.timing.calls});
+      return row.timing.median;
     }
     throw InputError(
         fmt::format("{}: no call of {} had its cores to itself", target_.name, operation),
@@ -71,7 +73,16 @@ class Meter {
   const NamedTarget& target_;
   std::vector<KernelTiming>& timings_;
   const std::function<void(const std::string&)>& progress_;
+  double budget_;
 };
+
+// The points between which `count` lies.
+std::vector<std::int64_t> around(const std::vector<std::int64_t>& grid, std::int64_t count) {
+  const auto high = std::lower_bound(grid.begin(), grid.end(), count);
+  if (high == grid.end()) return {grid.end() - 2, grid.end()};
+  if (*high == count || high == grid.begin()) return {*high};
+  return {high[-1], high[0]};
+}
 
 struct Point {
   double amount = 0, seconds = 0;
@@ -106,12 +117,13 @@ void keep(const Fitted& f, KernelProfile& profile) {
   profile.worst_fit = std::max(profile.worst_fit, f.worst);
 }
 
-void measure_linear(Meter& meter, const std::string& element, KernelProfile& profile) {
+void measure_linear(Meter& meter, const std::string& element,
+                    const std::vector<std::int64_t>& all_rows, KernelProfile& profile) {
   const bool small = is_software(meter.target());
   const std::array<std::int64_t, 2> dims =
       small ? std::array<std::int64_t, 2>{512, 1024} : std::array<std::int64_t, 2>{1024, 4096};
   double last = 0;
-  for (const std::int64_t rows : {1, 2, 4, 8, 16, 32, 64, 128, 256, 512}) {
+  for (const std::int64_t rows : all_rows) {
     if (last > kLongestCall) break;
     std::vector<Point> points;
     for (const std::int64_t dim : dims) {
@@ -145,10 +157,11 @@ AttentionTime time_of(const AttentionShape& a, std::int64_t count, const Fitted&
           a.latent,  count,     f.base_ns,  f.slope_ns};
 }
 
-void measure_decode(Meter& meter, const AttentionShape& a, KernelProfile& profile) {
+void measure_decode(Meter& meter, const AttentionShape& a, const std::vector<std::int64_t>& batches,
+                    KernelProfile& profile) {
   const std::int64_t most = is_software(meter.target()) ? 8192 : 131072;  // tokens of a batch
   double last = 0;
-  for (const std::int64_t batch : {1, 4, 16, 64}) {
+  for (const std::int64_t batch : batches) {
     if (last > kLongestCall) break;
     std::vector<Point> points;
     for (const std::int64_t context : {128, 512, 2048, 8192}) {
@@ -276,7 +289,7 @@ DeviceSpec measure_device(const NamedTarget& target, const std::string& id,
   d.compute = {{"fp32", FlopRate{rates.flops}}};
   for (const char* figure : {"memory", "bandwidth", "compute", "kernels"})
     d.source[figure] = "measured here on " + p.date;
-  Meter meter(target, timings, progress);
+  Meter meter(target, timings, progress, kBudget);
   measure_elementwise(meter, p);
   d.kernels = std::move(p);
   return d;
@@ -285,10 +298,25 @@ DeviceSpec measure_device(const NamedTarget& target, const std::string& id,
 void measure(const KernelNeeds& needs, const NamedTarget& target, DeviceSpec& device,
              std::vector<KernelTiming>& timings,
              const std::function<void(const std::string&)>& progress) {
-  Meter meter(target, timings, progress);
-  for (const std::string& element : needs.linear) measure_linear(meter, element, *device.kernels);
-  for (const AttentionShape& a : needs.decode) measure_decode(meter, a, *device.kernels);
-  for (const AttentionShape& a : needs.prefill) measure_prefill(meter, a, *device.kernels);
+  Meter meter(target, timings, progress, kBudget);
+  KernelProfile& p = *device.kernels;
+  for (const std::string& element : needs.linear) measure_linear(meter, element, kRows, p);
+  for (const AttentionShape& a : needs.decode) measure_decode(meter, a, kSequences, p);
+  for (const AttentionShape& a : needs.prefill) measure_prefill(meter, a, p);
+}
+
+void measure_decodes(const KernelNeeds& needs, std::int64_t sequences, const NamedTarget& target,
+                     DeviceSpec& device, std::vector<KernelTiming>& timings,
+                     const std::function<void(const std::string&)>& progress) {
+  Meter meter(target, timings, progress, kShortBudget);
+  KernelProfile& p = *device.kernels;
+  p.linear.clear();
+  p.decode.clear();
+  measure_elementwise(meter, p);
+  for (const std::string& element : needs.linear)
+    measure_linear(meter, element, around(kRows, sequences), p);
+  for (const AttentionShape& a : needs.decode)
+    measure_decode(meter, a, around(kSequences, sequences), p);
 }
 
 }  // namespace kvsim

@@ -37,4 +37,11 @@ void measure(const KernelNeeds&, const kernels::NamedTarget&, DeviceSpec&,
              std::vector<KernelTiming>& timings,
              const std::function<void(const std::string&)>& progress);
 
+// Measures anew what an iteration of `sequences` decodes takes (products, decode attention, norms
+// and softmax, at the neighbouring points of the profile's grid) and puts it in place of the
+// device's; a few seconds.
+void measure_decodes(const KernelNeeds&, std::int64_t sequences, const kernels::NamedTarget&,
+                     DeviceSpec&, std::vector<KernelTiming>& timings,
+                     const std::function<void(const std::string&)>& progress);
+
 }  // namespace kvsim
