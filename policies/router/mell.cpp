@@ -15,6 +15,7 @@ class Mell final : public Router {
     Ratio full{0.85};
     std::int64_t growth = 256;
     double ease = 1.5;
+    MoveBy by = MoveBy::cheaper;
     static constexpr Rows kFields{
         field("every", &Params::every,
               between<Duration>(std::chrono::milliseconds(1), std::chrono::hours(1)),
@@ -24,12 +25,17 @@ class Mell final : public Router {
         field("growth", &Params::growth, between<std::int64_t>(0, 1 << 30),
               "tokens of room kept for each request's output"),
         field("ease", &Params::ease, between(1.0, 1e6),
-              "an instance is emptied when the others in use have this many times the room")};
+              "an instance is emptied when the others in use have this many times the room"),
+        field(
+            "by", &Params::by, any,
+            "a request that moves: its KV is copied, its tokens are computed again, or what takes "
+            "less time")};
   };
   Mell(Params p, const Context&) : params_(p) {}
   [[nodiscard]] Traits traits() const override {
     Traits t;
     t.every = params_.every;
+    t.estimates = params_.by == MoveBy::cheaper;
     return t;
   }
   std::size_t pick(const RoutedRequest& r, std::span<const InstanceView> instances,
@@ -77,7 +83,7 @@ class Mell final : public Router {
       if (i == from || !v.up || room(v) < needs || (v.in_flight == 0 && !may_open)) continue;
       if (to == kNoInstance || load(v) > load(instances[to])) to = i;
     }
-    if (to != kNoInstance) out.push_back({from, to});
+    if (to != kNoInstance) out.push_back({from, to, params_.by});
   }
 
   Params params_;

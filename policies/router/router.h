@@ -1,9 +1,11 @@
 #pragma once
 // Which instance of a pool serves a request: the contract of every router.
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "sim/base/random.h"
@@ -56,9 +58,19 @@ struct RoutedRequest {
   }
 };
 
+// How a live request reaches another instance: its KV is copied while it still decodes, or its
+// tokens are computed once more there; or whichever takes less time, the copy alone on its links
+// against the computing behind what waits there (Traits::estimates).
+enum class MoveBy : std::uint8_t { copy, recompute, cheaper };
+constexpr auto enum_names(MoveBy) {
+  return std::array{std::pair{MoveBy::copy, "copy"}, std::pair{MoveBy::recompute, "recompute"},
+                    std::pair{MoveBy::cheaper, "cheaper"}};
+}
+
 // Asks for a live request to be moved (Traits::every); the engine picks which.
 struct Migration {
   std::size_t from = 0, to = 0;
+  MoveBy by = MoveBy::copy;
 };
 
 class Router {

@@ -302,7 +302,9 @@ class World final : private Rank::Peers, private Transfers::Listener {
   std::optional<std::uint32_t> choose_to_switch(Time);
   void on_migrate(std::uint32_t pool, Time);
   // The request with the least KV of the first rank that has one to move.
-  void move_lightest(std::uint32_t from, std::uint32_t to, Time);
+  void move_lightest(std::uint32_t from, std::uint32_t to, MoveBy, Time);
+  [[nodiscard]] bool computes_again(MoveBy, std::uint32_t from, std::uint32_t to,
+                                    std::int64_t tokens) const;
   [[nodiscard]] Rank& rank_of(std::uint32_t instance, std::uint32_t rank) {
     return *instances_[instance]->ranks[rank];
   }
@@ -348,10 +350,11 @@ class World final : private Rank::Peers, private Transfers::Listener {
   std::vector<std::pair<Rank*, std::uint32_t>> calls_;   // tools that run, and who waits for them
   std::vector<std::uint32_t> free_calls_;
   std::vector<Migration> migrations_;
-  struct Advance {  // KV of a request that is still at work was sent
+  struct Advance {  // a request that is still at work will move
     std::uint64_t request = 0;
     std::uint32_t to = 0;
-    std::int64_t tokens = 0;
+    std::int64_t tokens = 0;         // whose KV was sent
+    bool is_computed_again = false;  // no KV follows either
   };
   std::vector<Advance> advanced_;
   std::map<std::uint64_t, Push> pushes_;          // by request

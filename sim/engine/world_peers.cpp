@@ -150,21 +150,26 @@ void World::place_handed(Time now) {
     if (!pushes_.empty() && leave_pushed(*rank, slot)) continue;
     Sequence q = rank->sequence(slot);
     const RankTotals& from = rank->totals();
-    const std::uint32_t id = new_source(Source::Kind::handed, from.instance);
-    Source& s = sources_[id];
-    s.from_rank = from.rank;
-    s.from_slot = slot;
-    s.tokens = q.computed;
     const auto ahead = std::find_if(advanced_.begin(), advanced_.end(),
                                     [&](const auto& a) { return a.request == q.outcome.index; });
+    Advance planned;
     std::optional<std::size_t> to;
     if (ahead != advanced_.end()) {
-      s.ahead = ahead->tokens;
-      if (views_[ahead->to].up) to = ahead->to;
+      planned = *ahead;
+      if (views_[planned.to].up) to = planned.to;
       advanced_.erase(ahead);
     }
-    q.source = id;
-    q.source_tokens = q.computed;
+    if (planned.is_computed_again) {
+      q.outcome.recomputed_tokens += q.computed;
+    } else {
+      q.source = new_source(Source::Kind::handed, from.instance);
+      q.source_tokens = q.computed;
+      Source& s = sources_[q.source];
+      s.from_rank = from.rank;
+      s.from_slot = slot;
+      s.tokens = q.computed;
+      s.ahead = planned.tokens;
+    }
     q.computed = 0;
     q.reserved = 0;
     q.host_room = q.host_layers = q.host_copy = 0;
@@ -172,12 +177,26 @@ void World::place_handed(Time now) {
     --instances_[from.instance]->in_flight[from.rank];
     discharge(from.instance, q.outcome);
     hand_to(std::move(q), to, now);
+    if (!planned.is_computed_again) continue;
+    disturb(from.instance, from.rank, now);
+    rank->release_handed(slot, now);
   }
 }
 
 // ---- live migration
 
-void World::move_lightest(std::uint32_t from, std::uint32_t to, Time now) {
+bool World::computes_again(MoveBy by, std::uint32_t from, std::uint32_t to,
+                           std::int64_t tokens) const {
+  if (by != MoveBy::cheaper) return by == MoveBy::recompute;
+  const TransferPath way = options_.peers->way(from, to);
+  const Pool& pool = stage_of(to);
+  const Duration computing =
+      views_[to].pending_work + pool.steps[to - pool.first]->prefill(0, tokens);
+  const auto bytes = static_cast<double>(tokens * options_.peers->token_bytes);
+  return to_seconds(computing) < bytes / transfers_.bandwidth(way);
+}
+
+void World::move_lightest(std::uint32_t from, std::uint32_t to, MoveBy by, Time now) {
   Instance& in = *instances_[from];
   for (std::uint32_t r = 0; r < in.ranks.size(); ++r) {
     groups_[in.groups[r]]->steps.sync(now - Duration{1});  // as in world_route.cpp
@@ -187,14 +206,21 @@ void World::move_lightest(std::uint32_t from, std::uint32_t to, Time now) {
     if (std::any_of(advanced_.begin(), advanced_.end(),
                     [&](const auto& a) { return a.request == request; }))
       continue;
+    const std::int64_t tokens = in.ranks[r]->computed(*slot);
+    if (computes_again(by, from, to, tokens)) {
+      advanced_.push_back({request, to, 0, true});
+      disturb(from, r, now);
+      in.ranks[r]->depart(*slot, request, now);
+      return;
+    }
     const std::uint32_t id = new_source(Source::Kind::advance, from);
     Source& s = sources_[id];
     s.from_rank = r;
     s.from_slot = *slot;
     s.to = to;
     s.request = request;
-    s.tokens = in.ranks[r]->computed(*slot);
-    advanced_.push_back({request, s.to, s.tokens});
+    s.tokens = tokens;
+    advanced_.push_back({request, to, tokens, false});
     begin_flow(s, id, s.tokens, now);
     return;
   }
@@ -206,7 +232,7 @@ void World::on_migrate(std::uint32_t p, Time now) {
   pool.router->balance({views_.data() + pool.first, pool.count}, migrations_);
   for (const Migration& m : migrations_)
     move_lightest(static_cast<std::uint32_t>(pool.first + m.from),
-                  static_cast<std::uint32_t>(pool.first + m.to), now);
+                  static_cast<std::uint32_t>(pool.first + m.to), m.by, now);
   tick(EventKind::migrate, p, pool.traits.every);
 }
 

@@ -327,7 +327,7 @@ void World::on_move(std::uint32_t i, Time now) {
     if (views_[k].up && (!to || views_[k].prompt_tokens < views_[*to].prompt_tokens)) to = k;
   if (to) {
     move_waiting(i, now);
-    move_lightest(i, *to, now);
+    move_lightest(i, *to, MoveBy::copy, now);
   }
   stop_drained(now);
   tick(EventKind::move, i, s.plan().move_every);

@@ -31,6 +31,12 @@ std::vector<Variant> variants() {
            {"preble", {{"window", "1 ms"}, {"imbalance", "1"}}},
            {"mooncake-conductor", {{"threshold", "1"}}},
            {"mell", {{"every", "1 ms"}, {"full", "1 %"}, {"growth", "0"}, {"ease", "1"}}},
+           {"mell",
+            {{"every", "1 ms"},
+             {"full", "1 %"},
+             {"growth", "0"},
+             {"ease", "1"},
+             {"by", "recompute"}}},
            {"llumnix", {{"every", "1 ms"}, {"from_below", "1e9"}, {"to_above", "-1e9"}}}})
     all.push_back(more);
   return all;

@@ -127,10 +127,51 @@ TEST(Handover, MigrationMovesLiveRequests) {
   EXPECT_GT(out.peer_bytes, 100 * 50);
 }
 
+// Two of 900 do not fit beside each other; when the first is over, the third goes to the second. A
+// token takes 50 ns on the links and 10 to compute, and an iteration 1000: what is cheaper depends
+// on the links alone.
+TEST(Handover, WhoMovesIsCopiedOrComputedAgainWhicheverIsCheaper) {
+  test::LinearCost cost(1000, 10, 0);
+  test::Fleet f;
+  f.engine.block_tokens = 4;
+  f.engine.kv_blocks = 2000;
+  f.token_bytes = 50;
+  f.router = "mell";
+  const std::vector<Request> requests{test::request(0, 900, 20), test::request(1, 900, 3000),
+                                      test::request(2, 100, 3000)};
+  const auto run = [&](const char* by, double bandwidth) {
+    f.bandwidth = bandwidth;
+    f.params = {{"every", "1 ms"}, {"full", "20 %"}, {"growth", "0"}, {"by", by}};
+    RunOutcome out = f.run(requests, cost);
+    EXPECT_EQ(out.handovers, 1) << by;
+    EXPECT_EQ(out.requests.at(2).first_instance, 0U) << by;
+    EXPECT_EQ(out.requests.at(2).instance, 1U) << by;
+    for (const RequestOutcome& r : out.requests) EXPECT_EQ(r.outcome, Outcome::finished) << by;
+    return out;
+  };
+  for (const auto& [by, bandwidth] :
+       {std::pair{"copy", 1e9}, std::pair{"cheaper", 1e10}, std::pair{"cheaper", 1e11}}) {
+    const RunOutcome out = run(by, bandwidth);
+    EXPECT_EQ(out.requests.at(2).recomputed_tokens, 0) << by;
+    EXPECT_GE(out.peer_bytes, 100 * 50) << by;
+  }
+  for (const char* by : {"recompute", "cheaper"}) {
+    const RunOutcome out = run(by, 1e9);
+    const std::int64_t again = out.requests.at(2).recomputed_tokens;
+    EXPECT_GT(again, 100) << by;
+    EXPECT_EQ(out.peer_bytes, 0) << by;
+    // Every prompt once, the moved one twice with what it had decoded, and its last token, whose KV
+    // nobody had computed.
+    EXPECT_EQ(out.ranks.at(0).prefill_tokens + out.ranks.at(1).prefill_tokens,
+              900 + 900 + 100 + again + 1)
+        << by;
+  }
+}
+
 // Iterations of a few lengths end together again and again: who leaves in one instant is seen by
 // the others' plans of that instant, or by none, whether their iterations were skipped or not.
 TEST(Handover, LeavingAtAnInstantThatOthersPlanForIsTheSameOnBothPaths) {
-  std::int64_t moved = 0;
+  std::int64_t moved = 0, again = 0;
   for (std::uint64_t seed = 0; seed < 300; ++seed) {
     Rng rng(seed, "departures");
     test::LinearCost cost(250'000, rng.below(2) == 0 ? 0 : 250'000, 0);
@@ -142,8 +183,15 @@ TEST(Handover, LeavingAtAnInstantThatOthersPlanForIsTheSameOnBothPaths) {
     f.instances = 2 + rng.below(3);
     f.bandwidth = 1e9;
     f.token_bytes = static_cast<std::int64_t>(rng.below(3) * 250'000);
-    f.router = "llumnix";
-    f.params = {{"every", "1 ms"}, {"from_below", "1e9"}, {"to_above", "-1e9"}};
+    f.router = seed % 2 == 0 ? "llumnix" : "mell";
+    if (seed % 2 == 0)
+      f.params = {{"every", "1 ms"}, {"from_below", "1e9"}, {"to_above", "-1e9"}};
+    else
+      f.params = {{"every", "1 ms"},
+                  {"full", "10 %"},
+                  {"growth", "0"},
+                  {"ease", "1"},
+                  {"by", seed % 4 == 1 ? "recompute" : "cheaper"}};
     std::vector<Request> requests;
     std::int64_t at = 0;
     for (int i = 0; i < 24; ++i) {
@@ -154,8 +202,10 @@ TEST(Handover, LeavingAtAnInstantThatOthersPlanForIsTheSameOnBothPaths) {
     const RunOutcome fast = f.run(requests, cost), exact = f.run(requests, cost, true);
     ASSERT_EQ(fast.digest, exact.digest) << "seed " << seed;
     moved += fast.handovers;
+    for (const RequestOutcome& r : fast.requests) again += seed % 2 == 1 ? r.recomputed_tokens : 0;
   }
   EXPECT_GT(moved, 300);
+  EXPECT_GT(again, 300);
 }
 
 // Random fleets that push: nothing is lost, both paths agree, every byte of KV is sent once.
