@@ -15,16 +15,37 @@
 #include "kernels/cpu/lanes.inc"
 #include "kernels/threads.h"
 
-// One head page of dim-major keys at a time, in two passes over what by then lies in L1: ranges of
-// all channels (tokens), scales in vectors, then codes.
+// One head page of dim-major keys at a time, in two passes over what by then lies in a cache:
+// ranges of all channels (tokens), scales in vectors, then codes.
 
 #ifndef KVSIM_QUANTIZE_HEAD_PAGE
 #define KVSIM_QUANTIZE_HEAD_PAGE
 namespace kvsim::kernels::cpu {
+// Fetches the head page that comes next while this one is read twice, for its ranges and for its
+// codes. In eight parts side by side: the processor's own prefetchers follow one stream per 4 KiB.
+class Ahead {
+ public:
+  Ahead(const std::byte* at, std::size_t bytes)
+      : at_(at), part_(bytes / kParts / kLine * kLine), left_(bytes <= kMost ? part_ : 0) {}
+  // So many more bytes of this head page were read.
+  void advance(std::size_t bytes) {
+    for (read_ += bytes; read_ >= 2 * kParts * kLine; read_ -= 2 * kParts * kLine) {
+      if (left_ == 0) continue;
+      for (std::size_t i = 0; i < kParts; ++i) hwy::Prefetch(at_ + i * part_);
+      at_ += kLine, left_ -= kLine;
+    }
+  }
+
+ private:
+  static constexpr std::size_t kParts = 8, kLine = 64, kMost = 256 * 1024;  // stays in a cache
+  const std::byte* at_;
+  std::size_t part_, left_, read_ = 0;
+};
+
 struct HeadPage {
   const std::byte* keys;    // dim-major, slots from `tokens` on hold harmless numbers
   const std::byte* values;  // in the source
-  const std::byte* next;    // what is read after this head page, to be fetched
+  Ahead& ahead;             // fetches what is read after this head page
   std::size_t tokens;
   std::byte* codes;  // of the keys, dim-major
   std::byte* out;    // head page of the target
@@ -56,17 +77,26 @@ HWY_INLINE hn::Vec<Wide> store_rounded(hn::Vec<Wide> v, std::byte* at) {
   return load<Element::f16>(d, at);
 #endif
 }
-HWY_INLINE void fit(const Ranges& r, std::size_t n, float top, std::byte* scales,
+// Whether no code can leave its bits: each zero is the range's lower end itself and each scale is
+// nothing or a normal number, so no number lies below its zero and none more than top * 2^-11 steps
+// above the largest code.
+HWY_INLINE bool fit(const Ranges& r, std::size_t n, float top, std::byte* scales,
                     std::byte* zeros) {
   const Wide d;
+  auto is_exact = hn::Eq(hn::Zero(d), hn::Zero(d));
   for (std::size_t i = 0; i < n; i += hn::Lanes(d)) {
     const auto low = hn::LoadU(d, r.low + i);
     const auto scale = hn::Div(hn::Sub(hn::LoadU(d, r.high + i), low), hn::Set(d, top));
     const auto stored = store_rounded(scale, scales + 2 * i);
-    hn::StoreU(store_rounded(low, zeros + 2 * i), d, r.low + i);
+    const auto zero = store_rounded(low, zeros + 2 * i);
     const auto is_zero = hn::Eq(stored, hn::Zero(d));
+    const auto is_normal =
+        hn::And(hn::Ge(stored, hn::Set(d, 0x1p-14F)), hn::Le(stored, hn::Set(d, 65504.0F)));
+    is_exact = hn::And(is_exact, hn::And(hn::Eq(zero, low), hn::Or(is_zero, is_normal)));
+    hn::StoreU(zero, d, r.low + i);
     hn::StoreU(hn::IfThenZeroElse(is_zero, hn::Div(hn::Set(d, 1.0F), stored)), d, r.high + i);
   }
+  return hn::AllTrue(d, is_exact);
 }
 
 // 2^23: a small number added to it is rounded to an integer, which its lowest bits then hold. Ties
@@ -86,12 +116,6 @@ HWY_INLINE void single_code(std::size_t i, const std::byte* in, const From& from
     byte |= static_cast<unsigned>(static_cast<int>(code)) << (n * Bits);
   }
   out[i] = static_cast<std::byte>(byte);
-}
-
-// Every line of what the pass after this one reads: the passes are too short for the hardware's
-// prefetcher to find their streams.
-HWY_INLINE void prefetch(const std::byte* at, std::size_t bytes) {
-  for (std::size_t line = 0; line < bytes; line += 64) hwy::Prefetch(at + line);
 }
 
 // Smallest and largest of `rows` rows of 16 numbers, `step` bytes apart.
@@ -115,8 +139,10 @@ HWY_INLINE void range_of_rows(const std::byte* at, std::size_t rows, std::size_t
 // positive; else the largest number is the one nearest to zero, the smallest integer. Among
 // unsigned ones the largest is the most negative number if there is one; else the smallest number
 // is the smallest integer.
-using Words = hn::FixedTag<std::int16_t, 16>;
+using Words = hn::Repartition<std::int16_t, Wide>;
 using VWords = hn::Vec<Words>;
+constexpr std::size_t kRangesPerVector = hn::MaxLanes(Words()) / 16;
+constexpr std::size_t kVectors = 16 / kRangesPerVector;
 struct LeastWord {
   HWY_INLINE VWords operator()(VWords x, VWords y) const { return hn::Min(x, y); }
 };
@@ -125,7 +151,7 @@ struct MostWord {
 };
 struct MostUnsignedWord {
   HWY_INLINE VWords operator()(VWords x, VWords y) const {
-    const hn::FixedTag<std::uint16_t, 16> d;
+    const hn::RebindToUnsigned<Words> d;
     return hn::BitCast(Words(), hn::Max(hn::BitCast(d, x), hn::BitCast(d, y)));
   }
 };
@@ -138,46 +164,76 @@ HWY_INLINE void combine_halves(D d, VWords* in, std::size_t count) {
                  hn::BitCast(Words(), hn::InterleaveUpper(d, x, y)));
   }
 }
-// Lane i of the result: Op over all lanes of in[i]. Uses in[16] up.
+// Op over the 16 lanes of each range of in[0] .. in[kVectors - 1], which it uses up. Two ranges a
+// vector: those of the lower halves in the result's first eight lanes, of the upper ones from lane
+// 16 on; one: in the order of the vectors.
 template <class Op>
 HWY_INLINE VWords across(VWords* in) {
-  combine_halves<Op>(Words(), in, 8);
-  combine_halves<Op>(hn::FixedTag<std::int32_t, 8>(), in, 4);
-  combine_halves<Op>(hn::FixedTag<std::int64_t, 4>(), in, 2);
-  return Op()(hn::ConcatLowerLower(Words(), in[1], in[0]),
-              hn::ConcatUpperUpper(Words(), in[1], in[0]));
+  combine_halves<Op>(Words(), in, kVectors / 2);
+  combine_halves<Op>(hn::Repartition<std::int32_t, Words>(), in, kVectors / 4);
+  combine_halves<Op>(hn::Repartition<std::int64_t, Words>(), in, kVectors / 8);
+  if constexpr (kRangesPerVector == 2) {
+    const hn::Repartition<std::int64_t, Words> d;
+    return Op()(in[0], hn::BitCast(Words(), hn::SwapAdjacentBlocks(hn::BitCast(d, in[0]))));
+  } else {
+    return Op()(hn::ConcatLowerLower(Words(), in[1], in[0]),
+                hn::ConcatUpperUpper(Words(), in[1], in[0]));
+  }
+}
+
+// A row of 16 numbers, or two: from `first` and from `second`.
+HWY_INLINE VWords rows_from(const std::byte* first, [[maybe_unused]] const std::byte* second) {
+#if HWY_TARGET == HWY_AVX3
+  const hn::Half<Words> half;
+  return hn::Combine(Words(), hn::LoadU(half, reinterpret_cast<const std::int16_t*>(second)),
+                     hn::LoadU(half, reinterpret_cast<const std::int16_t*>(first)));
+#else
+  return hn::LoadU(Words(), reinterpret_cast<const std::int16_t*>(first));
+#endif
+}
+
+// f32 of the 16 results of across(), in the order of the ranges.
+template <Element E>
+HWY_INLINE void store_ranges(VWords v, float* out) {
+  alignas(64) std::int16_t words[hn::MaxLanes(Words())];
+  hn::Store(v, Words(), words);
+#if HWY_TARGET == HWY_AVX3
+  const hn::FixedTag<std::int16_t, 8> d;
+  const auto even = hn::Load(d, words), odd = hn::Load(d, words + 16);
+  hn::Store(hn::InterleaveLower(d, even, odd), d, words);
+  hn::Store(hn::InterleaveUpper(d, even, odd), d, words + 8);
+#endif
+  const Wide wide;
+  for (std::size_t i = 0; i < 16; i += hn::Lanes(wide))
+    hn::StoreU(load<E>(wide, reinterpret_cast<const std::byte*>(words + i)), wide, out + i);
 }
 
 // find_all_ranges() for ranges first .. first + 15; the last of `count` stands in for those behind.
 template <Element E>
 HWY_INLINE void find_ranges(const std::byte* at, std::size_t stride, std::size_t rows,
-                            std::size_t step, std::size_t first, std::size_t count,
-                            const Ranges& r) {
+                            std::size_t step, std::size_t first, std::size_t count, const Ranges& r,
+                            Ahead& ahead) {
   const Words d;
-  VWords least[16], most[16], most_unsigned[16];
-  for (std::size_t i = 0; i < 16; ++i) {
-    const std::byte* row = at + std::min(first + i, count - 1) * stride;
-    auto x = hn::LoadU(d, reinterpret_cast<const std::int16_t*>(row));
+  VWords least[kVectors], most[kVectors], most_unsigned[kVectors];
+  for (std::size_t i = 0; i < kVectors; ++i) {
+    const auto start = [&](std::size_t n) {
+      return at + std::min(first + i * kRangesPerVector + n, count - 1) * stride;
+    };
+    const std::byte *one = start(0), *other = start(kRangesPerVector - 1);
+    auto x = rows_from(one, other);
     auto low = x, high = x, above = x;
     for (std::size_t k = 1; k < rows; ++k) {
-      row += step;
-      x = hn::LoadU(d, reinterpret_cast<const std::int16_t*>(row));
+      one += step, other += step;
+      x = rows_from(one, other);
       low = LeastWord()(low, x), high = MostWord()(high, x), above = MostUnsignedWord()(above, x);
     }
     least[i] = low, most[i] = high, most_unsigned[i] = above;
+    ahead.advance(rows * kRangesPerVector * 32);
   }
   const auto low = across<LeastWord>(least), high = across<MostWord>(most);
   const auto above = across<MostUnsignedWord>(most_unsigned);
-  alignas(32) std::int16_t lows[16], highs[16];
-  hn::Store(hn::IfThenElse(hn::Lt(above, hn::Zero(d)), above, low), d, lows);
-  hn::Store(hn::IfThenElse(hn::Lt(high, hn::Zero(d)), low, high), d, highs);
-  const Wide wide;
-  for (std::size_t i = 0; i < 16; i += hn::Lanes(wide)) {
-    hn::StoreU(load<E>(wide, reinterpret_cast<const std::byte*>(lows + i)), wide,
-               r.low + first + i);
-    hn::StoreU(load<E>(wide, reinterpret_cast<const std::byte*>(highs + i)), wide,
-               r.high + first + i);
-  }
+  store_ranges<E>(hn::IfThenElse(hn::Lt(above, hn::Zero(d)), above, low), r.low + first);
+  store_ranges<E>(hn::IfThenElse(hn::Lt(high, hn::Zero(d)), low, high), r.high + first);
 }
 #endif
 
@@ -185,57 +241,73 @@ HWY_INLINE void find_ranges(const std::byte* at, std::size_t stride, std::size_t
 // numbers, `step` bytes apart, from at + i * stride on.
 template <Element E>
 HWY_INLINE void find_all_ranges(const std::byte* at, std::size_t stride, std::size_t rows,
-                                std::size_t step, std::size_t count, const Ranges& r) {
+                                std::size_t step, std::size_t count, const Ranges& r,
+                                Ahead& ahead) {
 #if KVSIM_HAS_F16
   if constexpr (E != Element::f32) {
-    for (std::size_t i = 0; i < count; i += 16) find_ranges<E>(at, stride, rows, step, i, count, r);
+    for (std::size_t i = 0; i < count; i += 16)
+      find_ranges<E>(at, stride, rows, step, i, count, r, ahead);
     return;
   }
 #endif
-  for (std::size_t i = 0; i < count; ++i)
+  for (std::size_t i = 0; i < count; ++i) {
     range_of_rows<E>(at + i * stride, rows, step, r.low[i], r.high[i]);
+    ahead.advance(rows * (E == Element::f32 ? 64 : 32));
+  }
 }
 
 template <Element E>
-void key_ranges(const std::byte* in, std::size_t k_dim, std::size_t tiles, const Ranges& r) {
+void key_ranges(const std::byte* in, std::size_t k_dim, std::size_t tiles, const Ranges& r,
+                Ahead& ahead) {
   constexpr std::size_t kRow = E == Element::f32 ? 64 : 32;
-  find_all_ranges<E>(in, kRow, tiles, k_dim * kRow, k_dim, r);
+  find_all_ranges<E>(in, kRow, tiles, k_dim * kRow, k_dim, r, ahead);
 }
 
 #if HWY_TARGET != HWY_SCALAR
-// The code in the lower 16 bits of each lane; below zero a negative number stands there.
-template <Element E, class From>
-HWY_INLINE hn::Vec<hn::Repartition<std::int16_t, Wide>> steps(std::size_t i, std::size_t n,
-                                                              const std::byte* in,
+// A byte of codes in the lowest bits of each lane, for bytes i and on: plane n of byte i comes from
+// number from.number(i, n).
+template <Element E, int Bits, bool kClamped, class From>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<Wide>> bytes_of_codes(std::size_t i, const std::byte* in,
                                                               const From& from) {
   const Wide d;
-  const auto x = load<E>(d, in + from.number(i, n) * (E == Element::f32 ? 4 : 2));
-  const auto above = hn::Sub(x, hn::Set(d, from.zero(i, n)));
-  return hn::BitCast(hn::Repartition<std::int16_t, Wide>(),
-                     hn::MulAdd(above, hn::Set(d, from.inverse(i, n)), hn::Set(d, kToInteger)));
+  const hn::RebindToUnsigned<Wide> du32;
+  constexpr float kTop = (1 << Bits) - 1;
+  const auto plane = [&](std::size_t n) HWY_ATTR {
+    const auto x = load<E>(d, in + from.number(i, n) * (E == Element::f32 ? 4 : 2));
+    const auto above = hn::Sub(x, hn::Set(d, from.zero(i, n)));
+    auto code = hn::MulAdd(above, hn::Set(d, from.inverse(i, n)), hn::Set(d, kToInteger));
+    if constexpr (kClamped)
+      code = hn::Min(hn::Max(code, hn::Set(d, kToInteger)), hn::Set(d, kToInteger + kTop));
+    return hn::BitCast(du32, code);
+  };
+  if constexpr (Bits == 8) return plane(0);
+  if constexpr (Bits == 4) return hn::Or(plane(0), hn::ShiftLeft<4>(plane(1)));
+  const auto lower = hn::Or(plane(0), hn::ShiftLeft<2>(plane(1)));
+  return hn::Or3(lower, hn::ShiftLeft<4>(plane(2)), hn::ShiftLeft<6>(plane(3)));
 }
 
-// Bytes of codes from two neighbouring vectors of bytes: plane n of byte i comes from number
-// from(i, n). Codes are clamped as 16-bit integers, twice as many at a time as floats.
-template <Element E, int Bits, class From>
-HWY_INLINE void pair_of_codes(std::size_t at, const std::byte* in, const From& from,
-                              bool is_streamed, std::byte* out) {
-  const hn::Repartition<std::int16_t, Wide> di16;
-  const hn::Rebind<std::uint8_t, decltype(di16)> du8;
-  const std::size_t lanes = hn::Lanes(Wide());
-  auto bytes = hn::Zero(di16);
-  for (std::size_t n = 8 / Bits; n-- > 0;) {
-    const auto both =
-        hn::ConcatEven(di16, steps<E>(at + lanes, n, in, from), steps<E>(at, n, in, from));
-    const auto top = hn::Set(di16, static_cast<std::int16_t>((1 << Bits) - 1));
-    const auto clamped = hn::Min(hn::Max(both, hn::Zero(di16)), top);
-    bytes = hn::Or(hn::ShiftLeft<Bits % 8>(bytes), clamped);
+// Bytes that are stored together: 16 at least where vectors have them, so that they can be
+// streamed.
+constexpr std::size_t kStored = hn::MaxLanes(Wide()) == 16 ? 16 : 2 * hn::MaxLanes(Wide());
+
+template <Element E, int Bits, bool kClamped, class From>
+HWY_INLINE void store_codes(std::size_t at, const std::byte* in, const From& from, bool is_streamed,
+                            std::byte* out) {
+  const hn::Rebind<std::uint8_t, Wide> du8;
+  const auto codes = [&](std::size_t i) HWY_ATTR {
+    return hn::TruncateTo(du8, bytes_of_codes<E, Bits, kClamped>(i, in, from));
+  };
+  auto* to = reinterpret_cast<std::uint8_t*>(out + at);
+  if constexpr (kStored == hn::MaxLanes(Wide())) {
+    is_streamed ? hn::Stream(codes(at), du8, to) : hn::StoreU(codes(at), du8, to);
+  } else {
+    const hn::Twice<decltype(du8)> twice;
+    const auto both = hn::Combine(twice, codes(at + hn::Lanes(Wide())), codes(at));
+    if (hn::MaxLanes(twice) >= 16 && is_streamed)  // parts of a vector cannot be streamed
+      hn::Stream(both, twice, to);
+    else
+      hn::StoreU(both, twice, to);
   }
-  auto* codes = reinterpret_cast<std::uint8_t*>(out + at);
-  if (hn::MaxLanes(du8) >= 16 && is_streamed)  // parts of a vector cannot be streamed
-    hn::Stream(hn::DemoteTo(du8, bytes), du8, codes);
-  else
-    hn::StoreU(hn::DemoteTo(du8, bytes), du8, codes);
 }
 #endif
 
@@ -266,9 +338,9 @@ struct FromValues {
   return (reinterpret_cast<std::uintptr_t>(at) | bytes) % 32 == 0;
 }
 
-template <Element E, int Bits>
+template <Element E, int Bits, bool kClamped>
 void key_codes(const std::byte* in, std::size_t k_dim, std::size_t tiles, const Ranges& r,
-               const std::byte* ahead, [[maybe_unused]] bool is_streamed, std::byte* out) {
+               [[maybe_unused]] Ahead& ahead, [[maybe_unused]] bool is_streamed, std::byte* out) {
   constexpr std::size_t kSize = E == Element::f32 ? 4 : 2;
   constexpr std::size_t kTogether = 8 / Bits;
   const std::size_t bytes = k_dim / kTogether * 16;
@@ -277,36 +349,35 @@ void key_codes(const std::byte* in, std::size_t k_dim, std::size_t tiles, const 
 #if HWY_TARGET == HWY_SCALAR
     for (std::size_t i = 0; i < bytes; ++i) single_code<E, Bits>(i, in, from, out);
 #else
-    constexpr std::size_t kRead = kTogether * kSize;  // per byte of codes
     const bool past_cache = is_streamed && is_aligned(out, bytes);
-    for (std::size_t i = 0; i < bytes; i += 2 * hn::Lanes(Wide())) {
-      prefetch(ahead + i * kRead, 2 * hn::Lanes(Wide()) * kRead);
-      pair_of_codes<E, Bits>(i, in, from, past_cache, out);
-    }
+    for (std::size_t i = 0; i < bytes; ahead.advance(256 * kSize))
+      for (const std::size_t end = i + 256 / kTogether; i < end; i += kStored)
+        store_codes<E, Bits, kClamped>(i, in, from, past_cache, out);
 #endif
-    in += k_dim * 16 * kSize, ahead += k_dim * 16 * kSize;
+    in += k_dim * 16 * kSize;
   }
 }
 
 template <Element E>
-void value_ranges(const std::byte* in, std::size_t v_dim, std::size_t tokens, const Ranges& r) {
+void value_ranges(const std::byte* in, std::size_t v_dim, std::size_t tokens, const Ranges& r,
+                  Ahead& ahead) {
   constexpr std::size_t kRow = E == Element::f32 ? 64 : 32;
-  find_all_ranges<E>(in, v_dim / 16 * kRow, v_dim / 16, kRow, tokens, r);
+  find_all_ranges<E>(in, v_dim / 16 * kRow, v_dim / 16, kRow, tokens, r, ahead);
 }
 
-template <Element E, int Bits>
+template <Element E, int Bits, bool kClamped>
 void value_codes(const std::byte* in, std::size_t v_dim, std::size_t tokens, const Ranges& r,
-                 const std::byte* ahead, [[maybe_unused]] bool is_streamed, std::byte* out) {
+                 Ahead& ahead, [[maybe_unused]] bool is_streamed, std::byte* out) {
   const std::size_t plane = v_dim * Bits / 8;
   const std::size_t row = v_dim * (E == Element::f32 ? 4 : 2);
-  for (std::size_t t = 0; t < tokens; ++t, in += row, ahead += row, out += plane) {
+  for (std::size_t t = 0; t < tokens; ++t, in += row, out += plane) {
     const FromValues from{plane, r.low[t], r.high[t]};
-    prefetch(ahead, row);
+    ahead.advance(row);
     std::size_t i = 0;
 #if HWY_TARGET != HWY_SCALAR
     const bool past_cache = is_streamed && is_aligned(out, plane);
-    for (; i + 2 * hn::Lanes(Wide()) <= plane; i += 2 * hn::Lanes(Wide()))
-      pair_of_codes<E, Bits>(i, in, from, past_cache, out);
+    for (; i + kStored <= plane; i += kStored)
+      store_codes<E, Bits, kClamped>(i, in, from, past_cache, out);
 #endif
     for (; i < plane; ++i) single_code<E, Bits>(i, in, from, out);
   }
@@ -319,23 +390,27 @@ void quantize_as(const KvFormat& f, const HeadPage& p, const Ranges& r) {
   const auto page = static_cast<std::size_t>(f.page_tokens);
   constexpr std::size_t kSize = E == Element::f32 ? 4 : 2;
   constexpr float kTop = (1 << Bits) - 1;
-  const std::byte* ahead = f.values_in_keys ? p.next : p.values;
+  // Ranges of f32 overlook NaN, so f32 has its codes clamped always.
+  constexpr bool kMayBeExact = E != Element::f32 && KVSIM_HAS_F16;
   for (std::size_t first = 0; first < p.tokens; first += group) {
     std::byte* scales = p.out + f.key_scales_offset() + first / group * 4 * k_dim;
     const std::size_t at = first * k_dim * kSize;
-    key_ranges<E>(p.keys + at, k_dim, group / 16, r);
-    fit(r, k_dim, kTop, scales, scales + 2 * k_dim);
-    key_codes<E, Bits>(p.keys + at, k_dim, group / 16, r, ahead + at, p.is_streamed,
-                       p.codes + first * k_dim * Bits / 8);
+    key_ranges<E>(p.keys + at, k_dim, group / 16, r, p.ahead);
+    const bool is_exact = fit(r, k_dim, kTop, scales, scales + 2 * k_dim);
+    const auto codes =
+        is_exact && kMayBeExact ? key_codes<E, Bits, !kMayBeExact> : key_codes<E, Bits, true>;
+    codes(p.keys + at, k_dim, group / 16, r, p.ahead, p.is_streamed,
+          p.codes + first * k_dim * Bits / 8);
   }
   if (f.values_in_keys) return;
   std::byte* scales = p.out + f.value_scales_offset();
   std::fill(r.low, r.low + page, 0.0F);
   std::fill(r.high, r.high + page, 0.0F);
-  value_ranges<E>(p.values, v_dim, p.tokens, r);
-  fit(r, page, kTop, scales, scales + 2 * page);
-  value_codes<E, Bits>(p.values, v_dim, p.tokens, r, p.next, p.is_streamed,
-                       p.out + f.values_offset());
+  value_ranges<E>(p.values, v_dim, p.tokens, r, p.ahead);
+  const bool is_exact = fit(r, page, kTop, scales, scales + 2 * page);
+  const auto codes =
+      is_exact && kMayBeExact ? value_codes<E, Bits, !kMayBeExact> : value_codes<E, Bits, true>;
+  codes(p.values, v_dim, p.tokens, r, p.ahead, p.is_streamed, p.out + f.values_offset());
 }
 
 template <Element E>
@@ -408,7 +483,8 @@ void quantize_one(const PageQuantization& a, std::size_t item, int head, const s
     keys = scratch.data();
   }
   std::byte* codes = is_chunked ? scratch.data() + key_bytes : out;
-  const HeadPage page{keys, in + from.values_offset(), next, tokens, codes,
+  Ahead ahead(next, from.head_page_bytes());
+  const HeadPage page{keys, in + from.values_offset(), ahead, tokens, codes,
                       out,  is_streamed && !is_chunked};
   HWY_DYNAMIC_DISPATCH(quantize_any)(from.element, to, page, ranges.data());
   if (is_chunked) reorder_tiles(to.element, to.k_dim, tiles, KeyOrder::chunk_major, codes, out);
