@@ -91,7 +91,7 @@ TEST(PrefixDirectory, SaysWhatThePoolsSay) {
 TEST(PrefixDirectory, AgreesWithTheTwinForFleetsOfAnySize) {
   constexpr std::size_t kChunks = 6;
   constexpr std::int64_t kBlocks = 4;
-  for (const std::uint64_t instances : {3, 64, 65, 200}) {
+  for (const std::uint64_t instances : {3U, 64U, 65U, 200U}) {
     Rng rng(instances, "fleet");
     PrefixDirectory d({true, true, {}});
     std::vector<std::array<std::int64_t, kChunks>> twin(instances);
