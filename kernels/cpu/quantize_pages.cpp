@@ -90,6 +90,7 @@ HWY_INLINE bool fit(const Ranges& r, std::size_t n, float top, std::byte* scales
     const auto stored = store_rounded(scale, scales + 2 * i);
     const auto zero = store_rounded(low, zeros + 2 * i);
     const auto is_zero = hn::Eq(stored, hn::Zero(d));
+    // From the smallest normal number of f16 to the largest.
     const auto is_normal =
         hn::And(hn::Ge(stored, hn::Set(d, 0x1p-14F)), hn::Le(stored, hn::Set(d, 65504.0F)));
     is_exact = hn::And(is_exact, hn::And(hn::Eq(zero, low), hn::Or(is_zero, is_normal)));
@@ -333,9 +334,9 @@ struct FromValues {
   [[nodiscard]] float inverse(std::size_t, std::size_t) const { return inverses; }
 };
 
-// Rows of `bytes` from `at` on may be stored past the cache, 32 bytes at a time.
+// Rows of `bytes` from `at` on may be stored past the cache, 16 bytes at a time.
 [[maybe_unused]] inline bool is_aligned(const std::byte* at, std::size_t bytes) {
-  return (reinterpret_cast<std::uintptr_t>(at) | bytes) % 32 == 0;
+  return (reinterpret_cast<std::uintptr_t>(at) | bytes) % 16 == 0;
 }
 
 template <Element E, int Bits, bool kClamped>
