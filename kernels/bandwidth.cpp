@@ -62,6 +62,9 @@ void MemoryProbe::copy_non_temporal(std::int64_t call) {
   copy(call,
        [](const std::byte* a, std::byte* b, std::size_t n) { cpu::copy_non_temporal(a, b, n); });
 }
+void MemoryProbe::copy_plain(std::int64_t call) {
+  copy(call, [](const std::byte* a, std::byte* b, std::size_t n) { cpu::copy_plain(a, b, n); });
+}
 void MemoryProbe::copy_memcpy(std::int64_t call) {
   copy(call, [](const std::byte* a, std::byte* b, std::size_t n) { std::memcpy(b, a, n); });
 }
@@ -75,13 +78,15 @@ Rate probe_read(Threads& threads, const ProbeRules& rules) {
 
 CopyRates probe_copy(Threads& threads, const ProbeRules& rules) {
   MemoryProbe probe(threads, rules.bytes);
-  // The two kinds take turns on slices far from each other: what one has read would be near for the
-  // other.
+  // The kinds take turns on slices far from each other: what one has read would be near for the
+  // next.
   const std::vector<Timing> t = time_in_turn(
       rules_for(threads, rules),
       {[&](std::int64_t call) { probe.copy_memcpy(call); },
-       [&](std::int64_t call) { probe.copy_non_temporal(call + std::int64_t{kSlices / 2}); }});
-  return {rate_of(t[0], probe.bytes_copied()), rate_of(t[1], probe.bytes_copied())};
+       [&](std::int64_t call) { probe.copy_non_temporal(call + std::int64_t{kSlices / 3}); },
+       [&](std::int64_t call) { probe.copy_plain(call + std::int64_t{2 * kSlices / 3}); }});
+  const double bytes = probe.bytes_copied();
+  return {rate_of(t[0], bytes), rate_of(t[1], bytes), rate_of(t[2], bytes)};
 }
 
 std::vector<SweepPoint> probe_sweep(Threads& threads, std::size_t largest,

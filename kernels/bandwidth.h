@@ -33,8 +33,10 @@ class MemoryProbe {
   MemoryProbe(Threads&, std::size_t bytes, bool reads_only = false);
   // Four streams per thread: what decode attention can reach at most.
   void read(std::int64_t call);
-  // Past the caches, or by the C library.
+  // Past the caches (what a copy can reach at most), with stores that read each line first, or by
+  // the C library.
   void copy_non_temporal(std::int64_t call);
+  void copy_plain(std::int64_t call);
   void copy_memcpy(std::int64_t call);
   // Of one call; copies: read plus written, without the line that a plain store reads first.
   [[nodiscard]] double bytes_read() const { return static_cast<double>(slice_); }
@@ -55,7 +57,7 @@ Rate probe_read(Threads&, const ProbeRules& = {});
 
 // Copies: bytes read plus bytes written.
 struct CopyRates {
-  Rate memcpy, non_temporal;
+  Rate memcpy, non_temporal, plain;
 };
 CopyRates probe_copy(Threads&, const ProbeRules& = {});
 

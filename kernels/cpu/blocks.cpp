@@ -8,10 +8,12 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <vector>
 
 #include "kernels/cpu/key_tiles.h"
+#include "kernels/probe_loops.h"
 #include "kernels/threads.h"
 #include "sim/base/check.h"
 
@@ -20,16 +22,24 @@ namespace kvsim::kernels::cpu::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Stores that go past the caches: the target is not read first and evicts nothing. Both pointers
-// are 64-byte aligned, bytes a multiple of 64.
-void stream(const std::byte* in, std::byte* out, std::size_t bytes) {
+// Pieces of `bytes` bytes, kPieces of them side by side. The stores go past the caches: the target
+// is not read first and evicts nothing. All pointers are 64-byte aligned, bytes a multiple of 64.
+template <std::size_t kPieces>
+HWY_INLINE void stream_pieces(const std::byte* const* in, std::byte* const* out,
+                              std::size_t bytes) {
   const hn::CappedTag<std::uint8_t, 64> d;
-  const auto* from = reinterpret_cast<const std::uint8_t*>(in);
-  auto* to = reinterpret_cast<std::uint8_t*>(out);
-  for (std::size_t at = 0; at < bytes; at += 64) {
-    for (std::size_t i = 0; i < 64; i += hn::Lanes(d))
-      hn::Stream(hn::Load(d, from + at + i), d, to + at + i);
-  }
+  for (std::size_t at = 0; at < bytes; at += 64)
+    for (std::size_t piece = 0; piece < kPieces; ++piece) {
+      const auto* from = reinterpret_cast<const std::uint8_t*>(in[piece] + at);
+      auto* to = reinterpret_cast<std::uint8_t*>(out[piece] + at);
+      for (std::size_t i = 0; i < 64; i += hn::Lanes(d))
+        hn::Stream(hn::Load(d, from + i), d, to + i);
+    }
+}
+void stream(const std::byte* const* in, std::byte* const* out, std::size_t pieces,
+            std::size_t bytes) {
+  if (pieces == kStreams) return stream_pieces<kStreams>(in, out, bytes);
+  for (std::size_t i = 0; i < pieces; ++i) stream_pieces<1>(in + i, out + i, bytes);
 }
 
 #if HWY_TARGET == HWY_SCALAR
@@ -135,12 +145,16 @@ void copy_blocks(const BlockCopy& a, Threads& threads) {
   const std::int64_t layers = a.from.layers / piece.layers, heads = a.from.heads / piece.heads;
   const std::int64_t bytes = a.from.head_bytes * piece.layers * piece.heads;
   const std::int64_t blocks = std::ssize(a.from_blocks);
+  // Twice: read and written.
   const bool is_streamed =
-      static_cast<std::size_t>(bytes * layers * heads * blocks) >= kStreamedBytes;
+      static_cast<std::size_t>(2 * bytes * layers * heads * blocks) >= kStreamedBytes;
   threads.run([&](int thread) {
     // In the order of the target's memory as far as the pieces go.
     const auto [first, end] = threads.part(heads * layers * blocks, thread);
     const bool by_block = a.to.order == BlockOrder::page_first;
+    std::array<const std::byte*, kStreams> ins;
+    std::array<std::byte*, kStreams> outs;
+    std::size_t waiting = 0;
     for (std::int64_t i = first; i < end; ++i) {
       const std::int64_t block = by_block ? i / (layers * heads) : i % blocks;
       const std::int64_t rest = by_block ? i % (layers * heads) : i / blocks;
@@ -149,10 +163,16 @@ void copy_blocks(const BlockCopy& a, Threads& threads) {
       const auto n = static_cast<std::size_t>(block);
       const std::byte* in = a.source.data() + a.from.offset(layer, a.from_blocks[n], head);
       std::byte* out = a.target.data() + a.to.offset(layer, a.to_blocks[n], head);
-      if (is_streamed)
-        HWY_DYNAMIC_DISPATCH(stream)(in, out, static_cast<std::size_t>(bytes));
-      else
+      if (!is_streamed) {
         std::memcpy(out, in, static_cast<std::size_t>(bytes));
+        continue;
+      }
+      ins[waiting] = in;
+      outs[waiting++] = out;
+      if (waiting < kStreams && i + 1 < end) continue;
+      HWY_DYNAMIC_DISPATCH(stream)
+      (ins.data(), outs.data(), waiting, static_cast<std::size_t>(bytes));
+      waiting = 0;
     }
     if (is_streamed) hwy::FlushStream();
   });

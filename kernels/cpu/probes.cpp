@@ -14,7 +14,7 @@ namespace kvsim::kernels::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 std::uint64_t ReadStreams(const std::byte* data, std::size_t bytes) {
-  constexpr std::size_t kStreams = 4;
+  static_assert(kStreams == 4);
   const hn::ScalableTag<std::uint64_t> d;
   const std::size_t stream = bytes / kStreams / 8;
   const auto* at = reinterpret_cast<const std::uint64_t*>(data);
@@ -29,12 +29,27 @@ std::uint64_t ReadStreams(const std::byte* data, std::size_t bytes) {
 }
 
 void CopyNonTemporal(const std::byte* from, std::byte* to, std::size_t bytes) {
+  const hn::CappedTag<std::uint32_t, 16> d;
+  const std::size_t stream = bytes / kStreams / 4;
+  const auto* source = reinterpret_cast<const std::uint32_t*>(from);
+  auto* target = reinterpret_cast<std::uint32_t*>(to);
+  // A line of each stream at a time: a line that is stored in parts between others is written
+  // twice.
+  for (std::size_t i = 0; i < stream; i += 16)
+    for (std::size_t s = 0; s < kStreams; ++s)
+      for (std::size_t part = 0; part < 16; part += hn::Lanes(d)) {
+        const std::size_t at = s * stream + i + part;
+        hn::Stream(hn::Load(d, source + at), d, target + at);
+      }
+  hwy::FlushStream();
+}
+
+void CopyPlain(const std::byte* from, std::byte* to, std::size_t bytes) {
   const hn::ScalableTag<std::uint32_t> d;
   const auto* source = reinterpret_cast<const std::uint32_t*>(from);
   auto* target = reinterpret_cast<std::uint32_t*>(to);
   for (std::size_t i = 0; i < bytes / 4; i += hn::Lanes(d))
-    hn::Stream(hn::Load(d, source + i), d, target + i);
-  hwy::FlushStream();
+    hn::Store(hn::Load(d, source + i), d, target + i);
 }
 
 constexpr std::size_t kChains = 12;  // two FMA pipes, latency 4, and some to spare
@@ -69,6 +84,7 @@ namespace kvsim::kernels::cpu {
 
 HWY_EXPORT(ReadStreams);
 HWY_EXPORT(CopyNonTemporal);
+HWY_EXPORT(CopyPlain);
 HWY_EXPORT(MultiplyAddFlops);
 HWY_EXPORT(MultiplyAdd);
 
@@ -77,6 +93,9 @@ std::uint64_t read_streams(const std::byte* data, std::size_t bytes) {
 }
 void copy_non_temporal(const std::byte* from, std::byte* to, std::size_t bytes) {
   HWY_DYNAMIC_DISPATCH(CopyNonTemporal)(from, to, bytes);
+}
+void copy_plain(const std::byte* from, std::byte* to, std::size_t bytes) {
+  HWY_DYNAMIC_DISPATCH(CopyPlain)(from, to, bytes);
 }
 double multiply_add_flops() { return HWY_DYNAMIC_DISPATCH(MultiplyAddFlops)(); }
 float multiply_add(std::int64_t rounds) { return HWY_DYNAMIC_DISPATCH(MultiplyAdd)(rounds); }

@@ -41,14 +41,18 @@ void time_cpu(Bound& bound, const Operation& op, const NamedTarget& t, const Ben
   const bool copies = is_copy(op.traffic());
   std::vector<std::function<void(std::int64_t)>> calls{
       [&](std::int64_t i) { bound.run(i % op.copies()); }};
-  if (memory != nullptr)
-    calls.emplace_back(
-        [&](std::int64_t i) { copies ? memory->copy_non_temporal(i) : memory->read(i); });
+  if (memory != nullptr && copies) {
+    calls.emplace_back([&](std::int64_t i) { memory->copy_non_temporal(2 * i); });
+    calls.emplace_back([&](std::int64_t i) { memory->copy_plain(2 * i + 1); });
+  } else if (memory != nullptr) {
+    calls.emplace_back([&](std::int64_t i) { memory->read(i); });
+  }
   const std::vector<Timing> times =
       time_in_turn({.threads = t.target.cpu->count(), .calls = o.calls, .budget = o.budget}, calls);
   row.timing = times.front();
   if (memory != nullptr)
     row.memory_rate = (copies ? memory->bytes_copied() : memory->bytes_read()) / times[1].median;
+  if (memory != nullptr && copies) row.plain_copy_rate = memory->bytes_copied() / times[2].median;
 }
 
 BenchRow time_row(const std::string& name, const Tree& shape, const NamedTarget& target,
@@ -63,7 +67,7 @@ BenchRow time_row(const std::string& name, const Tree& shape, const NamedTarget&
   row.target = target.name;
   const auto bound = op->bind(target.target, row.skipped_why);
   if (!bound) return row;
-  row.memory_rate = kNone;
+  row.memory_rate = row.plain_copy_rate = kNone;
   if (target.target.cpu != nullptr)
     time_cpu(*bound, *op, target, options, beside.memory, row);
   else
@@ -74,6 +78,7 @@ BenchRow time_row(const std::string& name, const Tree& shape, const NamedTarget&
   row.byte_rate = (traffic.bytes_read + traffic.bytes_written) / s;
   row.flop_rate = traffic.flops / s;
   row.of_bandwidth = (is_copy(traffic) ? row.byte_rate : row.read_rate) / row.memory_rate;
+  row.of_plain_copy = row.byte_rate / row.plain_copy_rate;
   row.of_peak = beside.flops > 0 && traffic.flops > 0 ? row.flop_rate / beside.flops : kNone;
   return row;
 }
@@ -86,7 +91,7 @@ MachineRates machine_rates(const NamedTarget& t, double budget) {
   const ProbeRules rules{.bytes = bytes_beyond_caches(), .calls = 9, .budget = budget};
   const CopyRates copies = probe_copy(*t.target.cpu, rules);
   return {probe_read(*t.target.cpu, rules).median, copies.non_temporal.median,
-          probe_fma(*t.target.cpu, rules).median, copies.memcpy.median};
+          probe_fma(*t.target.cpu, rules).median, copies.memcpy.median, copies.plain.median};
 }
 
 BenchRow time_operation(const std::string& name, const Tree& shape, const NamedTarget& target,

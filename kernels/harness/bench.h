@@ -19,7 +19,8 @@ struct BenchOptions {
 // What a device can do at best. 0 = not known.
 struct MachineRates {
   double read = 0, copy = 0, flops = 0;  // bytes/s, bytes/s (read + written), f32 flops/s
-  double memcpy = 0;                     // as copy, by the C library; copy itself skips the caches
+  // As copy, which skips the caches: by the C library, and with stores that read each line first.
+  double memcpy = 0, plain_copy = 0;
 };
 
 struct BenchRow {
@@ -30,8 +31,11 @@ struct BenchRow {
   // What memory gave in calls that took turns with these, bytes/s: copies past the caches beside
   // operations that write as much as a tenth of what they read, else reads; NaN when not known.
   double memory_rate = 0;
-  double of_bandwidth = 0, of_peak = 0;  // of memory_rate, of MachineRates::flops
-  std::string skipped_why;               // then nothing else is filled in
+  // Beside operations that write so much also what a plain copy gave; NaN beside others.
+  double plain_copy_rate = 0;
+  // Of memory_rate, of plain_copy_rate, of MachineRates::flops.
+  double of_bandwidth = 0, of_plain_copy = 0, of_peak = 0;
+  std::string skipped_why;  // then nothing else is filled in
 };
 
 struct BenchReport {

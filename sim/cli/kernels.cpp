@@ -154,6 +154,8 @@ Tree bench_json(const kernels::BenchRow& r) {
   t.set("flops_per_s", number(r.flop_rate));
   t.set("memory_bytes_per_s", number(r.memory_rate));
   t.set("of_bandwidth", number(r.of_bandwidth));
+  t.set("plain_copy_bytes_per_s", number(r.plain_copy_rate));
+  t.set("of_plain_copy", number(r.of_plain_copy));
   t.set("of_peak", number(r.of_peak));
   return t;
 }
@@ -210,12 +212,13 @@ void print_bench_rows(const BenchRows& rows) {
                                            rows.front()->target, kernels::shape_text(usual)),
                                kTerminalWidth, 2));
   TextTable table({">us", ">p5", ">p95", ">calls", ">dropped", ">GB/s", ">memory", ">of it",
-                   ">GFLOP/s", ">of peak", rows.size() > 1 ? "otherwise" : ""});
+                   ">of plain", ">GFLOP/s", ">of peak", rows.size() > 1 ? "otherwise" : ""});
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const kernels::BenchRow& r = *rows[i];
     const std::string shape = shapes[i].entries().empty() ? "" : kernels::shape_text(shapes[i]);
     if (!r.skipped_why.empty()) {
-      table.row({"-", "", "", "", "", "", "", "", "", "", shape + " skipped: " + r.skipped_why});
+      table.row(
+          {"-", "", "", "", "", "", "", "", "", "", "", shape + " skipped: " + r.skipped_why});
       continue;
     }
     table.row({fmt::format("{:.1f}", 1e6 * r.timing.median),
@@ -223,8 +226,8 @@ void print_bench_rows(const BenchRows& rows) {
                std::to_string(r.timing.calls), std::to_string(r.timing.rejected),
                fmt::format("{:.2f}", r.byte_rate / 1e9),
                std::isfinite(r.memory_rate) ? fmt::format("{:.2f}", r.memory_rate / 1e9) : "-",
-               percent(r.of_bandwidth), fmt::format("{:.1f}", r.flop_rate / 1e9),
-               percent(r.of_peak), shape});
+               percent(r.of_bandwidth), percent(r.of_plain_copy),
+               fmt::format("{:.1f}", r.flop_rate / 1e9), percent(r.of_peak), shape});
   }
   fmt::print("{}", table.text());
 }
@@ -233,9 +236,9 @@ void print_bench(const kernels::BenchReport& report) {
   for (const auto& [name, m] : report.machines)
     if (m.read > 0)
       fmt::print(
-          "{}: reads {:.1f} GB/s, copies {:.1f} GB/s (read + written; memcpy {:.1f}), {:.0f} "
-          "GFLOP/s in f32\n",
-          name, m.read / 1e9, m.copy / 1e9, m.memcpy / 1e9, m.flops / 1e9);
+          "{}: reads {:.1f} GB/s, copies {:.1f} GB/s (read + written; memcpy {:.1f}, plain stores "
+          "{:.1f}), {:.0f} GFLOP/s in f32\n",
+          name, m.read / 1e9, m.copy / 1e9, m.memcpy / 1e9, m.plain_copy / 1e9, m.flops / 1e9);
   for (const BenchRows& rows : grouped_rows(report.rows)) print_bench_rows(rows);
 }
 

@@ -65,8 +65,11 @@ TEST(Bandwidth, LoopsTouchEveryByte) {
     sum += i * i;
   }
   EXPECT_EQ(cpu::read_streams(from.bytes().data(), 8192), sum);
-  cpu::copy_non_temporal(from.bytes().data(), to.bytes().data(), 8192);
-  for (std::size_t i = 0; i < 8192; ++i) ASSERT_EQ(to.bytes()[i], from.bytes()[i]);
+  for (const auto copy : {cpu::copy_non_temporal, cpu::copy_plain}) {
+    std::fill(to.bytes().begin(), to.bytes().end(), std::byte{0xff});
+    copy(from.bytes().data(), to.bytes().data(), 8192);
+    for (std::size_t i = 0; i < 8192; ++i) ASSERT_EQ(to.bytes()[i], from.bytes()[i]);
+  }
 }
 
 SweepPoint point(std::size_t mib, double rate) { return {mib << 20, {rate, rate, {}}}; }
@@ -93,7 +96,8 @@ TEST(Bandwidth, ProbesRun) {
   Threads threads(2);
   const ProbeRules rules{.bytes = std::size_t{1} << 20, .calls = 3, .budget = 0.05};
   for (const Rate& rate : {probe_read(threads, rules), probe_copy(threads, rules).memcpy,
-                           probe_copy(threads, rules).non_temporal, probe_fma(threads, rules)})
+                           probe_copy(threads, rules).non_temporal,
+                           probe_copy(threads, rules).plain, probe_fma(threads, rules)})
     EXPECT_TRUE(rate.timing.calls == 0 || rate.median > 0);
   EXPECT_EQ(probe_sweep(threads, std::size_t{1} << 20, 0.005).size(), 6U);
 }
