@@ -24,7 +24,10 @@ using kernels::NamedTarget;
 // ones goes on.
 constexpr double kLongestCall = 1.0;
 constexpr std::int64_t kCalls = 15;
-constexpr double kBudget = 0.7, kShortBudget = 0.1;  // seconds per point
+// Seconds per point; more when fewer than kFewestCalls had their cores, of which the median would
+// be chance.
+constexpr double kBudget = 0.7, kShortBudget = 0.1, kLargestBudget = 60;
+constexpr std::int64_t kFewestCalls = 5;
 const std::vector<std::int64_t> kRows{1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
 const std::vector<std::int64_t> kSequences{1, 4, 16, 64};
 
@@ -53,13 +56,14 @@ class Meter {
     kernels::BenchOptions options;
     options.calls = kCalls;
     options.footprint = is_software(target_) ? std::int64_t{64} << 20 : 0;
-    for (double budget = budget_; budget < 60; budget *= 4) {
+    for (double budget = budget_; budget < kLargestBudget; budget *= 4) {
       options.budget = budget;
       const kernels::BenchRow row = kernels::time_operation(operation, shape, target_, options);
       if (!row.skipped_why.empty())
         throw InputError(fmt::format("{} cannot be measured on {}: {}", operation, target_.name,
                                      row.skipped_why));
-      if (row.timing.calls == 0) continue;
+      const bool is_last = 4 * budget >= kLargestBudget;
+      if (row.timing.calls < (is_last ? 1 : kFewestCalls)) continue;
       timings_.push_back({operation, row.shape, target_.name, row.timing.median, row.timing.calls});
       return row.timing.median;
     }
