@@ -18,6 +18,8 @@ std::uint32_t BlockPool::new_run() {
   if (!free_runs_.empty()) {
     const std::uint32_t r = free_runs_.back();
     free_runs_.pop_back();
+    if (free_runs_.size() >= kAhead)
+      __builtin_prefetch(&runs_[free_runs_[free_runs_.size() - kAhead]], 1);
     runs_[r] = Run{};
     return r;
   }
@@ -236,12 +238,20 @@ void BlockPool::tell(Node& node, std::int64_t leading, bool grew) {
   if (tells) cached_(node.key, node.place, leading, node.seen);
 }
 
+void BlockPool::foresee(std::uint32_t leaving) const {
+  const std::uint32_t near = leaving - kAhead, far = near - kAhead;  // beyond all where none is
+  if (far < nodes_.size()) __builtin_prefetch(&nodes_[far], 1);
+  if (near < nodes_.size() && nodes_[near].last != kNone)
+    __builtin_prefetch(&runs_[nodes_[near].last], 1);
+}
+
 void BlockPool::pop(std::int64_t n) {
   KVSIM_CHECK(n >= 0 && n <= free_, "taking {} blocks of {} free", n, free_);
   free_ -= n;
   while (n > 0) {
     const std::uint32_t r = head_;
     Run& run = runs_[r];
+    foresee(run.node);
     const std::int64_t k = std::min<std::int64_t>(n, run.blocks);
     if (run.node != kNone) {
       evicted_ += k;
@@ -331,7 +341,10 @@ void BlockPool::release_piece(const Piece& piece) {
 
 void BlockPool::release(Hold& hold) {
   add_blank(hold.blank);
-  for (auto p = hold.pieces.rbegin(); p != hold.pieces.rend(); ++p) release_piece(*p);
+  for (auto i = hold.pieces.size(); i-- > 0;) {
+    if (i >= kAhead) __builtin_prefetch(&runs_[hold.pieces[i - kAhead].run], 1);
+    release_piece(hold.pieces[i]);
+  }
   hold.pieces.clear();
   hold.hashed = hold.blank = 0;
   hold.chunk = 0;

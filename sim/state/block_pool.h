@@ -101,6 +101,10 @@ class BlockPool final : public KvPool {
   void release_piece(const Piece&);
   [[nodiscard]] std::int64_t covered_from(const Node&, std::int64_t at) const;
   void tell(Node&, std::int64_t leading, bool grew);
+  // Chunks that came together have nodes behind each other and leave together, the last first, each
+  // from another place in memory: fetches what will be needed kAhead chunks from now, or 2 kAhead.
+  static constexpr std::uint32_t kAhead = 8;
+  void foresee(std::uint32_t leaving) const;
 
   Options options_;
   std::vector<Run> runs_;

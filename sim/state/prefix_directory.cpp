@@ -161,6 +161,8 @@ void PrefixDirectory::changed(std::uint32_t instance, std::uint64_t key, std::ui
   }
   ++changes_;
   instances_ = std::max(instances_, std::size_t{instance} + 1);
+  // They leave in the order opposite to that in which they came.
+  if (options_.holders) holders_.foresee(place < last_ ? place - kAhead : place + kAhead);
   last_ = place;
   Entry& entry = entries_[place];
   entry.seen = std::max(entry.seen, static_cast<std::uint32_t>(seen));
@@ -223,6 +225,7 @@ void PrefixDirectory::match_in(const Holders& all, std::span<const ContentChunk>
     if (blocks == 0) continue;
     place = find(c.key, place + 1);
     const Holders::View holders = all.of(place);
+    all.foresee(place + kAhead);
     if (so_far == 0) {
       begin_with(holders, blocks);
     } else {
