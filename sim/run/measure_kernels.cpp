@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <ctime>
+#include <map>
 
 #include "kernels/harness/bench.h"
 #include "kernels/threads.h"
@@ -23,11 +24,16 @@ using kernels::NamedTarget;
 // A point that would take longer than this per call is left out, and the line through the smaller
 // ones goes on.
 constexpr double kLongestCall = 1.0;
+constexpr double kLongestRepeat = 140;  // seconds that all points may take, again and again
 constexpr std::int64_t kCalls = 15;
 // Seconds per point; more when fewer than kFewestCalls had their cores, of which the median would
 // be chance.
 constexpr double kBudget = 0.7, kShortBudget = 0.1, kLargestBudget = 60;
 constexpr std::int64_t kFewestCalls = 5;
+// A point's calls last milliseconds, and others slow a shared CPU for seconds: so all points are
+// measured once, then all again, and the median of the times counts. (A software device takes too
+// long for that.)
+int passes_of(const NamedTarget& t) { return t.target.cpu != nullptr ? 3 : 1; }
 const std::vector<std::int64_t> kRows{1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
 const std::vector<std::int64_t> kSequences{1, 4, 16, 64};
 
@@ -48,9 +54,10 @@ class Meter {
         const std::function<void(const std::string&)>& progress, double budget)
       : target_(target), timings_(timings), progress_(progress), budget_(budget) {}
 
-  // Median of the seconds of a call. (Lower quartiles of many short calls add up to less than an
-  // iteration that is made of such calls ever takes, since what disturbs them is spread.) Tries
-  // again with more time when other processes kept the cores busy.
+  // Median of the seconds of a call, over all times that this shape was asked for. (Lower quartiles
+  // of many short calls add up to less than an iteration that is made of such calls ever takes,
+  // since what disturbs them is spread.) Tries again with more time when other processes kept the
+  // cores busy.
   double seconds(const std::string& operation, const Tree& shape) {
     if (progress_) progress_(fmt::format("{} {}", operation, kernels::shape_text(shape)));
     kernels::BenchOptions options;
@@ -64,8 +71,7 @@ class Meter {
                                      row.skipped_why));
       const bool is_last = 4 * budget >= kLargestBudget;
       if (row.timing.calls < (is_last ? 1 : kFewestCalls)) continue;
-      timings_.push_back({operation, row.shape, target_.name, row.timing.median, row.timing.calls});
-      return row.timing.median;
+      return keep(operation, row);
     }
     throw InputError(
         fmt::format("{}: no call of {} had its cores to itself", target_.name, operation),
@@ -74,10 +80,27 @@ class Meter {
   [[nodiscard]] const NamedTarget& target() const { return target_; }
 
  private:
+  struct Known {
+    std::size_t timing;  // in timings_
+    std::vector<double> medians;
+  };
+  double keep(const std::string& operation, const kernels::BenchRow& row) {
+    const auto [at, is_new] = known_.try_emplace(operation + row.shape, Known{timings_.size(), {}});
+    if (is_new) timings_.push_back({operation, row.shape, target_.name, 0, 0});
+    Known& known = at->second;
+    known.medians.push_back(row.timing.median);
+    std::vector<double> sorted = known.medians;
+    KernelTiming& timing = timings_[known.timing];
+    timing.seconds = kernels::quantile(sorted, 0.5);
+    timing.calls += row.timing.calls;
+    return timing.seconds;
+  }
+
   const NamedTarget& target_;
   std::vector<KernelTiming>& timings_;
   const std::function<void(const std::string&)>& progress_;
   double budget_;
+  std::map<std::string, Known> known_;  // by operation and shape
 };
 
 // The points between which `count` lies.
@@ -223,6 +246,21 @@ void measure_elementwise(Meter& meter, KernelProfile& profile) {
   keep(softmax, profile);
 }
 
+// What `all` adds to the profile when it has measured everything as often as it shall be, or as
+// there is time for.
+template <class All>
+void repeat(const NamedTarget& target, KernelProfile& profile, const All& all) {
+  const auto begin = std::chrono::steady_clock::now();
+  KernelProfile measured;
+  for (int pass = 1; pass <= passes_of(target); ++pass) {
+    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begin;
+    if (pass > 1 && spent.count() * pass / (pass - 1) > kLongestRepeat) break;
+    measured = profile;
+    all(measured);
+  }
+  profile = std::move(measured);
+}
+
 std::string today() {
   const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
   std::tm utc{};
@@ -294,7 +332,7 @@ DeviceSpec measure_device(const NamedTarget& target, const std::string& id,
   for (const char* figure : {"memory", "bandwidth", "compute", "kernels"})
     d.source[figure] = "measured here on " + p.date;
   Meter meter(target, timings, progress, kBudget);
-  measure_elementwise(meter, p);
+  repeat(target, p, [&](KernelProfile& into) { measure_elementwise(meter, into); });
   d.kernels = std::move(p);
   return d;
 }
@@ -303,10 +341,11 @@ void measure(const KernelNeeds& needs, const NamedTarget& target, DeviceSpec& de
              std::vector<KernelTiming>& timings,
              const std::function<void(const std::string&)>& progress) {
   Meter meter(target, timings, progress, kBudget);
-  KernelProfile& p = *device.kernels;
-  for (const std::string& element : needs.linear) measure_linear(meter, element, kRows, p);
-  for (const AttentionShape& a : needs.decode) measure_decode(meter, a, kSequences, p);
-  for (const AttentionShape& a : needs.prefill) measure_prefill(meter, a, p);
+  repeat(target, *device.kernels, [&](KernelProfile& into) {
+    for (const std::string& element : needs.linear) measure_linear(meter, element, kRows, into);
+    for (const AttentionShape& a : needs.decode) measure_decode(meter, a, kSequences, into);
+    for (const AttentionShape& a : needs.prefill) measure_prefill(meter, a, into);
+  });
 }
 
 void measure_decodes(const KernelNeeds& needs, std::int64_t sequences, const NamedTarget& target,
